@@ -1,0 +1,3 @@
+//! flow.
+pub mod model;
+pub mod syntax;

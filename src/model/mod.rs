@@ -1,0 +1,14 @@
+//! A flow in types, and nothing else: no files, no clock, no network.
+
+pub mod change;
+pub mod expr;
+pub mod flow;
+pub mod kind;
+pub mod names;
+pub mod project;
+pub mod secret;
+pub mod settings;
+pub mod step;
+pub mod template;
+pub mod units;
+pub mod value;
