@@ -1,3 +1,6 @@
 //! flow.
+pub mod event;
 pub mod model;
+pub mod steps;
 pub mod syntax;
+pub mod world;

@@ -1,0 +1,343 @@
+//! The one event type. Everything that a run does passes through it, once, in
+//! one order; the journal stores it, the console, the plain log and the JSON
+//! log subscribe to it. Nobody else prints.
+//!
+//! [`Event`] is versioned by [`VERSION`]: fields may be added, never change
+//! their meaning.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::change::Action;
+use crate::model::names::{EnvName, FlowName, RunId, StepId};
+use crate::model::value::Outputs;
+
+/// Version of the records below.
+pub const VERSION: u32 = 1;
+
+/// What happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Event {
+    /// The plan stands and the run begins.
+    RunStarted(RunStarted),
+    /// A step of the plan that will not run, said once at the start.
+    StepSettled {
+        /// The step.
+        step: StepId,
+        /// `up-to-date`, `cached` or `skipped`.
+        action: Action,
+        /// Why, for `skipped`.
+        reason: String,
+        /// What later steps can refer to.
+        outputs: Outputs,
+    },
+    /// A gate asks.
+    GateAsked {
+        /// The gate.
+        step: StepId,
+        /// What is asked.
+        text: String,
+        /// What must be typed: `yes`, or the environment's name.
+        expected: String,
+    },
+    /// A gate was answered.
+    GateAnswered {
+        /// The gate.
+        step: StepId,
+        /// Whether it opened.
+        approved: bool,
+        /// Who, and how they said it.
+        by: String,
+    },
+    /// An attempt begins. Not an effect yet.
+    StepStarted {
+        /// The step.
+        step: StepId,
+        /// From 1.
+        attempt: u32,
+        /// What is about to happen.
+        summary: String,
+    },
+    /// Written and synced before an effect is made.
+    Intent {
+        /// The step.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+        /// What kind of effect.
+        action: Action,
+        /// What is about to happen.
+        summary: String,
+        /// What was observed right before.
+        baseline: serde_json::Value,
+    },
+    /// Written and synced in the middle of an effect of several requests.
+    Noted {
+        /// The step.
+        step: StepId,
+        /// `registered`, `uploaded`, …
+        key: String,
+        /// What a later reader needs to know of it.
+        data: serde_json::Value,
+    },
+    /// What a step is doing right now; not recorded.
+    Progress {
+        /// The step.
+        step: StepId,
+        /// `2 of 2 new running, 1 old draining`
+        text: String,
+    },
+    /// A line that a step's program or container wrote; goes to the step's log.
+    Output {
+        /// The step.
+        step: StepId,
+        /// Without its line end.
+        line: String,
+    },
+    /// An attempt failed and another follows.
+    StepRetried {
+        /// The step.
+        step: StepId,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why, in one line.
+        reason: String,
+        /// Pause before the next, milliseconds.
+        pause_ms: u64,
+    },
+    /// A step is over. Written and synced after its effect.
+    StepEnded(StepEnded),
+    /// A signal arrived.
+    Interrupted {
+        /// `SIGINT`, `SIGTERM`, `SIGHUP`
+        signal: String,
+        /// From 1.
+        times: u32,
+    },
+    /// The run is over.
+    RunEnded(RunEnded),
+}
+
+/// What a run is, as its first record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// Version of all records that follow.
+    pub version: u32,
+    /// flow's own version.
+    pub flow_version: String,
+    /// The run.
+    pub run: RunId,
+    /// The flow.
+    pub flow: FlowName,
+    /// The environment.
+    pub environment: EnvName,
+    /// Its account, if it names one.
+    pub account: Option<String>,
+    /// Its region, if it names one.
+    pub region: Option<String>,
+    /// Digest of the plan.
+    pub plan: String,
+    /// The release that was live before; absent for none.
+    pub live: Option<u64>,
+    /// Commit of the checkout.
+    pub commit: Option<String>,
+    /// Whether tracked files differed from it.
+    pub dirty: bool,
+    /// Parameters as given or defaulted; secrets cannot be parameters.
+    pub params: BTreeMap<String, serde_json::Value>,
+    /// `USER@HOST`, and the CI job's link if there is one.
+    pub by: String,
+    /// How many steps will run.
+    pub to_run: usize,
+    /// How many are as wanted already.
+    pub unchanged: usize,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StepEnded {
+    /// The step.
+    pub step: StepId,
+    /// How.
+    pub outcome: StepOutcome,
+    /// What to show behind its name: `pushed sha256:11aa93f0b2c4`.
+    pub summary: String,
+    /// How long, all attempts and pauses included.
+    pub duration_ms: u64,
+    /// What it hands on; without secrets.
+    pub outputs: Outputs,
+    /// What a rollback needs.
+    pub receipt: serde_json::Value,
+    /// Why it failed.
+    pub failure: Option<FailureRecord>,
+}
+
+/// How a step can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepOutcome {
+    /// Done.
+    Succeeded,
+    /// Nothing to do after all, once everything was known.
+    UpToDate,
+    /// Restored from the cache.
+    Cached,
+    /// Not run: its condition is false, or something it needs did not succeed.
+    Skipped,
+    /// It went wrong, and that is known.
+    Failed,
+    /// Whether the effect was made is not known.
+    Unknown,
+    /// A signal ended it.
+    Interrupted,
+    /// A gate nobody has opened yet.
+    Waiting,
+    /// A gate that somebody closed, or something that flow refuses to do.
+    Refused,
+}
+
+impl StepOutcome {
+    /// Whether steps that need it may run.
+    #[must_use]
+    pub fn satisfies(self) -> bool {
+        matches!(self, Self::Succeeded | Self::UpToDate | Self::Cached)
+    }
+}
+
+/// A failure in words, as the end of a run shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRecord {
+    /// One line: `ECS rolled it back to shop-api:41`.
+    pub reason: String,
+    /// The lines below it.
+    pub details: Vec<String>,
+    /// What to type or change next.
+    pub help: Option<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunEnded {
+    /// How.
+    pub outcome: RunOutcome,
+    /// The exit code that goes with it.
+    pub exit: u8,
+    /// How long.
+    pub duration_ms: u64,
+    /// The release that was recorded; absent when nothing changed.
+    pub release: Option<u64>,
+    /// The summary rows of the flow, resolved.
+    pub summary: Vec<(String, String)>,
+}
+
+/// How a run can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunOutcome {
+    /// All that was selected is as wanted.
+    Succeeded,
+    /// A step failed.
+    Failed,
+    /// A gate waits for an answer.
+    Waiting,
+    /// A gate was closed, or the world is not what the plan says.
+    Refused,
+    /// A signal ended it.
+    Interrupted,
+    /// An effect of which nobody knows whether it was made.
+    Unknown,
+}
+
+impl Event {
+    /// The step it is about.
+    #[must_use]
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::StepSettled { step, .. }
+            | Self::GateAsked { step, .. }
+            | Self::GateAnswered { step, .. }
+            | Self::StepStarted { step, .. }
+            | Self::Intent { step, .. }
+            | Self::Noted { step, .. }
+            | Self::Progress { step, .. }
+            | Self::Output { step, .. }
+            | Self::StepRetried { step, .. } => Some(step),
+            Self::StepEnded(ended) => Some(&ended.step),
+            Self::RunStarted(_) | Self::Interrupted { .. } | Self::RunEnded(_) => None,
+        }
+    }
+
+    /// Whether the journal keeps it; the rest is for whoever watches.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        !matches!(self, Self::Progress { .. } | Self::Output { .. })
+    }
+}
+
+/// The journal could not take a record; no effect may follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the journal cannot be written: {0}")]
+pub struct JournalDown(pub String);
+
+/// An event on its way to the dispatcher, which alone owns the journal and the reports.
+#[derive(Debug)]
+pub struct Message {
+    /// The event.
+    pub event: Event,
+    /// Answered once the event is on disk.
+    pub stored: Option<oneshot::Sender<Result<(), JournalDown>>>,
+}
+
+/// Where one step sends its events. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    step: StepId,
+    sender: mpsc::Sender<Message>,
+}
+
+impl Feed {
+    /// A feed for one step.
+    #[must_use]
+    pub fn new(step: StepId, sender: mpsc::Sender<Message>) -> Self {
+        Self { step, sender }
+    }
+
+    /// A feed that nobody reads: planning shows no progress.
+    #[must_use]
+    pub fn silent(step: StepId) -> Self {
+        Self { step, sender: mpsc::channel(1).0 }
+    }
+
+    /// Says what the step is doing right now.
+    pub async fn progress(&self, text: impl Into<String>) {
+        self.send(Event::Progress { step: self.step.clone(), text: text.into() }).await;
+    }
+
+    /// Passes on a line of output. Waits while the sinks are behind, so that memory stays bounded.
+    pub async fn output(&self, line: impl Into<String>) {
+        self.send(Event::Output { step: self.step.clone(), line: line.into() }).await;
+    }
+
+    /// Records something in the middle of an effect; returns once it is on disk.
+    pub async fn note(&self, key: &str, data: serde_json::Value) -> Result<(), JournalDown> {
+        self.store(Event::Noted { step: self.step.clone(), key: key.to_owned(), data }).await
+    }
+
+    /// Sends an event and waits until it is on disk.
+    pub async fn store(&self, event: Event) -> Result<(), JournalDown> {
+        let (stored, answer) = oneshot::channel();
+        if self.sender.send(Message { event, stored: Some(stored) }).await.is_err() {
+            return Err(JournalDown("the run is over".to_owned()));
+        }
+        answer.await.unwrap_or_else(|_| Err(JournalDown("the run is over".to_owned())))
+    }
+
+    /// Sends an event.
+    pub async fn send(&self, event: Event) {
+        // Nobody listens while planning and once the run is over: then nothing is lost.
+        let _ = self.sender.send(Message { event, stored: None }).await;
+    }
+}

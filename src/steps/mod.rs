@@ -1,0 +1,168 @@
+//! What each step kind plans and does.
+//!
+//! A kind is one file and one line in [`KINDS`]. It gives a [`KindSpec`] (a
+//! table that also feeds `flow check`, help and the manual) and makes a
+//! [`Step`] from resolved settings. [`Step::plan`] reads the world and returns
+//! a [`Proposal`]: what would change, and the [`Effect`] that would change it.
+//! Only `exec` applies effects, after the intent is on disk.
+
+pub mod attributes;
+pub mod failure;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use self::attributes::Attributes;
+pub use self::failure::{Failure, FailureClass};
+use crate::event::Feed;
+use crate::model::change::{Action, Change, Reversible};
+use crate::model::kind::KindSpec;
+use crate::model::names::{FlowName, RunId, StepId};
+use crate::model::settings::{Ready, Unready};
+use crate::model::value::Outputs;
+use crate::world::World;
+use crate::world::aws::Cloud;
+use crate::world::cancel::Cancel;
+
+/// A kind: its description and how its steps are made.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its table.
+    pub spec: KindSpec,
+    /// Reads resolved settings. `Unready::After` when a setting without which nothing can be said
+    /// is known only after another step.
+    pub make: fn(&Ready, &Attributes) -> Result<Box<dyn Step>, Unready>,
+}
+
+/// Every kind, by name.
+pub static KINDS: &[&Kind] = &[];
+
+/// The kind of that name.
+#[must_use]
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.spec.name == name).copied()
+}
+
+/// What a step may use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The step.
+    pub id: StepId,
+    /// Its flow.
+    pub flow: FlowName,
+    /// The run; absent while planning only.
+    pub run: Option<RunId>,
+    /// The machine and the project.
+    pub world: World,
+    /// The account the step acts in, verified.
+    pub cloud: Arc<Cloud>,
+    /// What the environment's live release records of this step; absent when it records nothing.
+    pub recorded: Option<Arc<Recorded>>,
+    /// Where progress, output and notes go.
+    pub feed: Feed,
+    /// Whether the run is being stopped.
+    pub cancel: Cancel,
+}
+
+/// What a release keeps of a step.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Recorded {
+    /// Its kind.
+    pub kind: String,
+    /// What it handed on.
+    pub outputs: Outputs,
+    /// What a rollback needs.
+    pub receipt: serde_json::Value,
+}
+
+/// A step whose settings are known well enough to plan it.
+#[async_trait]
+pub trait Step: Debug + Send + Sync {
+    /// Reads the world and says what would change. Changes nothing there.
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure>;
+}
+
+/// Something that changes the world, decided by [`Step::plan`].
+#[async_trait]
+pub trait Effect: Send {
+    /// Makes it. Called once, after the intent is on disk.
+    async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure>;
+}
+
+/// What a step would do.
+pub struct Proposal {
+    /// What sort of change.
+    pub action: Action,
+    /// In a few words: `build and push`, `roll 2 tasks`.
+    pub summary: String,
+    /// What it is about, in a few words at the right: `14 files under backend/api changed`,
+    /// `shop-api:41 → :42`. May be empty.
+    pub subject: String,
+    /// Every difference.
+    pub changes: Vec<Change>,
+    /// What the operator should know before saying yes.
+    pub warnings: Vec<String>,
+    /// Whether it can be taken back.
+    pub reversible: Reversible,
+    /// What later steps can already refer to: all of them when up to date.
+    pub outputs: Outputs,
+    /// What was observed, for the plan's digest and for the check right before the effect.
+    pub baseline: serde_json::Value,
+    /// What a rollback needs, for steps that are up to date.
+    pub receipt: serde_json::Value,
+    /// The change itself; `None` when there is nothing to do or something is not known yet.
+    pub effect: Option<Box<dyn Effect>>,
+}
+
+impl Proposal {
+    /// Nothing to do; `summary` says what is there (`sha256:93ab04c1d2e7 is in the registry`).
+    pub fn up_to_date(summary: impl Into<String>, outputs: Outputs) -> Self {
+        Self { outputs, ..Self::new(Action::UpToDate, summary) }
+    }
+
+    /// A change without an effect yet; fill in the rest.
+    pub fn new(action: Action, summary: impl Into<String>) -> Self {
+        Self {
+            action,
+            summary: summary.into(),
+            subject: String::new(),
+            changes: Vec::new(),
+            warnings: Vec::new(),
+            reversible: Reversible::None,
+            outputs: Outputs::new(),
+            baseline: serde_json::Value::Null,
+            receipt: serde_json::Value::Null,
+            effect: None,
+        }
+    }
+
+    /// With the effect that makes the change.
+    #[must_use]
+    pub fn with(mut self, effect: impl Effect + 'static) -> Self {
+        self.effect = Some(Box::new(effect));
+        self
+    }
+}
+
+impl Debug for Proposal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proposal")
+            .field("action", &self.action)
+            .field("summary", &self.summary)
+            .field("changes", &self.changes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An effect that was made.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// What to show behind the step's name: `pushed sha256:11aa93f0b2c4`.
+    pub summary: String,
+    /// What later steps can refer to.
+    pub outputs: Outputs,
+    /// What a rollback needs.
+    pub receipt: serde_json::Value,
+}

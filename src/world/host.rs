@@ -1,0 +1,79 @@
+//! flow's own process: its environment variables and who runs it.
+//!
+//! Read once at the start. Nothing sets variables, so there is nothing to race with.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The variables flow was started with. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    vars: Arc<BTreeMap<String, String>>,
+}
+
+impl Host {
+    /// The variables of this process; names and values that are not UTF-8 are left out.
+    #[must_use]
+    pub fn current() -> Self {
+        let vars = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { vars: Arc::new(vars) }
+    }
+
+    /// A host with these variables, for tests.
+    #[must_use]
+    pub fn with(vars: BTreeMap<String, String>) -> Self {
+        Self { vars: Arc::new(vars) }
+    }
+
+    /// One variable.
+    #[must_use]
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(String::as_str)
+    }
+
+    /// All variables.
+    pub fn vars(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether this is a CI job.
+    #[must_use]
+    pub fn is_ci(&self) -> bool {
+        self.var("CI").is_some_and(|ci| !ci.is_empty() && ci != "false")
+    }
+
+    /// `USER@HOST`, and the CI job's link where one is known.
+    #[must_use]
+    pub fn operator(&self) -> String {
+        let user = self.var("USER").or_else(|| self.var("LOGNAME")).unwrap_or("unknown");
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let job =
+            self.var("CI_JOB_URL").or_else(|| self.var("BUILDKITE_BUILD_URL")).map(str::to_owned).or_else(
+                || {
+                    let part = |name| self.var(name);
+                    Some(format!(
+                        "{}/{}/actions/runs/{}",
+                        part("GITHUB_SERVER_URL")?,
+                        part("GITHUB_REPOSITORY")?,
+                        part("GITHUB_RUN_ID")?
+                    ))
+                },
+            );
+        job.map_or_else(|| format!("{user}@{host}"), |link| format!("{user}@{host} {link}"))
+    }
+
+    /// The folder flow was started in.
+    pub fn current_dir(&self) -> std::io::Result<PathBuf> {
+        std::env::current_dir()
+    }
+}
+
+/// Values may be secrets; only names are shown.
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Host").field(&self.vars.keys().collect::<Vec<_>>()).finish()
+    }
+}
