@@ -110,6 +110,11 @@ pub enum Event {
     },
     /// A step is over. Written and synced after its effect.
     StepEnded(StepEnded),
+    /// Something the operator should know that is not a failure.
+    Warning {
+        /// In one sentence.
+        text: String,
+    },
     /// A signal arrived.
     Interrupted {
         /// `SIGINT`, `SIGTERM`, `SIGHUP`
@@ -154,6 +159,10 @@ pub struct RunStarted {
     pub to_run: usize,
     /// How many are as wanted already.
     pub unchanged: usize,
+    /// How long the last run of this flow here took, milliseconds.
+    pub last_duration_ms: Option<u64>,
+    /// How long the flow says it should take, milliseconds.
+    pub target_ms: Option<u64>,
 }
 
 /// How a step ended.
@@ -266,7 +275,7 @@ impl Event {
             | Self::Output { step, .. }
             | Self::StepRetried { step, .. } => Some(step),
             Self::StepEnded(ended) => Some(&ended.step),
-            Self::RunStarted(_) | Self::Interrupted { .. } | Self::RunEnded(_) => None,
+            Self::RunStarted(_) | Self::Warning { .. } | Self::Interrupted { .. } | Self::RunEnded(_) => None,
         }
     }
 

@@ -169,3 +169,23 @@ impl Step {
             || self.settings.values().into_iter().any(secret)
     }
 }
+
+impl Step {
+    /// Every value of the step in which a reference can stand, conditions included.
+    #[must_use]
+    pub fn templates(&self) -> Vec<&Template> {
+        let c = &self.common;
+        let mut all = self.settings.values();
+        all.extend(c.env.iter().chain(&c.files).map(|(_, value)| value));
+        all.extend(c.environment.as_ref());
+        all.extend(c.inputs.iter().flat_map(|inputs| inputs.globs.iter().chain(&inputs.exclude)));
+        all.extend(&c.outputs);
+        all.extend(c.tools.iter().filter_map(|tool| tool.version_from.as_ref()));
+        all.extend(c.probe.iter().flatten());
+        if let Some(Undo::Command(argv)) = &c.undo {
+            all.extend(argv);
+        }
+        c.when.iter().for_each(|condition| condition.expr.collect(&mut all));
+        all
+    }
+}

@@ -6,7 +6,9 @@ pub mod cancel;
 pub mod clock;
 pub mod files;
 pub mod host;
+pub mod keyed;
 pub mod store;
+pub mod walk;
 
 use std::sync::Arc;
 
