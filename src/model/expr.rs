@@ -1,5 +1,9 @@
 //! `when`: conditions, parsed and typed when the file is checked.
 
+mod eval;
+mod parse;
+pub mod types;
+
 use crate::syntax::source::Span;
 
 use super::template::Template;

@@ -93,6 +93,8 @@ pub struct Each {
     pub var: String,
     /// `${env.services}`
     pub list: Template,
+    /// Where the variable is named.
+    pub span: Span,
 }
 
 /// `retry N backoff="2s" max="1m"`
