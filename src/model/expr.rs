@@ -1,5 +1,9 @@
 //! `when`: conditions, parsed and typed when the file is checked.
 
+mod eval;
+mod parse;
+pub mod types;
+
 use crate::syntax::source::Span;
 
 use super::template::Template;
@@ -51,18 +55,4 @@ pub enum Comparison {
     Greater,
     /// `>=`
     GreaterOrEqual,
-}
-
-impl Expr {
-    /// Adds every value in it to `all`.
-    pub fn collect<'a>(&'a self, all: &mut Vec<&'a Template>) {
-        match self {
-            Self::Value(value) | Self::Defined(value) => all.push(value),
-            Self::Not(inner) | Self::Matches(inner, _) => inner.collect(all),
-            Self::And(a, b) | Self::Or(a, b) | Self::Compare(_, a, b) | Self::In(a, b) => {
-                a.collect(all);
-                b.collect(all);
-            }
-        }
-    }
 }

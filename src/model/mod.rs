@@ -1,6 +1,8 @@
 //! A flow in types, and nothing else: no files, no clock, no network.
 
 pub mod change;
+pub mod check;
+pub mod decode;
 pub mod expr;
 pub mod flow;
 pub mod kind;
@@ -10,5 +12,7 @@ pub mod secret;
 pub mod settings;
 pub mod step;
 pub mod template;
+#[cfg(test)]
+pub mod testing;
 pub mod units;
 pub mod value;

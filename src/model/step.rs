@@ -93,6 +93,8 @@ pub struct Each {
     pub var: String,
     /// `${env.services}`
     pub list: Template,
+    /// Where the variable is named.
+    pub span: Span,
 }
 
 /// `retry N backoff="2s" max="1m"`
@@ -185,7 +187,7 @@ impl Step {
         if let Some(Undo::Command(argv)) = &c.undo {
             all.extend(argv);
         }
-        c.when.iter().for_each(|condition| condition.expr.collect(&mut all));
+        all.extend(c.when.iter().flat_map(|condition| condition.expr.templates()));
         all
     }
 }

@@ -6,6 +6,8 @@
 
 use crate::syntax::source::{Span, Spanned};
 
+pub mod parse;
+
 use super::names::{StepId, StepName};
 use super::value::{Field, Value};
 
@@ -218,6 +220,14 @@ pub enum Missing {
         name: String,
         /// What went wrong.
         why: String,
+    },
+    /// A value that came out as something else than the place needs.
+    #[error("\"{value}\" is not {wanted}")]
+    Unfit {
+        /// The value.
+        value: String,
+        /// `a number`, `#true or #false`.
+        wanted: &'static str,
     },
     /// Something that is not in scope here.
     #[error("{0} is not known here")]
