@@ -11,6 +11,7 @@
 pub mod document;
 pub mod fingerprint;
 pub mod graph;
+pub mod load;
 pub mod observe;
 pub mod params;
 pub mod prepare;

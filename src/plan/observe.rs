@@ -18,7 +18,7 @@ use crate::model::kind::Nature;
 use crate::model::names::{StepId, StepName};
 use crate::model::settings::{Given, Shape};
 use crate::model::value::{Field, Outputs, Value};
-use crate::steps::{Context, Failure, FailureClass, Proposal};
+use crate::steps::{Answers, Context, Failure, FailureClass, Proposal};
 use crate::world::cancel::Cancel;
 use crate::world::walk::Matcher;
 
@@ -360,6 +360,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         recorded: p.recorded(&node.id),
         feed,
         cancel,
+        answers: Answers::Nobody,
     }
 }
 

@@ -6,6 +6,7 @@
 //! a [`Proposal`]: what would change, and the [`Effect`] that would change it.
 //! Only `exec` applies effects, after the intent is on disk.
 
+pub mod approve;
 pub mod attributes;
 pub mod failure;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::approve::Answers;
 pub use self::attributes::Attributes;
 pub use self::failure::{Failure, FailureClass};
 use crate::event::Feed;
@@ -37,12 +39,18 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&approve::KIND];
 
 /// The kind of that name.
 #[must_use]
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.spec.name == name).copied()
+}
+
+/// The tables of all kinds, for the reader and `flow check`.
+#[must_use]
+pub fn specs() -> Vec<&'static KindSpec> {
+    KINDS.iter().map(|kind| &kind.spec).collect()
 }
 
 /// What a step may use. Cheap to clone.
@@ -64,6 +72,8 @@ pub struct Context {
     pub feed: Feed,
     /// Whether the run is being stopped.
     pub cancel: Cancel,
+    /// Who answers gates.
+    pub answers: Answers,
 }
 
 /// What a release keeps of a step.
