@@ -8,6 +8,8 @@
 
 pub mod attributes;
 pub mod failure;
+mod program;
+mod run;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -37,7 +39,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&run::KIND];
 
 /// The kind of that name.
 #[must_use]
