@@ -9,6 +9,8 @@
 pub mod approve;
 pub mod attributes;
 pub mod failure;
+mod program;
+mod run;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -39,7 +41,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&approve::KIND];
+pub static KINDS: &[&Kind] = &[&approve::KIND, &run::KIND];
 
 /// The kind of that name.
 #[must_use]

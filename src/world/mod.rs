@@ -7,7 +7,11 @@ pub mod clock;
 pub mod files;
 pub mod host;
 pub mod keyed;
+pub mod masker;
+pub mod process;
+pub mod scratch;
 pub mod store;
+pub mod terminal;
 pub mod walk;
 
 use std::sync::Arc;
@@ -15,6 +19,7 @@ use std::sync::Arc;
 use self::clock::Clock;
 use self::files::Files;
 use self::host::Host;
+use self::masker::Masker;
 use self::store::Store;
 
 /// The machine flow runs on and the project it runs in. Cheap to clone.
@@ -24,6 +29,8 @@ pub struct World {
     pub host: Host,
     /// The project's files.
     pub files: Files,
+    /// Hides the run's secrets in whatever is shown; whoever loads a secret teaches it.
+    pub masker: Masker,
     /// The project's records.
     pub store: Store,
     /// Time.
@@ -37,6 +44,6 @@ impl World {
     /// The world as seen from a project's root folder.
     #[must_use]
     pub fn new(host: Host, root: impl Into<std::path::PathBuf>, store: Store) -> Self {
-        Self { host, files: Files::new(root), store, clock: Clock }
+        Self { host, files: Files::new(root), masker: Masker::default(), store, clock: Clock }
     }
 }

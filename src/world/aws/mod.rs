@@ -5,6 +5,7 @@
 //! [`Cloud::reads`] retries by itself, [`Cloud::writes`] never does, because a
 //! repeated effect whose first answer was lost must be settled by a query.
 
+mod credentials;
 mod error;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::OnceCell;
 
+pub use self::credentials::{NoCredentials, ProgramAccess};
 pub use self::error::{AwsError, AwsErrorClass};
 use super::host::Host;
 use crate::model::names::EnvName;
