@@ -350,3 +350,51 @@ impl Feed {
         let _ = self.sender.send(Message { event, stored: None }).await;
     }
 }
+
+/// Somebody who watches a run. A report that cannot be written never fails a
+/// run, so nothing here returns an error.
+pub trait Subscriber: Send {
+    /// Something happened. Events come in the order of the journal, secrets masked already.
+    fn event(&mut self, time: Timestamp, event: &Event);
+
+    /// Time passed: redraws, and says what still runs. Called several times a second.
+    fn tick(&mut self, now: Timestamp);
+}
+
+impl Event {
+    /// Changes every text in it: how secrets are masked before anybody sees the event.
+    #[must_use]
+    pub fn map_text(self, change: &dyn Fn(&str) -> String) -> Self {
+        match self {
+            Self::Output { step, line } => Self::Output { step, line: change(&line) },
+            Self::Progress { step, text } => Self::Progress { step, text: change(&text) },
+            other => {
+                let mut json = match serde_json::to_value(&other) {
+                    Ok(json) => json,
+                    Err(_) => return other,
+                };
+                if !map_json(&mut json, change) {
+                    return other;
+                }
+                serde_json::from_value(json).unwrap_or(other)
+            }
+        }
+    }
+}
+
+/// Changes every text in JSON; `false` when nothing changed.
+fn map_json(json: &mut serde_json::Value, change: &dyn Fn(&str) -> String) -> bool {
+    match json {
+        serde_json::Value::String(text) => {
+            let new = change(text);
+            let changed = new != *text;
+            *text = new;
+            changed
+        }
+        serde_json::Value::Array(items) => items.iter_mut().fold(false, |any, item| map_json(item, change) || any),
+        serde_json::Value::Object(fields) => {
+            fields.values_mut().fold(false, |any, value| map_json(value, change) || any)
+        }
+        _ => false,
+    }
+}

@@ -19,3 +19,4 @@ pub mod propose;
 pub mod scope;
 pub mod selection;
 pub mod target;
+pub mod tools;

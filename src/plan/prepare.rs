@@ -209,7 +209,8 @@ fn recorded(live: Option<&Release>, id: &StepId) -> Option<Arc<Recorded>> {
     live.and_then(|release| release.steps.get(id)).map(|record| Arc::new(record.clone()))
 }
 
-fn find_flow<'a>(project: &'a Project, name: &FlowName) -> Result<&'a Flow, PrepareError> {
+/// The flow of that name.
+pub fn find_flow<'a>(project: &'a Project, name: &FlowName) -> Result<&'a Flow, PrepareError> {
     project.flows.iter().find(|flow| flow.name == *name).ok_or_else(|| {
         let known: Vec<String> = project.flows.iter().map(|flow| flow.name.to_string()).collect();
         PrepareError::NoFlow {

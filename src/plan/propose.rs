@@ -3,8 +3,6 @@
 //! Used by `plan::observe` for the plan and by `exec` again right before the
 //! effect, when everything the step refers to is known.
 
-use std::collections::BTreeMap;
-
 use crate::cache::successes::Successes;
 use crate::model::names::StepId;
 use crate::model::settings::Ready;
@@ -16,8 +14,9 @@ use crate::steps::attributes::Globs;
 use crate::steps::{self, Attributes, Context, Failure, FailureClass, Proposal};
 use crate::world::keyed::Sealer;
 
-use super::fingerprint::{self, Key};
+use super::fingerprint::{self, Key, Success};
 use super::graph::Node;
+use super::tools;
 
 /// What came of looking at a step.
 #[derive(Debug)]
@@ -60,10 +59,7 @@ impl From<Unresolved> for NoProposal {
 
 impl From<Failure> for NoProposal {
     fn from(failure: Failure) -> Self {
-        match failure.class {
-            FailureClass::NotYet(_) | FailureClass::Missing => Self::Failure(failure),
-            _ => Self::Failure(failure),
-        }
+        Self::Failure(failure)
     }
 }
 
@@ -117,7 +113,7 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     let key = if cached { Some(compute_key(node, &settings, &attributes, around, cx).await?) } else { None };
     let mut stale = None;
     if let Some(key) = key.as_ref().filter(|_| !around.no_cache) {
-        let last = around.successes.get(&cx.flow, &cx.cloud.target().environment, &cx.id)?;
+        let last: Option<Success> = around.successes.get(&cx.flow, &cx.cloud.target().environment, &cx.id)?;
         match fingerprint::compare(key, last.as_ref(), &cx.world).map_err(|error| Failure::new(error.to_string()))? {
             Ok(outputs) => {
                 let summary = format!("{} unchanged", count(key.files.len(), "input"));
@@ -146,13 +142,7 @@ async fn compute_key(
     cx: &Context,
 ) -> Result<Key, Failure> {
     let dir = settings.opt_text("dir")?;
-    let mut versions = BTreeMap::new();
-    for (tool, command) in &attributes.tools {
-        let version = crate::world::process::version(&cx.world, tool, command.as_deref(), dir.as_deref())
-            .await
-            .map_err(|error| Failure::new(format!("cannot ask {tool} for its version: {error}")))?;
-        versions.insert(tool.clone(), version);
-    }
+    let versions = tools::versions(&attributes.tools, dir.as_deref(), cx).await?;
     let (settings, attributes, world, sealer) =
         (settings.clone(), attributes.clone(), cx.world.clone(), around.sealer.clone());
     let kind = node.step.kind.name;
