@@ -5,5 +5,6 @@ mod convert;
 pub mod parse;
 pub mod problem;
 pub mod reader;
+pub mod render;
 pub mod source;
 pub mod tree;

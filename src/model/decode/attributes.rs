@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::model::kind::KindSpec;
+use crate::model::kind::{KindSpec, Nature};
 use crate::model::step::{Common, Each, Inputs, Retry, Tool, Undo};
 use crate::model::template::{Part, Template};
 use crate::model::value::Value;
@@ -170,6 +170,21 @@ impl<'n> Attributes<'_, '_, '_, '_, 'n> {
         map(self.ctx, self.body, &entries)
     }
 
+    /// Reports an attribute that means something only where a program is started.
+    fn program_only(&mut self, name: &'static str, why: &str) {
+        if self.kind.nature == Nature::Program || self.kind.setting(name).is_some() {
+            return;
+        }
+        let node = self.reader.node;
+        let prop = node.props.iter().map(|prop| &prop.name);
+        if let Some(name) =
+            prop.chain(node.children.iter().map(|child| &child.name)).find(|found| found.value == name)
+        {
+            let message = format!("{} stands on run steps only", name.value);
+            self.ctx.push(Problem::at(name.span, message).label(why));
+        }
+    }
+
     fn ordering(&mut self, common: &mut Common) -> Vec<RawNeed> {
         let entries = self.all("needs");
         let mut found = needs(self.ctx, self.body, &entries, true);
@@ -231,6 +246,7 @@ impl<'n> Attributes<'_, '_, '_, '_, 'n> {
                 common.inherit.extend(self.ctx.text(literal, self.body, "inherit"));
             }
         }
+        self.program_only("aws", "the kinds that need credentials have them");
         common.aws = self.flag("aws").unwrap_or(false);
         if let Some(entry) = self.one("environment") {
             common.environment = self.ctx.entry_template(entry, self.body);
@@ -289,11 +305,16 @@ impl<'n> Attributes<'_, '_, '_, '_, 'n> {
 
     fn failure(&mut self, common: &mut Common) {
         if let Some(entry) = self.one("retry") {
+            if !self.kind.repeatable && self.kind.nature != Nature::Program {
+                let message = format!("{} is not safe to repeat, so it cannot be retried", self.kind.name);
+                self.ctx.push(Problem::at(entry.name_span(), message).label("leave it out"));
+            }
             common.retry = self.retry(entry);
         }
         if let Some(entry) = self.one("probe") {
             common.probe = self.command(entry);
         }
+        self.program_only("undo", "the other kinds know themselves how they are rolled back");
         if let Some(entry) = self.one("undo") {
             common.undo = self.undo(entry);
         }

@@ -37,25 +37,29 @@ impl Body<'_> {
         self.outer.map_or_else(|| name.to_owned(), |outer| outer.full(name))
     }
 
-    /// Replaces parameters and names of steps.
-    pub fn adapt(&self, template: &mut Template) {
+    /// Replaces parameters and names of steps. False when a parameter has no value because that
+    /// was wrong, which was reported where it stands.
+    pub fn adapt(&self, template: &mut Template) -> bool {
         let nothing = self.args.is_empty() && self.own.is_empty() && self.outer.is_none();
         if nothing {
-            return;
+            return true;
         }
+        let mut whole = true;
         let mut parts = Vec::with_capacity(template.parts.len());
         for mut part in std::mem::take(&mut template.parts) {
             if let Part::Reference(reference) = &mut part {
                 match &mut reference.value {
-                    Reference::Param(name) => {
-                        if let Some(Some(value)) = self.args.get(name) {
+                    Reference::Param(name) => match self.args.get(name) {
+                        Some(Some(value)) => {
                             parts.extend(value.parts.iter().cloned());
                             continue;
                         }
-                    }
+                        Some(None) => whole = false,
+                        None => {}
+                    },
                     Reference::Step(step) => {
                         step.name = StepName::new(self.full(step.name.as_str()));
-                        step.index.iter_mut().for_each(|index| self.adapt(index));
+                        whole &= step.index.iter_mut().fold(true, |all, index| self.adapt(index) && all);
                     }
                     _ => {}
                 }
@@ -63,6 +67,7 @@ impl Body<'_> {
             parts.push(part);
         }
         template.parts = join(parts);
+        whole
     }
 }
 

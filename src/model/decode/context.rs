@@ -42,8 +42,7 @@ impl<'a> Ctx<'a> {
     /// A value with references in it.
     pub fn template(&mut self, literal: &Literal, body: &Body) -> Option<Template> {
         let mut template = Template::parse(literal, &mut self.problems)?;
-        body.adapt(&mut template);
-        Some(template)
+        body.adapt(&mut template).then_some(template)
     }
 
     /// Several of them; those that are wrong are reported and left out.
@@ -54,8 +53,9 @@ impl<'a> Ctx<'a> {
     /// A condition.
     pub fn condition(&mut self, literal: &Literal, body: &Body) -> Option<Condition> {
         let mut condition = Condition::parse(literal, &mut self.problems)?;
-        condition.expr.templates_mut(&mut |template| body.adapt(template));
-        Some(condition)
+        let mut whole = true;
+        condition.expr.templates_mut(&mut |template| whole &= body.adapt(template));
+        whole.then_some(condition)
     }
 
     /// A value that must be known when the file is read.
