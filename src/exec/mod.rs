@@ -58,6 +58,8 @@ pub struct Start {
     pub run: RunId,
     /// How long the last run of this flow here took, milliseconds.
     pub last_duration_ms: Option<u64>,
+    /// The command line that does the same again.
+    pub again: String,
 }
 
 /// What is shared by all units of a run.
