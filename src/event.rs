@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,7 +19,7 @@ use crate::model::value::Outputs;
 pub const VERSION: u32 = 1;
 
 /// What happened.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Event {
     /// The plan stands and the run begins.
@@ -60,6 +61,9 @@ pub enum Event {
         attempt: u32,
         /// What is about to happen.
         summary: String,
+        /// How long it took the last time, milliseconds.
+        #[serde(default)]
+        usual_ms: Option<u64>,
     },
     /// Written and synced before an effect is made.
     Intent {
@@ -127,7 +131,7 @@ pub enum Event {
 }
 
 /// What a run is, as its first record.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunStarted {
     /// Version of all records that follow.
     pub version: u32,
@@ -159,14 +163,25 @@ pub struct RunStarted {
     pub to_run: usize,
     /// How many are as wanted already.
     pub unchanged: usize,
-    /// How long the last run of this flow here took, milliseconds.
+    /// The steps that will run, in the order of the plan.
+    #[serde(default)]
+    pub planned: Vec<StepId>,
+    /// When the live release was recorded.
+    #[serde(default)]
+    pub live_since: Option<Timestamp>,
+    /// How long the last successful run of this flow in this environment took, milliseconds.
+    #[serde(default)]
     pub last_duration_ms: Option<u64>,
-    /// How long the flow says it should take, milliseconds.
+    /// How long the flow says that it should take, milliseconds.
+    #[serde(default)]
     pub target_ms: Option<u64>,
+    /// The command line that does the same again: `flow run deploy --env prod --only backend`.
+    #[serde(default)]
+    pub again: String,
 }
 
 /// How a step ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepEnded {
     /// The step.
     pub step: StepId,
@@ -228,7 +243,7 @@ pub struct FailureRecord {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunEnded {
     /// How.
     pub outcome: RunOutcome,

@@ -92,7 +92,7 @@ const QUEUE: usize = 1024;
 
 /// Carries a plan out and records it.
 pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>) -> Ended {
-    let Start { mut prepared, observed, options, run, last_duration_ms } = start;
+    let Start { mut prepared, observed, options, run, last_duration_ms, again } = start;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let begun = prepared.world.clock.moment();
     prepared.values.run = RunFacts {
@@ -106,7 +106,7 @@ pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>
     let listening = tokio::spawn(signals::listen(Arc::clone(&canceller), feed.clone()));
     let cancel = canceller.view();
 
-    let ended = match feed.store(Event::RunStarted(started(&shared, last_duration_ms))).await {
+    let ended = match feed.store(Event::RunStarted(started(&shared, last_duration_ms, again))).await {
         // Nothing was done; the dispatcher has said why.
         Err(_) => Ended { outcome: RunOutcome::Failed, exit: finish::exit_code(RunOutcome::Failed) },
         Ok(()) => {
@@ -122,7 +122,7 @@ pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>
     ended
 }
 
-fn started(shared: &Shared, last_duration_ms: Option<u64>) -> RunStarted {
+fn started(shared: &Shared, last_duration_ms: Option<u64>, again: String) -> RunStarted {
     let p = &shared.prepared;
     let plan = &shared.observed.plan;
     RunStarted {
@@ -141,6 +141,9 @@ fn started(shared: &Shared, last_duration_ms: Option<u64>) -> RunStarted {
         by: p.world.host.operator(),
         to_run: plan.to_run().count(),
         unchanged: plan.steps.iter().filter(|step| !step.action.will_run()).count(),
+        planned: plan.to_run().map(|step| step.id.clone()).collect(),
+        live_since: p.live.as_ref().map(|release| release.created),
+        again,
         last_duration_ms,
         target_ms: p.flow.target.map(|target| u64::try_from(target.as_millis()).unwrap_or(u64::MAX)),
     }

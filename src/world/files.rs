@@ -21,7 +21,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { what, path, source }
     }

@@ -5,6 +5,7 @@ pub mod aws;
 pub mod cancel;
 pub mod clock;
 pub mod files;
+pub mod growing;
 pub mod host;
 pub mod keyed;
 pub mod masker;
