@@ -112,7 +112,7 @@ impl Unit {
         let node = p.graph.node(self.id);
         let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id);
         let summary = planned.map(|step| step.summary.clone()).unwrap_or_default();
-        self.feed.send(Event::StepStarted { step: node.id.clone(), attempt: number, summary }).await;
+        self.feed.send(Event::StepStarted { step: node.id.clone(), attempt: number, summary, usual_ms: None }).await;
 
         let canceller = Canceller::new();
         let mut cx = context(p, self.id, self.feed.clone(), canceller.view());

@@ -67,7 +67,7 @@ impl From<Failure> for NoProposal {
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     /// What its references mean.
-    pub scope: &'a dyn Scope,
+    pub scope: &'a (dyn Scope + Sync),
     /// Last successes of steps that only make files.
     pub successes: &'a Successes,
     /// For digests of secrets.
@@ -113,7 +113,7 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     let key = if cached { Some(compute_key(node, &settings, &attributes, around, cx).await?) } else { None };
     let mut stale = None;
     if let Some(key) = key.as_ref().filter(|_| !around.no_cache) {
-        let last: Option<Success> = around.successes.get(&cx.flow, &cx.cloud.target().environment, &cx.id)?;
+        let last: Option<Success> = around.successes.get(&cx.flow, &cx.cloud.target().environment, &cx.id).map_err(Failure::from)?;
         match fingerprint::compare(key, last.as_ref(), &cx.world).map_err(|error| Failure::new(error.to_string()))? {
             Ok(outputs) => {
                 let summary = format!("{} unchanged", count(key.files.len(), "input"));

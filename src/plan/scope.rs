@@ -74,7 +74,7 @@ pub enum Known {
 }
 
 /// Looks up what other steps handed on.
-pub trait StepTable {
+pub trait StepTable: Sync {
     /// What is known of an instance; `None` when there is no such instance.
     fn known(&self, id: &StepId) -> Option<Known>;
     /// All instances of a step, in order.

@@ -118,7 +118,11 @@ impl Board {
                     _ => {}
                 }
             }
-            Event::Intent { .. } | Event::Noted { .. } | Event::Interrupted { .. } | Event::RunEnded(_) => {}
+            Event::Intent { .. }
+            | Event::Noted { .. }
+            | Event::Warning { .. }
+            | Event::Interrupted { .. }
+            | Event::RunEnded(_) => {}
         }
     }
 

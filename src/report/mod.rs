@@ -13,12 +13,14 @@
 //! ```
 
 pub mod board;
+pub mod console;
 pub mod ending;
 pub mod json;
 pub mod lines;
 pub mod look;
 pub mod out;
 pub mod plain;
+pub mod plan_view;
 #[cfg(test)]
 mod sample;
 pub mod text;
