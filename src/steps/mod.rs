@@ -11,6 +11,8 @@ pub mod attributes;
 pub mod failure;
 mod program;
 mod run;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt::Debug;
 use std::sync::Arc;

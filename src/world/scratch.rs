@@ -2,7 +2,7 @@
 //! gone when dropped.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::files::{FileError, Files};
@@ -19,11 +19,15 @@ impl Scratch {
         let above = files.root().join(".flow").join("tmp");
         let fault = |source| FileError { what: "cannot create a folder in", path: above.clone(), source };
         // The folder above it is there for all but the first.
-        let folder = match tempfile::TempDir::new_in(&above) {
+        let make = || {
+            let closed = std::fs::Permissions::from_mode(0o700);
+            tempfile::Builder::new().permissions(closed).tempdir_in(&above)
+        };
+        let folder = match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 files.create_dir(&files.root().join(".flow"))?;
                 std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&above).map_err(fault)?;
-                tempfile::TempDir::new_in(&above)
+                make()
             }
             made => made,
         };
@@ -57,8 +61,6 @@ impl Scratch {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
