@@ -3,6 +3,7 @@
 pub mod change;
 pub mod expr;
 pub mod flow;
+pub mod image;
 pub mod kind;
 pub mod names;
 pub mod project;

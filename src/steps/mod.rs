@@ -7,6 +7,7 @@
 //! Only `exec` applies effects, after the intent is on disk.
 
 pub mod attributes;
+pub mod docker_build;
 pub mod failure;
 
 use std::fmt::Debug;
@@ -37,7 +38,9 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[
+    &docker_build::KIND,
+];
 
 /// The kind of that name.
 #[must_use]

@@ -4,8 +4,10 @@
 pub mod aws;
 pub mod cancel;
 pub mod clock;
+pub mod docker;
 pub mod files;
 pub mod host;
+pub mod registry;
 pub mod store;
 
 use std::sync::Arc;

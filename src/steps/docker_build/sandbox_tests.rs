@@ -1,0 +1,208 @@
+//! The kind against a real engine and registry. Needs the sandbox's variables; says so without them.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use crate::event::{Event, Feed, Message};
+use crate::model::change::Action;
+use crate::model::names::{EnvName, FlowName, StepId, StepName};
+use crate::model::settings::{Given, Settings};
+use crate::model::value::{Field, Value};
+use crate::steps::{Attributes, Context, Done, Failure, FailureClass, Kind, Proposal};
+use crate::syntax::source::Span;
+use crate::world::World;
+use crate::world::aws::{Cloud, Target};
+use crate::world::cancel::{Canceller, Urgency};
+use crate::world::host::Host;
+use crate::world::store::Store;
+
+/// A project, a repository of its own, and what a run would give to a step.
+struct Bench {
+    folder: tempfile::TempDir,
+    repository: String,
+    cloud: Arc<Cloud>,
+    canceller: Canceller,
+    host: Host,
+    events: Arc<std::sync::Mutex<Vec<Event>>>,
+    registry: String,
+}
+
+impl Bench {
+    async fn new(name: &str, immutable: bool) -> Option<Self> {
+        let Ok(endpoint) = std::env::var("SANDBOX_ENDPOINT") else {
+            println!("skipped: SANDBOX_ENDPOINT is not set; source the sandbox's variables first");
+            return None;
+        };
+        let registry = endpoint.trim_start_matches("http://").to_owned();
+        let target = Target {
+            environment: EnvName::new("test"),
+            account: None,
+            region: Some("us-east-1".to_owned()),
+            profile: None,
+            role: None,
+            endpoint: Some(endpoint),
+            registry: Some(registry.clone()),
+            protected: false,
+        };
+        let host = Host::current();
+        let cloud = Arc::new(Cloud::new(target, host.clone()));
+        let folder = tempfile::tempdir().unwrap();
+        let unique = folder.path().file_name().unwrap().to_str().unwrap().trim_start_matches(".tmp").to_lowercase();
+        let repository = format!("imgdev-{name}-{unique}");
+        let kind = if immutable { "IMMUTABLE" } else { "MUTABLE" };
+        let ecr = &cloud.writes().await.ecr;
+        let create = ecr.create_repository().repository_name(&repository).image_tag_mutability(kind.into());
+        create.send().await.unwrap();
+        let bench = Self {
+            folder,
+            repository,
+            cloud,
+            canceller: Canceller::new(),
+            host,
+            events: Arc::default(),
+            registry,
+        };
+        bench.write("api/Dockerfile", "FROM scratch\nCOPY . /\n");
+        bench.write("api/.dockerignore", "*.log\n");
+        bench.write("api/main.txt", &bench.repository);
+        bench.write("api/noise.log", "1");
+        Some(bench)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn without_engine(&self) -> Host {
+        let mut vars: BTreeMap<String, String> =
+            self.host.vars().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        vars.insert("DOCKER_HOST".to_owned(), "unix:///nowhere/docker.sock".to_owned());
+        Host::with(vars)
+    }
+
+    fn context(&self, host: Host) -> Context {
+        let id = StepId::plain(StepName::new("image"));
+        let (sender, mut receiver) = mpsc::channel::<Message>(64);
+        let events = Arc::clone(&self.events);
+        tokio::spawn(async move {
+            while let Some(message) = receiver.recv().await {
+                events.lock().unwrap().push(message.event);
+                if let Some(stored) = message.stored {
+                    let _ = stored.send(Ok(()));
+                }
+            }
+        });
+        let store = Store::folder(self.path(".flow/store"));
+        Context {
+            feed: Feed::new(id.clone(), sender),
+            id,
+            flow: FlowName::new("deploy"),
+            run: None,
+            world: World::new(host, self.folder.path(), store),
+            cloud: Arc::clone(&self.cloud),
+            recorded: None,
+            cancel: self.canceller.view(),
+        }
+    }
+
+    async fn plan_with(&self, host: Host, more: &[(&'static str, Given<Field<Value>>)]) -> Result<Proposal, Failure> {
+        let mut settings = vec![("context", text("api")), ("repository", text(&self.repository))];
+        settings.extend(more.iter().cloned());
+        plan(&super::KIND, &self.context(host), settings).await
+    }
+
+    async fn plan(&self, more: &[(&'static str, Given<Field<Value>>)]) -> Result<Proposal, Failure> {
+        self.plan_with(self.host.clone(), more).await
+    }
+
+    async fn run(&self, more: &[(&'static str, Given<Field<Value>>)]) -> Result<Done, Failure> {
+        let proposal = self.plan(more).await?;
+        proposal.effect.expect("something to do").apply(&self.context(self.host.clone())).await
+    }
+
+    async fn close(self) {
+        let ecr = &self.cloud.writes().await.ecr;
+        ecr.delete_repository().repository_name(&self.repository).force(true).send().await.unwrap();
+        if let Ok(engine) = crate::world::docker::Engine::connect(&self.host).await {
+            engine.forget(&format!("{}/{}", self.registry, self.repository)).await.unwrap();
+        }
+    }
+}
+
+fn text(text: &str) -> Given<Field<Value>> {
+    Given::One(Field::Known(Value::text(text)))
+}
+
+fn texts(all: &[&str]) -> Given<Field<Value>> {
+    Given::Many(all.iter().map(|text| Field::Known(Value::text(*text))).collect())
+}
+
+async fn plan(
+    kind: &Kind,
+    cx: &Context,
+    given: Vec<(&'static str, Given<Field<Value>>)>,
+) -> Result<Proposal, Failure> {
+    let mut settings = Settings::default();
+    for (name, value) in given {
+        assert!(kind.spec.setting(name).is_some(), "{name} is in the table");
+        settings.insert(name, value, Span::default());
+    }
+    (kind.make)(&settings, &Attributes::default()).map_err(Failure::from)?.plan(cx).await
+}
+
+fn output(done: &Done, name: &str) -> String {
+    done.outputs.get(name).and_then(Value::as_text).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_built_once_and_found_without_an_engine() {
+    let Some(bench) = Bench::new("cold", false).await else { return };
+    let first = bench.plan(&[("tag", texts(&["v1"]))]).await.unwrap();
+    assert_eq!((first.action, first.summary.as_str()), (Action::Create, "build and push"));
+    assert!(first.subject.starts_with("3 files, "), "{}", first.subject);
+    let done = bench.run(&[("tag", texts(&["v1"]))]).await.unwrap();
+    let digest = output(&done, "digest");
+    assert_eq!(done.summary, format!("pushed {}", &digest[..19]));
+    assert_eq!(output(&done, "uri"), format!("{}/{}@{digest}", bench.registry, bench.repository));
+    assert_eq!(output(&done, "tag"), "v1");
+    let noted = bench.events.lock().unwrap().iter().any(
+        |event| matches!(event, Event::Noted { key, data, .. } if key == "pushed" && data["digest"] == digest),
+    );
+    assert!(noted);
+
+    // Times, ignored files and mode bits that no program sees change nothing.
+    bench.write("api/noise.log", "2");
+    bench.write("api/main.txt", &bench.repository);
+    std::fs::set_permissions(bench.path("api/main.txt"), PermissionsExt::from_mode(0o600)).unwrap();
+    let began = Instant::now();
+    let again = bench.plan_with(bench.without_engine(), &[("tag", texts(&["v1"]))]).await.unwrap();
+    println!("plan of an unchanged image: {:?}", began.elapsed());
+    assert_eq!(again.action, Action::UpToDate);
+    assert_eq!(again.outputs, done.outputs);
+    assert_eq!(again.receipt, done.receipt);
+
+    // A new tag alone is put on in the registry, also without an engine, and the digest is known before.
+    let tags = [("tag", texts(&["v2", "v3"]))];
+    let tag = bench.plan_with(bench.without_engine(), &tags).await.unwrap();
+    assert_eq!((tag.action, tag.summary.as_str()), (Action::Update, "tag v2, v3"));
+    assert_eq!(tag.outputs.get("digest").and_then(Value::as_text), Some(digest.clone()));
+    tag.effect.unwrap().apply(&bench.context(bench.without_engine())).await.unwrap();
+    assert_eq!(bench.plan_with(bench.without_engine(), &tags).await.unwrap().action, Action::UpToDate);
+
+    // What the tag names, never built.
+    let existing = [("tag", texts(&["v3"])), ("existing", Given::One(Field::Known(Value::Bool(true))))];
+    let taken = bench.plan_with(bench.without_engine(), &existing).await.unwrap();
+    assert_eq!(taken.outputs.get("digest").and_then(Value::as_text), Some(digest));
+    bench.close().await;
+}
