@@ -4,7 +4,7 @@
 //! from the registry, never taken from what a client printed. A missing image
 //! is an answer, a missing repository is an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecr::error::ProvideErrorMetadata;
 use aws_sdk_ecr::types::ImageIdentifier;
@@ -40,6 +40,34 @@ pub struct StoredImage {
     pub manifest: String,
     /// Its media type.
     pub media_type: Option<String>,
+}
+
+/// What one BatchGetImage said.
+#[derive(Debug, Default)]
+struct Answer {
+    /// Each with the tag that came with it.
+    images: Vec<(String, StoredImage)>,
+    missing: BTreeSet<String>,
+}
+
+impl Answer {
+    /// Which tag names which image; `None` when the answer does not tell. Registries that stand in
+    /// for ECR answer with another tag of the image than the one that was asked for.
+    fn by_tag(&self, asked: &[&str]) -> Option<BTreeMap<String, StoredImage>> {
+        let there = || asked.iter().filter(|tag| !self.missing.contains(**tag));
+        let (_, first) = match self.images.first() {
+            Some(first) => first,
+            None => return (there().count() == 0).then(BTreeMap::new),
+        };
+        if self.images.iter().all(|(_, image)| image.digest == first.digest) {
+            return Some(there().map(|tag| ((*tag).to_owned(), first.clone())).collect());
+        }
+        let named: BTreeMap<String, StoredImage> = self.images.iter().cloned().collect();
+        let clear = named.len() == self.images.len()
+            && named.len() == there().count()
+            && there().all(|tag| named.contains_key(*tag));
+        clear.then_some(named)
+    }
 }
 
 /// What became of a tag that was put on an image.
@@ -110,35 +138,60 @@ impl<'a> Repository<'a> {
         &self,
         tags: impl IntoIterator<Item = &'t str>,
     ) -> Result<BTreeMap<String, StoredImage>, AwsError> {
-        let ids: Vec<_> = tags.into_iter().map(|tag| ImageIdentifier::builder().image_tag(tag).build()).collect();
+        let tags: BTreeSet<&str> = tags.into_iter().collect();
+        let tags: Vec<&str> = tags.into_iter().collect();
         let mut found = BTreeMap::new();
         // The most that one call takes.
-        for ids in ids.chunks(100) {
-            let mut call = self.cloud.reads().await.ecr.batch_get_image().repository_name(&self.name);
-            for media_type in MANIFESTS {
-                call = call.accepted_media_types(media_type);
+        for tags in tags.chunks(100) {
+            let answer = self.batch_get(tags).await?;
+            if let Some(named) = answer.by_tag(tags) {
+                found.extend(named);
+                continue;
             }
-            let answer = call
-                .set_image_ids(Some(ids.to_vec()))
-                .send()
-                .await
-                .map_err(|error| AwsError::new("ECR", "BatchGetImage", &error))?;
-            for image in answer.images() {
-                let Some(id) = image.image_id() else { continue };
-                if let (Some(tag), Some(digest), Some(manifest)) =
-                    (id.image_tag(), id.image_digest(), image.image_manifest())
-                {
-                    let stored = StoredImage {
-                        digest: digest.to_owned(),
-                        manifest: manifest.to_owned(),
-                        media_type: image.image_manifest_media_type().map(str::to_owned),
-                    };
-                    found.insert(tag.to_owned(), stored);
+            for tag in tags.iter().filter(|tag| !answer.missing.contains(**tag)) {
+                if let Some(image) = self.image(tag).await? {
+                    found.insert((*tag).to_owned(), image);
                 }
             }
-            for failure in answer.failures() {
-                let code = failure.failure_code().map(|code| code.as_str().to_owned()).unwrap_or_default();
-                if code != "ImageNotFound" {
+        }
+        Ok(found)
+    }
+
+    /// The image that one tag names.
+    pub async fn image(&self, tag: &str) -> Result<Option<StoredImage>, AwsError> {
+        Ok(self.batch_get(&[tag]).await?.images.pop().map(|(_, image)| image))
+    }
+
+    async fn batch_get(&self, tags: &[&str]) -> Result<Answer, AwsError> {
+        let mut call = self.cloud.reads().await.ecr.batch_get_image().repository_name(&self.name);
+        for media_type in MANIFESTS {
+            call = call.accepted_media_types(media_type);
+        }
+        for tag in tags {
+            call = call.image_ids(ImageIdentifier::builder().image_tag(*tag).build());
+        }
+        let said = call.send().await.map_err(|error| AwsError::new("ECR", "BatchGetImage", &error))?;
+        let mut answer = Answer::default();
+        for image in said.images() {
+            let id = image.image_id();
+            if let (Some(digest), Some(manifest)) = (id.and_then(|id| id.image_digest()), image.image_manifest()) {
+                let stored = StoredImage {
+                    digest: digest.to_owned(),
+                    manifest: manifest.to_owned(),
+                    media_type: image.image_manifest_media_type().map(str::to_owned),
+                };
+                let tag = id.and_then(|id| id.image_tag()).unwrap_or_default();
+                answer.images.push((tag.to_owned(), stored));
+            }
+        }
+        // A missing image is a row here, not an error of the call.
+        for failure in said.failures() {
+            let code = failure.failure_code().map(|code| code.as_str().to_owned()).unwrap_or_default();
+            match failure.image_id().and_then(|id| id.image_tag()) {
+                Some(tag) if code == "ImageNotFound" => {
+                    answer.missing.insert(tag.to_owned());
+                }
+                _ => {
                     return Err(AwsError {
                         service: "ECR",
                         operation: "BatchGetImage",
@@ -150,12 +203,7 @@ impl<'a> Repository<'a> {
                 }
             }
         }
-        Ok(found)
-    }
-
-    /// The image that one tag names.
-    pub async fn image(&self, tag: &str) -> Result<Option<StoredImage>, AwsError> {
-        Ok(self.images([tag]).await?.remove(tag))
+        Ok(answer)
     }
 
     /// Puts a tag on an image that is in the repository already. An answer that was lost is
@@ -303,5 +351,38 @@ impl<'a> Repository<'a> {
             }
             _ => Scan::Pending,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_told_apart_or_asked_one_by_one() {
+        let image = |digest: &str| StoredImage {
+            digest: digest.to_owned(),
+            manifest: String::new(),
+            media_type: None,
+        };
+        for (images, missing, wanted) in [
+            (vec![], vec!["a", "b"], Some(vec![])),
+            (vec![], vec!["a"], None),
+            (vec![("a", "1"), ("b", "2")], vec![], Some(vec![("a", "1"), ("b", "2")])),
+            (vec![("b", "1"), ("b", "1")], vec![], Some(vec![("a", "1"), ("b", "1")])),
+            (vec![("z", "1")], vec!["b"], Some(vec![("a", "1")])),
+            (vec![("b", "1"), ("b", "2")], vec![], None),
+            (vec![("a", "1"), ("z", "2")], vec![], None),
+        ] {
+            let answer = Answer {
+                images: images.iter().map(|(tag, digest)| ((*tag).to_owned(), image(digest))).collect(),
+                missing: missing.iter().map(|tag| (*tag).to_owned()).collect(),
+            };
+            let named = answer.by_tag(&["a", "b"]);
+            let named: Option<Vec<(&str, &str)>> = named
+                .as_ref()
+                .map(|named| named.iter().map(|(tag, image)| (tag.as_str(), image.digest.as_str())).collect());
+            assert_eq!(named, wanted, "{images:?} {missing:?}");
+        }
     }
 }

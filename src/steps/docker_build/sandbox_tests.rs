@@ -206,3 +206,133 @@ async fn an_image_is_built_once_and_found_without_an_engine() {
     assert_eq!(taken.outputs.get("digest").and_then(Value::as_text), Some(digest));
     bench.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_is_named_and_built() {
+    let Some(bench) = Bench::new("change", false).await else { return };
+    let first = bench.run(&[]).await.unwrap();
+    assert!(output(&first, "tag").starts_with("flow-"));
+
+    bench.write("api/main.txt", "other");
+    let proposal = bench.plan(&[]).await.unwrap();
+    assert_eq!((proposal.action, proposal.subject.as_str()), (Action::Update, "api/main.txt changed"));
+    assert_eq!(proposal.changes.len(), 1);
+    let second = bench.run(&[]).await.unwrap();
+    assert_ne!(output(&second, "digest"), output(&first, "digest"));
+
+    std::fs::set_permissions(bench.path("api/main.txt"), PermissionsExt::from_mode(0o755)).unwrap();
+    let proposal = bench.plan(&[]).await.unwrap();
+    assert_eq!(proposal.subject, "api/main.txt changed");
+    assert!(proposal.changes[0].to.as_deref().unwrap().ends_with("executable"), "{:?}", proposal.changes);
+    let third = bench.run(&[]).await.unwrap();
+    assert_ne!(output(&third, "digest"), output(&second, "digest"));
+
+    // Back to what was built before: nothing to build.
+    std::fs::set_permissions(bench.path("api/main.txt"), PermissionsExt::from_mode(0o644)).unwrap();
+    let back = bench.plan_with(bench.without_engine(), &[]).await.unwrap();
+    assert_eq!(back.action, Action::UpToDate);
+    assert_eq!(back.outputs, second.outputs);
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_after_the_plan_is_not_built() {
+    let Some(bench) = Bench::new("stale", false).await else { return };
+    for (change, path) in [("bytes", "main.txt"), ("new", "new.txt"), ("gone", "main.txt")] {
+        bench.write("api/main.txt", "planned");
+        let proposal = bench.plan(&[]).await.unwrap();
+        match change {
+            "bytes" => bench.write("api/main.txt", "chanced"),
+            "new" => bench.write("api/new.txt", "x"),
+            _ => std::fs::remove_file(bench.path("api/main.txt")).unwrap(),
+        }
+        let failure = proposal.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
+        assert_eq!(failure.record.reason, format!("{path} changed since the plan"), "{change}");
+        assert_eq!(failure.class, FailureClass::Refused);
+        let _ = std::fs::remove_file(bench.path("api/new.txt"));
+    }
+    assert_eq!(bench.plan(&[]).await.unwrap().action, Action::Create, "nothing was recorded");
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_flow_did_not_make_is_not_believed() {
+    let Some(bench) = Bench::new("trust", false).await else { return };
+    let first = bench.run(&[("tag", texts(&["v1"]))]).await.unwrap();
+    std::fs::remove_dir_all(bench.path(".flow")).unwrap();
+    let again = bench.plan(&[("tag", texts(&["v1"]))]).await.unwrap();
+    assert_eq!(again.summary, "build and push");
+    assert!(again.warnings[0].contains("not in this store's records"), "{:?}", again.warnings);
+    // The engine builds the very same image from its cache: then the registry's is proven.
+    let second = again.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap();
+    assert_eq!(output(&second, "digest"), output(&first, "digest"));
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_cannot_move_is_refused_with_both_digests() {
+    let Some(bench) = Bench::new("fixed", true).await else { return };
+    let tags = [("tag", texts(&["v1"]))];
+    let first = output(&bench.run(&tags).await.unwrap(), "digest");
+    assert_eq!(bench.plan(&tags).await.unwrap().action, Action::UpToDate, "the same digest is success");
+
+    bench.write("api/main.txt", "other");
+    let proposal = bench.plan(&tags).await.unwrap();
+    assert!(proposal.warnings[0].contains(&first[..19]), "{:?}", proposal.warnings);
+    let failure = proposal.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Refused);
+    assert!(failure.record.reason.contains(&first[..19]), "{:?}", failure.record);
+
+    // Under another tag it goes through; then the first tag is refused while planning.
+    let second = output(&bench.run(&[("tag", texts(&["v2"]))]).await.unwrap(), "digest");
+    let failure = bench.plan(&tags).await.unwrap_err();
+    assert!(
+        failure.record.reason.contains(&first[..19]) && failure.record.reason.contains(&second[..19]),
+        "{:?}",
+        failure.record
+    );
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_say_what_happened() {
+    let Some(bench) = Bench::new("fails", false).await else { return };
+    let nobody = bench.plan_with(bench.without_engine(), &[]).await.unwrap();
+    let failure = nobody.effect.unwrap().apply(&bench.context(bench.without_engine())).await.unwrap_err();
+    assert_eq!(
+        failure.record.reason,
+        "no Docker engine answers at unix:///nowhere/docker.sock: there is no such socket"
+    );
+    assert_eq!(failure.record.help.as_deref(), Some("start the engine, or set DOCKER_HOST"));
+
+    bench.write("api/Dockerfile", "FROM scratch\nCOPY missing /\n");
+    let failure = bench.run(&[]).await.unwrap_err();
+    assert!(failure.record.reason.contains("missing"), "{:?}", failure.record);
+
+    bench.write("api/Dockerfile", "FROM imgdev-no-such-base:1\n");
+    let failure = bench.plan(&[]).await.unwrap_err();
+    assert!(failure.record.reason.contains("imgdev-no-such-base:1 is neither"), "{:?}", failure.record);
+
+    std::fs::remove_file(bench.path("api/Dockerfile")).unwrap();
+    let failure = bench.plan(&[]).await.unwrap_err();
+    assert_eq!(failure.record.reason, "there is no Dockerfile at api/Dockerfile");
+
+    bench.write("api/Dockerfile", "FROM scratch\nCOPY . /\n");
+    let cx = bench.context(bench.host.clone());
+    let given = vec![("context", text("api")), ("repository", text("imgdev-none"))];
+    let failure = plan(&super::KIND, &cx, given).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Missing);
+
+    let existing = [("tag", texts(&["v9"])), ("existing", Given::One(Field::Known(Value::Bool(true))))];
+    let failure = bench.plan(&existing).await.unwrap_err();
+    assert!(failure.record.reason.ends_with("has no image tagged v9"), "{:?}", failure.record);
+
+    let scan = bench.run(&[("scan", text("high"))]).await.unwrap_err();
+    assert_eq!(scan.record.reason, "this registry cannot scan images");
+
+    let proposal = bench.plan(&[]).await.unwrap();
+    bench.canceller.raise(Urgency::Stopping);
+    let failure = proposal.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Interrupted);
+    bench.close().await;
+}
