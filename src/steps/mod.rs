@@ -8,6 +8,7 @@
 
 pub mod attributes;
 pub mod docker_build;
+pub mod ecr_repository;
 pub mod failure;
 
 use std::fmt::Debug;
@@ -40,6 +41,7 @@ pub struct Kind {
 /// Every kind, by name.
 pub static KINDS: &[&Kind] = &[
     &docker_build::KIND,
+    &ecr_repository::KIND,
 ];
 
 /// The kind of that name.

@@ -336,3 +336,37 @@ async fn failures_say_what_happened() {
     assert_eq!(failure.class, FailureClass::Interrupted);
     bench.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_is_created_changed_and_left_alone() {
+    let Some(bench) = Bench::new("repo", false).await else { return };
+    let name = format!("{}/made", bench.repository);
+    let step = |more: Vec<(&'static str, Given<Field<Value>>)>| {
+        let cx = bench.context(bench.host.clone());
+        let given = [vec![("repository", text(&name))], more].concat();
+        async move { (plan(&crate::steps::ecr_repository::KIND, &cx, given).await.unwrap(), cx) }
+    };
+    let yes = || Given::One(Field::Known(Value::Bool(true)));
+    let keep = |number| ("keep", Given::One(Field::Known(Value::Int(number))));
+
+    let (proposal, cx) = step(vec![("immutable", yes()), keep(5)]).await;
+    assert_eq!((proposal.action, proposal.changes.len()), (Action::Create, 2));
+    let done = proposal.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(output(&done, "uri"), format!("{}/{name}", bench.registry));
+    assert!(output(&done, "arn").ends_with(&name));
+
+    let (again, _) = step(vec![("immutable", yes()), keep(5)]).await;
+    assert_eq!((again.action, &again.outputs), (Action::UpToDate, &done.outputs));
+    let (plain, _) = step(vec![]).await;
+    assert_eq!(plain.action, Action::UpToDate);
+
+    let (more, cx) = step(vec![("scan", yes()), keep(7)]).await;
+    assert_eq!((more.action, more.changes.len()), (Action::Update, 2));
+    more.effect.unwrap().apply(&cx).await.unwrap();
+    let (after, _) = step(vec![("immutable", yes()), ("scan", yes()), keep(7)]).await;
+    assert_eq!(after.action, Action::UpToDate);
+
+    let ecr = &bench.cloud.writes().await.ecr;
+    ecr.delete_repository().repository_name(&name).force(true).send().await.unwrap();
+    bench.close().await;
+}
