@@ -5,6 +5,7 @@ pub mod check;
 pub mod decode;
 pub mod expr;
 pub mod flow;
+pub mod image;
 pub mod kind;
 pub mod names;
 pub mod project;

@@ -8,6 +8,8 @@
 
 pub mod approve;
 pub mod attributes;
+pub mod docker_build;
+pub mod ecr_repository;
 pub mod failure;
 mod program;
 mod run;
@@ -44,7 +46,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&approve::KIND, &run::KIND];
+pub static KINDS: &[&Kind] = &[&approve::KIND, &docker_build::KIND, &ecr_repository::KIND, &run::KIND];
 
 /// The kind of that name.
 #[must_use]

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod cancel;
 pub mod clock;
+pub mod docker;
 pub mod files;
 pub mod git;
 pub mod growing;
@@ -11,6 +12,7 @@ pub mod host;
 pub mod keyed;
 pub mod masker;
 pub mod process;
+pub mod registry;
 pub mod scratch;
 pub mod secrets;
 pub mod store;
