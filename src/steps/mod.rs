@@ -8,6 +8,7 @@
 
 pub mod attributes;
 pub mod failure;
+pub mod s3_sync;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&s3_sync::KIND];
 
 /// The kind of that name.
 #[must_use]

@@ -6,6 +6,7 @@
 //! repeated effect whose first answer was lost must be settled by a query.
 
 mod error;
+pub mod repeat;
 
 use std::time::Duration;
 
