@@ -11,9 +11,10 @@ pub mod attributes;
 pub mod docker_build;
 pub mod ecr_repository;
 pub mod failure;
+#[cfg(test)]
 mod program;
 mod run;
-#[cfg(test)]
+pub mod s3_sync;
 pub(crate) mod testing;
 
 use std::fmt::Debug;
@@ -46,7 +47,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&approve::KIND, &docker_build::KIND, &ecr_repository::KIND, &run::KIND];
+pub static KINDS: &[&Kind] = &[&approve::KIND, &docker_build::KIND, &ecr_repository::KIND, &run::KIND, &s3_sync::KIND];
 
 /// The kind of that name.
 #[must_use]

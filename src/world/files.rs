@@ -105,6 +105,11 @@ impl Files {
         std::fs::read_link(path).map_err(FileError::new("cannot read the link", path))
     }
 
+    /// Where a path really lies, every link followed.
+    pub fn real_path(&self, path: &Path) -> Result<PathBuf, FileError> {
+        std::fs::canonicalize(path).map_err(FileError::new("cannot follow", path))
+    }
+
     /// The entries of a folder, by name.
     pub fn list(&self, path: &Path) -> Result<Vec<PathBuf>, FileError> {
         let mut entries = Vec::new();

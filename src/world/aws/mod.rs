@@ -7,6 +7,7 @@
 
 mod credentials;
 mod error;
+pub mod repeat;
 
 use std::time::Duration;
 
