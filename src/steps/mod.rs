@@ -7,6 +7,8 @@
 //! Only `exec` applies effects, after the intent is on disk.
 
 pub mod attributes;
+pub mod ecs;
+pub mod ecs_deploy;
 pub mod failure;
 
 use std::fmt::Debug;
@@ -37,7 +39,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&ecs_deploy::KIND];
 
 /// The kind of that name.
 #[must_use]
