@@ -10,6 +10,8 @@ pub mod approve;
 pub mod attributes;
 pub mod docker_build;
 pub mod ecr_repository;
+pub mod ecs;
+pub mod ecs_deploy;
 pub mod failure;
 #[cfg(test)]
 mod program;
@@ -47,7 +49,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&approve::KIND, &docker_build::KIND, &ecr_repository::KIND, &run::KIND, &s3_sync::KIND];
+pub static KINDS: &[&Kind] = &[&approve::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &run::KIND, &s3_sync::KIND];
 
 /// The kind of that name.
 #[must_use]

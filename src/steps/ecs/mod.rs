@@ -1,0 +1,9 @@
+//! What the kinds that use ECS share: definitions, tasks that stopped, logs, patience.
+
+pub mod canonical;
+pub mod definition;
+pub mod logs;
+pub mod patience;
+pub mod service;
+pub mod stopped;
+pub mod target;
