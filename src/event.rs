@@ -406,7 +406,9 @@ fn map_json(json: &mut serde_json::Value, change: &dyn Fn(&str) -> String) -> bo
             *text = new;
             changed
         }
-        serde_json::Value::Array(items) => items.iter_mut().fold(false, |any, item| map_json(item, change) || any),
+        serde_json::Value::Array(items) => {
+            items.iter_mut().fold(false, |any, item| map_json(item, change) || any)
+        }
         serde_json::Value::Object(fields) => {
             fields.values_mut().fold(false, |any, value| map_json(value, change) || any)
         }

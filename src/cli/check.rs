@@ -1,7 +1,7 @@
 //! `flow check`
 
-use super::session::Session;
 use super::Done;
+use super::session::Session;
 use crate::exit::Exit;
 use crate::model::units::count;
 use crate::report::out;

@@ -63,9 +63,10 @@ pub(super) enum CliError {
 /// Says what happened, why, and what to type, and picks the exit code.
 pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
     let (lines, exit) = match (error, session) {
-        (CliError::Problems(problems) | CliError::Prepare(PrepareError::Problems(problems)), Some(session)) => {
-            (vec![draw(problems, &session.loaded.sources, session)], Exit::Usage)
-        }
+        (
+            CliError::Problems(problems) | CliError::Prepare(PrepareError::Problems(problems)),
+            Some(session),
+        ) => (vec![draw(problems, &session.loaded.sources, session)], Exit::Usage),
         (CliError::Plan(failures), Some(session)) => plan_failures(failures, session),
         (CliError::Prepare(error), _) => prepare(error),
         (CliError::Unknown(steps), _) => {
@@ -76,7 +77,8 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         (CliError::Load(LoadError::NoProject(_)), _) => (
             vec![
                 format!("error: {error}"),
-                "  go to a project's folder, name one with --root, or begin with flows/project.kdl".to_owned(),
+                "  go to a project's folder, name one with --root, or begin with flows/project.kdl"
+                    .to_owned(),
             ],
             Exit::Usage,
         ),
@@ -84,9 +86,14 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             vec![format!("error: {error}"), "  name a folder: store \".flow/store\"".to_owned()],
             Exit::Usage,
         ),
-        (CliError::FindRun(_), _) => (vec![format!("error: {error}"), "  all runs: flow runs".to_owned()], Exit::Usage),
+        (CliError::FindRun(_), _) => {
+            (vec![format!("error: {error}"), "  all runs: flow runs".to_owned()], Exit::Usage)
+        }
         (CliError::JournalDown(_), _) => (
-            vec![format!("error: {error}"), "  nothing was run: what cannot be recorded is not done".to_owned()],
+            vec![
+                format!("error: {error}"),
+                "  nothing was run: what cannot be recorded is not done".to_owned(),
+            ],
             Exit::Failed,
         ),
         _ => (vec![format!("error: {error}")], Exit::Failed),
@@ -132,7 +139,10 @@ fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
         }
         PrepareError::Identity(IdentityError::Aws(_)) => {
             lines.push("  nothing was run: flow asks whose account it is before anything else".to_owned());
-            lines.push("  check the credentials, the region and, if the environment names one, its endpoint".to_owned());
+            lines.push(
+                "  check the credentials, the region and, if the environment names one, its endpoint"
+                    .to_owned(),
+            );
             Exit::Failed
         }
         PrepareError::Branch { .. } => {
@@ -148,7 +158,9 @@ fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
 fn selection(error: &SelectionError) -> Vec<String> {
     let mut lines = vec![format!("error: {error}")];
     match error {
-        SelectionError::Unrecorded { add, .. } => lines.push(format!("  add it: --only {add}, or run everything once")),
+        SelectionError::Unrecorded { add, .. } => {
+            lines.push(format!("  add it: --only {add}, or run everything once"))
+        }
         SelectionError::Gate(_) => lines.push("  leave out what stands behind it instead".to_owned()),
         SelectionError::Unknown { .. } | SelectionError::Empty => {}
     }

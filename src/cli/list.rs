@@ -19,7 +19,9 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let flows: Vec<_> = project
             .flows
             .iter()
-            .map(|flow| serde_json::json!({ "id": flow.name, "about": flow.about, "steps": flow.steps.len() }))
+            .map(
+                |flow| serde_json::json!({ "id": flow.name, "about": flow.about, "steps": flow.steps.len() }),
+            )
             .collect();
         let environments: Vec<_> = project
             .environments

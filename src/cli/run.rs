@@ -127,7 +127,8 @@ async fn run(
 }
 
 fn report(session: &Session, args: &Args, look: Look) -> Box<dyn Subscriber> {
-    let interactive = terminal::stderr_is_terminal() && !session.host.is_ci() && session.host.var("TERM") != Some("dumb");
+    let interactive =
+        terminal::stderr_is_terminal() && !session.host.is_ci() && session.host.var("TERM") != Some("dumb");
     let err = Box::new(std::io::stderr());
     match args.log {
         Log::Json => Box::new(Json::new(err)),

@@ -53,11 +53,13 @@ impl Selection {
 
     /// The command line that does the same with another command.
     pub(super) fn command_line(&self, command: &str) -> String {
-        let mut words = vec!["flow".to_owned(), command.to_owned(), self.flow.clone(), "--env".into(), self.env.clone()];
+        let mut words =
+            vec!["flow".to_owned(), command.to_owned(), self.flow.clone(), "--env".into(), self.env.clone()];
         for (flag, names) in [("--only", &self.only), ("--skip", &self.skip)] {
             words.extend(names.iter().flat_map(|name| [flag.to_owned(), name.clone()]));
         }
-        words.extend(self.param.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
+        words
+            .extend(self.param.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
         words.extend(self.no_cache.then(|| "--no-cache".to_owned()));
         crate::world::process::show_argv(&words)
     }

@@ -66,7 +66,8 @@ impl Session {
 
     /// Every store of the project that can be read: history is looked for in all of them.
     pub(super) fn stores(&self) -> Vec<Store> {
-        let environments = self.loaded.project.environments.iter().map(|environment| Some(&environment.name.value));
+        let environments =
+            self.loaded.project.environments.iter().map(|environment| Some(&environment.name.value));
         let mut stores: Vec<Store> = Vec::new();
         for name in std::iter::once(None).chain(environments) {
             if let Ok(store) = self.store(name)
@@ -107,7 +108,9 @@ impl Session {
 
     /// Whether text may have other characters than ASCII.
     pub(super) fn unicode(&self) -> bool {
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| self.host.var(name).filter(|v| !v.is_empty()));
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+            .into_iter()
+            .find_map(|name| self.host.var(name).filter(|v| !v.is_empty()));
         // Without any word most systems read UTF-8 today; only a plain C or POSIX locale does not.
         locale.is_none_or(|locale| {
             let locale = locale.to_ascii_lowercase();

@@ -44,8 +44,11 @@ fn as_json(flow: &Flow) -> serde_json::Value {
             })
         })
         .collect();
-    let params: Vec<_> =
-        flow.params.iter().map(|p| serde_json::json!({ "id": p.name, "required": p.required, "help": p.help })).collect();
+    let params: Vec<_> = flow
+        .params
+        .iter()
+        .map(|p| serde_json::json!({ "id": p.name, "required": p.required, "help": p.help }))
+        .collect();
     serde_json::json!({ "version": 1, "flow": flow.name, "about": flow.about, "params": params, "steps": steps })
 }
 
@@ -57,7 +60,8 @@ fn as_text(flow: &Flow) {
         let must = if param.required { "  (must be given)" } else { "" };
         out::data(format!("  -p {}=…{must}  {help}", param.name).trim_end());
     }
-    let width = flow.steps.iter().chain(&flow.finally).map(|step| name(step).chars().count()).max().unwrap_or(0);
+    let width =
+        flow.steps.iter().chain(&flow.finally).map(|step| name(step).chars().count()).max().unwrap_or(0);
     let kinds = flow.steps.iter().chain(&flow.finally).map(|step| step.kind.name.len()).max().unwrap_or(0);
     let mut heading = None;
     for step in &flow.steps {
@@ -82,7 +86,11 @@ fn row(step: &Step, width: usize, kinds: usize) {
 
 fn name(step: &Step) -> String {
     let vars: Vec<&str> = step.common.each.iter().map(|each| each.var.as_str()).collect();
-    if vars.is_empty() { step.name.value.to_string() } else { format!("{}[{}]", step.name.value, vars.join(",")) }
+    if vars.is_empty() {
+        step.name.value.to_string()
+    } else {
+        format!("{}[{}]", step.name.value, vars.join(","))
+    }
 }
 
 fn waits_for(step: &Step) -> Vec<String> {

@@ -99,13 +99,16 @@ pub fn record_release(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> (Opt
     };
     let succeeded = outcome == RunOutcome::Succeeded;
     let changed = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id));
-    let first = p.live.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
+    let first =
+        p.live.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
     if !(changed || first) {
         return (None, None);
     }
-    let mut steps: BTreeMap<StepId, Recorded> = p.live.as_ref().map(|live| live.steps.clone()).unwrap_or_default();
+    let mut steps: BTreeMap<StepId, Recorded> =
+        p.live.as_ref().map(|live| live.steps.clone()).unwrap_or_default();
     for step in shared.observed.plan.steps.iter().filter(|step| step.action == Action::UpToDate) {
-        let gate = p.graph.find_id(&step.id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate);
+        let gate =
+            p.graph.find_id(&step.id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate);
         if gate {
             continue;
         }

@@ -172,10 +172,15 @@ async fn finish(
 ) -> Ended {
     let outcome = finish::outcome(shared, &ends, cancel);
     let facts = finish::run_facts(shared, outcome, &ends, took);
-    let at_end = Scheduler::new(Arc::clone(shared), cancel.clone(), true).with_facts(facts.clone()).run().await;
+    let at_end =
+        Scheduler::new(Arc::clone(shared), cancel.clone(), true).with_facts(facts.clone()).run().await;
     ends.extend(at_end);
     let (release, problem) = finish::record_release(shared, outcome, &ends);
-    let mut outcome = if finish::any_failed(&ends) && outcome == RunOutcome::Succeeded { RunOutcome::Failed } else { outcome };
+    let mut outcome = if finish::any_failed(&ends) && outcome == RunOutcome::Succeeded {
+        RunOutcome::Failed
+    } else {
+        outcome
+    };
     if let Some(problem) = problem {
         outcome = if outcome == RunOutcome::Succeeded { RunOutcome::Failed } else { outcome };
         feed.send(Event::Warning { text: format!("the release could not be recorded: {problem}") }).await;

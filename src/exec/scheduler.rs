@@ -137,7 +137,8 @@ impl Scheduler {
         for id in candidates {
             let urgency = self.cancel.urgency();
             // `finally` runs after an interruption too, unless somebody is in a hurry.
-            let stopping = if self.finally { urgency >= Urgency::Killing } else { urgency >= Urgency::Stopping };
+            let stopping =
+                if self.finally { urgency >= Urgency::Killing } else { urgency >= Urgency::Stopping };
             if self.stopped || stopping {
                 return;
             }

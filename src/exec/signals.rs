@@ -12,11 +12,9 @@ use crate::world::cancel::{Canceller, Urgency};
 
 /// Listens until the run is over.
 pub async fn listen(canceller: Arc<Canceller>, feed: Feed) {
-    let (Ok(mut int), Ok(mut term), Ok(mut hup)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    ) else {
+    let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
         // Without handlers the default action ends flow, which is the third signal's meaning.
         return;
     };

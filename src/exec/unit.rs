@@ -92,7 +92,12 @@ impl Unit {
                             pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                         })
                         .await;
-                    if self.cancel.unless_stopped(self.shared.prepared.world.clock.pause(pause)).await.is_err() {
+                    if self
+                        .cancel
+                        .unless_stopped(self.shared.prepared.world.clock.pause(pause))
+                        .await
+                        .is_err()
+                    {
                         break Attempt::Failed { failure, intended };
                     }
                     number += 1;
@@ -112,7 +117,9 @@ impl Unit {
         let node = p.graph.node(self.id);
         let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id);
         let summary = planned.map(|step| step.summary.clone()).unwrap_or_default();
-        self.feed.send(Event::StepStarted { step: node.id.clone(), attempt: number, summary, usual_ms: None }).await;
+        self.feed
+            .send(Event::StepStarted { step: node.id.clone(), attempt: number, summary, usual_ms: None })
+            .await;
 
         let canceller = Canceller::new();
         let mut cx = context(p, self.id, self.feed.clone(), canceller.view());
@@ -130,7 +137,8 @@ impl Unit {
             Watched::Done(Ok(Proposed::Ready(look))) => look,
             Watched::Done(Ok(Proposed::Skipped(when))) => return (Attempt::Skipped(when), None),
             Watched::Done(Ok(Proposed::NotYet(step))) => {
-                let failure = Failure::new(format!("it needs what {step} hands on, and {step} handed nothing on"));
+                let failure =
+                    Failure::new(format!("it needs what {step} hands on, and {step} handed nothing on"));
                 return (Attempt::Failed { failure, intended: false }, None);
             }
             Watched::Done(Err(NoProposal::Failure(failure))) => {
@@ -158,7 +166,8 @@ impl Unit {
                     Done { summary: proposal.summary, outputs: proposal.outputs, receipt: proposal.receipt };
                 return Attempt::Done(done, StepOutcome::UpToDate);
             }
-            let failure = Failure::new(format!("{} proposed a change without a way to make it", node.step.kind.name));
+            let failure =
+                Failure::new(format!("{} proposed a change without a way to make it", node.step.kind.name));
             return Attempt::Failed { failure, intended: false };
         };
         let intended = self.needs_intent();
@@ -192,7 +201,12 @@ impl Unit {
 
     /// Gates and checks change nothing; what only makes files is made again when in doubt.
     fn needs_intent(&self) -> bool {
-        self.shared.prepared.graph.node(self.id).step.is_deploying(self.shared.prepared.cloud.target().protected)
+        self.shared
+            .prepared
+            .graph
+            .node(self.id)
+            .step
+            .is_deploying(self.shared.prepared.cloud.target().protected)
     }
 
     fn abandoned(&self, intended: bool) -> Failure {

@@ -147,7 +147,8 @@ impl Key {
 /// The key as text: exactly what is hashed.
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (label, rows) in [("definition", &self.definition), ("tool", &self.tools), ("file", &self.files)] {
+        for (label, rows) in [("definition", &self.definition), ("tool", &self.tools), ("file", &self.files)]
+        {
             for (name, value) in rows {
                 writeln!(f, "{label} {name:?} {value:?}")?;
             }
@@ -210,11 +211,15 @@ fn show_field(field: &Field<Value>, sealer: &Sealer) -> String {
 pub fn show(given: &Given<Field<Value>>, sealer: &Sealer) -> String {
     match given {
         Given::One(field) => show_field(field, sealer),
-        Given::Many(fields) => fields.iter().map(|field| show_field(field, sealer)).collect::<Vec<_>>().join("\n"),
-        Given::Script(text) => text.clone(),
-        Given::Map(pairs) => {
-            pairs.iter().map(|(key, value)| format!("{key}={}", show_field(value, sealer))).collect::<Vec<_>>().join("\n")
+        Given::Many(fields) => {
+            fields.iter().map(|field| show_field(field, sealer)).collect::<Vec<_>>().join("\n")
         }
+        Given::Script(text) => text.clone(),
+        Given::Map(pairs) => pairs
+            .iter()
+            .map(|(key, value)| format!("{key}={}", show_field(value, sealer)))
+            .collect::<Vec<_>>()
+            .join("\n"),
         Given::Nodes(nodes) => {
             let mut text = String::new();
             for node in nodes {

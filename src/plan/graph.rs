@@ -96,8 +96,14 @@ impl Graph {
                         }
                     }
                     Ok(Field::After(other)) => problems.push(
-                        Problem::at(each.list.span, format!("the instances of {} must be known before anything runs", step.name.value))
-                            .label(format!("this is known only after {other}")),
+                        Problem::at(
+                            each.list.span,
+                            format!(
+                                "the instances of {} must be known before anything runs",
+                                step.name.value
+                            ),
+                        )
+                        .label(format!("this is known only after {other}")),
                     ),
                     Err(error) => problems.push(unresolved(&error)),
                 }
@@ -182,8 +188,10 @@ impl Graph {
         }
         let known: Vec<String> = all.iter().map(|id| self.nodes[id.0].id.to_string()).collect();
         let text = wanted.to_string();
-        let hint = nearest(&text, known.iter().map(String::as_str))
-            .map_or_else(|| format!("there are {}", known.join(", ")), |near| format!("did you mean {near}?"));
+        let hint = nearest(&text, known.iter().map(String::as_str)).map_or_else(
+            || format!("there are {}", known.join(", ")),
+            |near| format!("did you mean {near}?"),
+        );
         problems.push(Problem::at(span, format!("there is no step {wanted}")).label(hint));
         Vec::new()
     }

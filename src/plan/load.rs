@@ -78,7 +78,8 @@ pub fn load(root: &Path) -> Result<Loaded, LoadError> {
         }
         let bytes = files.read(&path)?;
         let content = digest(&bytes);
-        let file = sources.add(Source { path: shown.clone(), text: String::from_utf8_lossy(&bytes).into_owned() });
+        let file =
+            sources.add(Source { path: shown.clone(), text: String::from_utf8_lossy(&bytes).into_owned() });
         digests.push_str(&format!("{shown} {content}\n"));
         let (nodes, more) = read(&cache, &bytes, &content, file);
         problems.extend(more);

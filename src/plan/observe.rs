@@ -64,7 +64,10 @@ impl Table {
             if p.selection.contains(id) {
                 table.set(&node.id, Known::After(Arc::default()));
             } else if let Some(record) = p.recorded(&node.id) {
-                table.set(&node.id, Known::Outputs { outputs: Arc::new(record.outputs.clone()), changed: false });
+                table.set(
+                    &node.id,
+                    Known::Outputs { outputs: Arc::new(record.outputs.clone()), changed: false },
+                );
             } else {
                 table.set(&node.id, Known::Nothing);
             }
@@ -276,7 +279,8 @@ impl<'a> Observer<'a> {
         match failure.class {
             FailureClass::Missing => {
                 let creator = self.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
-                let mut running = creator.filter(|creator| matches!(self.table.known(creator), Some(Known::After(_))));
+                let mut running =
+                    creator.filter(|creator| matches!(self.table.known(creator), Some(Known::After(_))));
                 match running.next() {
                     Some(creator) => Ok(self.later(id, &creator.clone(), Action::Create)),
                     None => Err(NoProposal::Failure(failure)),
@@ -341,7 +345,9 @@ impl<'a> Observer<'a> {
         if running.is_empty() {
             return None;
         }
-        let reads = Matcher::new(&reads(self.p.graph.node(id), scope).0, &reads(self.p.graph.node(id), scope).1).ok()?;
+        let reads =
+            Matcher::new(&reads(self.p.graph.node(id), scope).0, &reads(self.p.graph.node(id), scope).1)
+                .ok()?;
         let covers = |maker: &NodeId| self.leaves[maker.0].iter().any(|left| reads.touches(Path::new(left)));
         running.into_iter().find(covers).map(|maker| self.p.graph.node(maker).id.clone())
     }
@@ -390,7 +396,8 @@ fn reads(node: &Node, scope: &StepScope<'_>) -> (Vec<String>, Vec<String>) {
         _ => None,
     };
     let inputs = node.step.common.inputs.iter();
-    let mut include: Vec<String> = inputs.clone().flat_map(|inputs| inputs.globs.iter().filter_map(text)).collect();
+    let mut include: Vec<String> =
+        inputs.clone().flat_map(|inputs| inputs.globs.iter().filter_map(text)).collect();
     let exclude = inputs.flat_map(|inputs| inputs.exclude.iter().filter_map(text)).collect();
     for setting in node.step.kind.settings {
         if let (Shape::Path { reads: true }, Some(Given::One(template))) =

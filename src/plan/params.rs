@@ -101,8 +101,7 @@ fn empty(kind: ParamType) -> Value {
 }
 
 fn read(param: &Param, text: &str) -> Result<Value, ParamError> {
-    let wrong =
-        |expected| ParamError::Type { name: param.name.clone(), expected, given: text.to_owned() };
+    let wrong = |expected| ParamError::Type { name: param.name.clone(), expected, given: text.to_owned() };
     Ok(match param.kind {
         ParamType::Text | ParamType::Path => Value::text(text),
         ParamType::Int => Value::Int(text.parse().map_err(|_| wrong("a whole number"))?),

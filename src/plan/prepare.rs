@@ -137,7 +137,8 @@ pub enum PrepareError {
 }
 
 fn auto(branch: Option<&String>, matching: &[String]) -> String {
-    let place = branch.map_or_else(|| "this checkout, which is on no branch,".to_owned(), |b| format!("branch {b}"));
+    let place =
+        branch.map_or_else(|| "this checkout, which is on no branch,".to_owned(), |b| format!("branch {b}"));
     if matching.is_empty() {
         format!("no environment is deployed from {place}")
     } else {
@@ -256,7 +257,9 @@ pub fn find_environment<'a>(
 fn may_deploy_from(environment: &Environment, git: &GitFacts) -> bool {
     let matches = |globs: &[String], name: &Option<String>| {
         name.as_ref().is_some_and(|name| {
-            globs.iter().any(|glob| globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(name)))
+            globs
+                .iter()
+                .any(|glob| globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(name)))
         })
     };
     (environment.branches.is_empty() && environment.tags.is_empty())
@@ -315,7 +318,8 @@ fn other_clouds(
     for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
         let Some(template) = &node.step.common.environment else { continue };
         let name = template.resolve(&each_scope(values, &node.each)).ok();
-        let Some(name) = name.and_then(|name| name.known().and_then(crate::model::value::Value::as_text)) else {
+        let Some(name) = name.and_then(|name| name.known().and_then(crate::model::value::Value::as_text))
+        else {
             continue;
         };
         let environment = find_environment(project, &EnvName::new(&name), &values.git)?;
@@ -337,7 +341,9 @@ async fn verify(
 ) -> Result<(), IdentityError> {
     let named = cloud.target().account.is_some();
     let touches = |step: &crate::model::step::Step| {
-        step.kind.aws || step.common.aws || (named && step.kind.nature == Nature::Program && step.is_deploying(false))
+        step.kind.aws
+            || step.common.aws
+            || (named && step.kind.nature == Nature::Program && step.is_deploying(false))
     };
     if graph.iter().any(|(id, node)| selection.contains(id) && touches(&node.step)) {
         cloud.verify().await?;

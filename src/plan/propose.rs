@@ -113,12 +113,20 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     let key = if cached { Some(compute_key(node, &settings, &attributes, around, cx).await?) } else { None };
     let mut stale = None;
     if let Some(key) = key.as_ref().filter(|_| !around.no_cache) {
-        let last: Option<Success> = around.successes.get(&cx.flow, &cx.cloud.target().environment, &cx.id).map_err(Failure::from)?;
-        match fingerprint::compare(key, last.as_ref(), &cx.world).map_err(|error| Failure::new(error.to_string()))? {
+        let last: Option<Success> =
+            around.successes.get(&cx.flow, &cx.cloud.target().environment, &cx.id).map_err(Failure::from)?;
+        match fingerprint::compare(key, last.as_ref(), &cx.world)
+            .map_err(|error| Failure::new(error.to_string()))?
+        {
             Ok(outputs) => {
                 let summary = format!("{} unchanged", count(key.files.len(), "input"));
                 let proposal = Proposal::up_to_date(summary, outputs);
-                return Ok(Proposed::Ready(Box::new(Look { proposal, definition, key: Some(key.clone()), attributes })));
+                return Ok(Proposed::Ready(Box::new(Look {
+                    proposal,
+                    definition,
+                    key: Some(key.clone()),
+                    attributes,
+                })));
             }
             Err(why) => stale = Some(why.to_string()),
         }

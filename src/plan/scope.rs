@@ -114,9 +114,8 @@ impl Scope for StepScope<'_> {
     fn lookup(&self, reference: &Reference) -> Result<Field<Value>, Missing> {
         let values = self.values;
         match reference {
-            Reference::Env(name) => values.env.get(name).cloned().map(Field::Known).ok_or_else(|| Missing::EnvVar {
-                name: name.clone(),
-                environment: values.environment.to_string(),
+            Reference::Env(name) => values.env.get(name).cloned().map(Field::Known).ok_or_else(|| {
+                Missing::EnvVar { name: name.clone(), environment: values.environment.to_string() }
             }),
             Reference::Param(name) => {
                 values.params.get(name).cloned().map(Field::Known).ok_or_else(|| Missing::Param(name.clone()))
@@ -145,13 +144,14 @@ impl StepScope<'_> {
         match (value, field) {
             (value, None) => Ok(value.clone()),
             (Value::Record(record), Some("name")) => Ok(Value::text(record.name.clone())),
-            (Value::Record(record), Some(field)) => record.fields.get(field).cloned().ok_or_else(|| {
-                Missing::Field { record: record.name.clone(), field: field.to_owned() }
-            }),
-            (other, Some(field)) => Err(Missing::Field {
-                record: other.as_text().unwrap_or_default(),
-                field: field.to_owned(),
-            }),
+            (Value::Record(record), Some(field)) => record
+                .fields
+                .get(field)
+                .cloned()
+                .ok_or_else(|| Missing::Field { record: record.name.clone(), field: field.to_owned() }),
+            (other, Some(field)) => {
+                Err(Missing::Field { record: other.as_text().unwrap_or_default(), field: field.to_owned() })
+            }
         }
     }
 
@@ -194,13 +194,14 @@ impl StepScope<'_> {
             None => Err(Missing::NoStep(id.clone())),
             Some(Known::Nothing) => Err(Missing::Unselected(id.clone())),
             Some(Known::Skipped(when)) => Err(Missing::Skipped { step: id.clone(), when }),
-            Some(Known::Outputs { changed, .. }) if output == "changed" => Ok(Field::Known(Value::Bool(changed))),
-            Some(Known::Outputs { outputs, .. }) => {
-                outputs.get(output).cloned().map(Field::Known).ok_or_else(|| Missing::Output {
-                    step: id.clone(),
-                    output: output.to_owned(),
-                })
+            Some(Known::Outputs { changed, .. }) if output == "changed" => {
+                Ok(Field::Known(Value::Bool(changed)))
             }
+            Some(Known::Outputs { outputs, .. }) => outputs
+                .get(output)
+                .cloned()
+                .map(Field::Known)
+                .ok_or_else(|| Missing::Output { step: id.clone(), output: output.to_owned() }),
             Some(Known::After(certain)) => {
                 Ok(certain.get(output).cloned().map_or_else(|| Field::After(id.clone()), Field::Known))
             }

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::journal::releases::Recorded;
 use crate::model::flow::Flow;
 use crate::model::kind::Nature;
 use crate::model::names::{GroupName, StepId, StepName};
-use crate::journal::releases::Recorded;
 use crate::syntax::problem::nearest;
 
 use super::graph::{Graph, NodeId, Why};
@@ -149,7 +149,10 @@ fn close(
         let node = graph.node(id);
         for edge in &node.before {
             let needed = graph.node(edge.to);
-            if selection.contains(edge.to) || edge.why == Why::After || needed.step.kind.nature == Nature::Gate {
+            if selection.contains(edge.to)
+                || edge.why == Why::After
+                || needed.step.kind.nature == Nature::Gate
+            {
                 continue;
             }
             if needed.step.makes_files() {
@@ -160,8 +163,16 @@ fn close(
             } else if !needed.step.common.when.is_empty() {
                 // Its condition decides; a reference to what it would have said is an error later.
             } else {
-                let add = needed.step.groups.last().map_or_else(|| needed.id.name.to_string(), GroupName::to_string);
-                errors.push(SelectionError::Unrecorded { step: node.id.clone(), needed: needed.id.clone(), add });
+                let add = needed
+                    .step
+                    .groups
+                    .last()
+                    .map_or_else(|| needed.id.name.to_string(), GroupName::to_string);
+                errors.push(SelectionError::Unrecorded {
+                    step: node.id.clone(),
+                    needed: needed.id.clone(),
+                    add,
+                });
             }
         }
     }
@@ -170,7 +181,8 @@ fn close(
 /// Adds every gate in front of a selected step, through whatever stands between.
 fn keep_gates(graph: &Graph, selection: &mut Selection) {
     let mut seen = vec![false; graph.len()];
-    let mut stack: Vec<NodeId> = graph.iter().map(|(id, _)| id).filter(|id| selection.contains(*id)).collect();
+    let mut stack: Vec<NodeId> =
+        graph.iter().map(|(id, _)| id).filter(|id| selection.contains(*id)).collect();
     while let Some(id) = stack.pop() {
         if std::mem::replace(&mut seen[id.0], true) {
             continue;

@@ -45,7 +45,10 @@ pub fn resolve(environment: &Environment) -> (ResolvedEnvironment, Problems) {
         protected: environment.protected,
     };
     let mut vars = BTreeMap::new();
-    for name in ["name", "account", "region", "protected"].into_iter().chain(environment.vars.keys().map(String::as_str)) {
+    for name in ["name", "account", "region", "protected"]
+        .into_iter()
+        .chain(environment.vars.keys().map(String::as_str))
+    {
         match scope.variable(name) {
             Ok(Some(value)) => {
                 vars.insert(name.to_owned(), value);

@@ -32,7 +32,8 @@ async fn ask(tool: &str, argv: &[String], dir: Option<&str>, cx: &Context) -> Re
     let program = Program::new(argv, folder, base_env(&cx.world.host));
     let said = capture(&program, &cx.cancel, LONGEST).await?;
     if said.ending != Ending::Exited(0) {
-        return Err(Failure::new(format!("{tool} does not tell its version: {}", argv.join(" "))).details(said.stderr));
+        return Err(Failure::new(format!("{tool} does not tell its version: {}", argv.join(" ")))
+            .details(said.stderr));
     }
     Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }

@@ -118,9 +118,7 @@ impl Effect for Ask {
                 self.ask(cx).await?
             }
         };
-        cx.feed
-            .store(Event::GateAnswered { step: cx.id.clone(), approved: true, by: by.clone() })
-            .await?;
+        cx.feed.store(Event::GateAnswered { step: cx.id.clone(), approved: true, by: by.clone() }).await?;
         let outputs = [("by".to_owned(), by.clone().into())].into();
         Ok(Done { summary: format!("opened by {by}"), outputs, receipt: serde_json::Value::Null })
     }
@@ -136,9 +134,7 @@ impl Ask {
         } else {
             self.gate.text.clone()
         };
-        cx.feed
-            .store(Event::GateAsked { step: cx.id.clone(), text, expected: expected.clone() })
-            .await?;
+        cx.feed.store(Event::GateAsked { step: cx.id.clone(), text, expected: expected.clone() }).await?;
         let answer = cx.cancel.unless_stopped(terminal::read_line()).await?;
         let answer = answer.map_err(|error| {
             Failure::of(FailureClass::Waiting, format!("the answer could not be read: {error}"))

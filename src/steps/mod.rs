@@ -13,10 +13,10 @@ pub mod ecr_repository;
 pub mod ecs;
 pub mod ecs_deploy;
 pub mod failure;
-#[cfg(test)]
 mod program;
 mod run;
 pub mod s3_sync;
+#[cfg(test)]
 pub(crate) mod testing;
 
 use std::fmt::Debug;
@@ -49,7 +49,14 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&approve::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &run::KIND, &s3_sync::KIND];
+pub static KINDS: &[&Kind] = &[
+    &approve::KIND,
+    &docker_build::KIND,
+    &ecr_repository::KIND,
+    &ecs_deploy::KIND,
+    &run::KIND,
+    &s3_sync::KIND,
+];
 
 /// The kind of that name.
 #[must_use]

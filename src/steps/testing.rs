@@ -69,6 +69,7 @@ impl Bench {
             recorded: None,
             feed: Feed::new(id, sender),
             cancel: canceller.view(),
+            answers: super::Answers::Nobody,
         };
         Self { cx, canceller, events, root }
     }

@@ -219,9 +219,8 @@ impl Engine {
     fn said(&self, error: Error) -> EngineError {
         match error {
             Error::DockerResponseServerError { status_code: 404, message } => EngineError::NotFound(message),
-            Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message } => {
-                EngineError::Refused(message)
-            }
+            Error::DockerResponseServerError { message, .. }
+            | Error::DockerStreamError { error: message } => EngineError::Refused(message),
             other => EngineError::Lost { address: self.address.clone(), why: innermost(&other) },
         }
     }

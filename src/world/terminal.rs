@@ -14,8 +14,15 @@ pub fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 /// temporary
-pub fn width() -> Option<usize> { rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|s| usize::from(s.ws_col)).filter(|w| *w > 0) }
+pub fn width() -> Option<usize> {
+    rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|s| usize::from(s.ws_col)).filter(|w| *w > 0)
+}
 /// temporary
 pub async fn read_line() -> std::io::Result<Option<String>> {
-    tokio::task::spawn_blocking(|| { let mut s = String::new(); std::io::stdin().read_line(&mut s).map(|n| (n > 0).then_some(s)) }).await.unwrap_or(Ok(None))
+    tokio::task::spawn_blocking(|| {
+        let mut s = String::new();
+        std::io::stdin().read_line(&mut s).map(|n| (n > 0).then_some(s))
+    })
+    .await
+    .unwrap_or(Ok(None))
 }

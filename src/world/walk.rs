@@ -43,7 +43,11 @@ pub enum WalkError {
 impl Matcher {
     /// Compiles globs. A plain path means the file, or everything under the folder.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, GlobError> {
-        Ok(Self { include: set(include)?, exclude: set(exclude)?, bases: include.iter().map(|g| base(g)).collect() })
+        Ok(Self {
+            include: set(include)?,
+            exclude: set(exclude)?,
+            bases: include.iter().map(|g| base(g)).collect(),
+        })
     }
 
     /// Whether a path relative to the root counts.

@@ -49,16 +49,32 @@ pub static KIND: Kind = Kind {
         about: "Builds an image and pushes it to ECR, unless the registry has one of the same content.",
         settings: &[
             Setting::new("context", Shape::Path { reads: true }, "Folder that the build sees.").required(),
-            Setting::new("dockerfile", Shape::Path { reads: true }, "The Dockerfile; without it CONTEXT/Dockerfile."),
+            Setting::new(
+                "dockerfile",
+                Shape::Path { reads: true },
+                "The Dockerfile; without it CONTEXT/Dockerfile.",
+            ),
             Setting::new("target", Shape::Text, "Stage of the Dockerfile to build; without it the last."),
-            Setting::new("arg", Shape::Map, "Build arguments. They can be read from the image: no secrets here."),
+            Setting::new(
+                "arg",
+                Shape::Map,
+                "Build arguments. They can be read from the image: no secrets here.",
+            ),
             Setting::new("platform", Shape::Texts, "Platform to build for; without it linux/amd64."),
             Setting::new("repository", Shape::Text, "Repository in the account's registry.").required(),
             Setting::new("tag", Shape::Texts, "Tags that the image gets besides that of its content."),
             Setting::new("existing", Shape::Bool, "Take the image that the tag names; never build."),
             Setting::new("cache-from", Shape::Texts, "Images whose layers may be taken."),
-            Setting::new("cache-to", Shape::Choice(&["inline"]), "inline: the image tells later builds what its layers are made of."),
-            Setting::new("scan", Shape::Choice(&["critical", "high"]), "Wait for what ECR finds in the image, and fail from this severity on."),
+            Setting::new(
+                "cache-to",
+                Shape::Choice(&["inline"]),
+                "inline: the image tells later builds what its layers are made of.",
+            ),
+            Setting::new(
+                "scan",
+                Shape::Choice(&["critical", "high"]),
+                "Wait for what ECR finds in the image, and fail from this severity on.",
+            ),
         ],
         rules: &[Rule::Needs("existing", "tag")],
         outputs: OutputNames::Fixed(&["uri", "digest", "tag", "hash"]),
@@ -151,7 +167,9 @@ impl Step for DockerBuild {
             "tags": found.iter().map(|(tag, image)| (tag.clone(), image.digest.clone())).collect::<BTreeMap<_, _>>(),
         });
         let mut proposal = match trusted {
-            Some(image) => self.keep(&repository, prepared, image, &found, record.and_then(|r| r.scan)).await?,
+            Some(image) => {
+                self.keep(&repository, prepared, image, &found, record.and_then(|r| r.scan)).await?
+            }
             None => self.propose_build(cx, &repository, prepared, &found).await?,
         };
         proposal.baseline = baseline;
@@ -167,11 +185,8 @@ impl DockerBuild {
             None => &self.repository,
         };
         if !is_repository(name) {
-            return Err(Failure::of(
-                FailureClass::Refused,
-                format!("\"{name}\" is no repository of {host}"),
-            )
-            .help("name it as ECR does: shop-api or team/shop-api"));
+            return Err(Failure::of(FailureClass::Refused, format!("\"{name}\" is no repository of {host}"))
+                .help("name it as ECR does: shop-api or team/shop-api"));
         }
         Ok(Repository::new(&cx.cloud, host, name.to_owned()))
     }
@@ -185,8 +200,11 @@ impl DockerBuild {
         let tags = flow_tag.into_iter().chain(self.tags.iter().map(String::as_str));
         repository.images(tags).await.map_err(|error| {
             if error.is_not_found() {
-                return Failure::missing(format!("there is no repository {} in {}", repository.name, repository.host))
-                    .help("create it, or put an ecr-repository step before this one");
+                return Failure::missing(format!(
+                    "there is no repository {} in {}",
+                    repository.name, repository.host
+                ))
+                .help("create it, or put an ecr-repository step before this one");
             }
             error.into()
         })
@@ -198,12 +216,8 @@ impl DockerBuild {
         let (context, dockerfile) = (self.context.clone(), self.dockerfile.clone());
         let read = move || BuildContext::read(&files, &context, dockerfile.as_deref());
         let context = tokio::task::spawn_blocking(read).await.map_err(error::broken)??;
-        let found = dockerfile::bases(
-            &context.dockerfile_text,
-            self.target.as_deref(),
-            &self.args,
-            &self.platform,
-        )?;
+        let found =
+            dockerfile::bases(&context.dockerfile_text, self.target.as_deref(), &self.args, &self.platform)?;
         let bases = bases::resolve(cx, repository, &found.images).await?;
 
         let mut content = Content::default();
@@ -237,7 +251,8 @@ impl DockerBuild {
             self.outputs(repository, &image.digest, ""),
         );
         proposal.baseline = json!({ "tags": { tag: image.digest } });
-        proposal.receipt = json!({ "repository": repository.name, "digest": image.digest, "tags": self.tags });
+        proposal.receipt =
+            json!({ "repository": repository.name, "digest": image.digest, "tags": self.tags });
         Ok(proposal)
     }
 
@@ -253,8 +268,11 @@ impl DockerBuild {
         let hash = prepared.content.hash();
         let outputs = self.outputs(repository, &image.digest, hash.as_str());
         let receipt = self.receipt(repository, &image.digest, hash.as_str());
-        let wrong: Vec<&String> =
-            self.tags.iter().filter(|tag| found.get(*tag).is_none_or(|at| at.digest != image.digest)).collect();
+        let wrong: Vec<&String> = self
+            .tags
+            .iter()
+            .filter(|tag| found.get(*tag).is_none_or(|at| at.digest != image.digest))
+            .collect();
         let taken: Vec<_> = wrong.iter().filter_map(|tag| Some((*tag, found.get(*tag)?))).collect();
         if let Some((tag, other)) = taken.first()
             && repository.is_immutable().await? == Some(true)
@@ -282,7 +300,11 @@ impl DockerBuild {
         proposal.warnings = self.warnings(&prepared);
         if proposal.action.will_run() {
             proposal.subject = format!("{short} stays");
-            proposal = proposal.with(Publish { step: self.clone(), prepared: Arc::new(prepared), image: Some(image) });
+            proposal = proposal.with(Publish {
+                step: self.clone(),
+                prepared: Arc::new(prepared),
+                image: Some(image),
+            });
         }
         Ok(proposal)
     }
@@ -306,7 +328,8 @@ impl DockerBuild {
             let difference = prepared.content.since(&earlier.content);
             let subject = difference.subject(&self.context);
             // Nothing differs when the image is gone from the registry, or is not the one that was pushed.
-            proposal.subject = if subject.is_empty() { self.lost(repository, found.get(&flow_tag)) } else { subject };
+            proposal.subject =
+                if subject.is_empty() { self.lost(repository, found.get(&flow_tag)) } else { subject };
             proposal.changes = difference.changes;
         }
         proposal.warnings = self.warnings(&prepared);
@@ -340,7 +363,9 @@ impl DockerBuild {
         prepared
             .unclear
             .iter()
-            .map(|place| format!("{place} is known only inside the build: a new version of that image is not noticed"))
+            .map(|place| {
+                format!("{place} is known only inside the build: a new version of that image is not noticed")
+            })
             .collect()
     }
 

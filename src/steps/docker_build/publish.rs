@@ -64,7 +64,11 @@ impl Effect for Publish {
 }
 
 impl Publish {
-    async fn build_and_push(&self, cx: &Context, repository: &Repository<'_>) -> Result<StoredImage, Failure> {
+    async fn build_and_push(
+        &self,
+        cx: &Context,
+        repository: &Repository<'_>,
+    ) -> Result<StoredImage, Failure> {
         let engine = Engine::connect(&cx.world.host).await?;
         self.see_bases(cx, repository).await?;
         let id = self.build(cx, repository, &engine).await?;
@@ -89,7 +93,8 @@ impl Publish {
     ) -> Result<String, Failure> {
         let step = &self.step;
         let files = cx.world.files.clone();
-        let changed = self.prepared.context.changed_path(&files, &step.context, step.dockerfile.as_deref())?;
+        let changed =
+            self.prepared.context.changed_path(&files, &step.context, step.dockerfile.as_deref())?;
         if let Some(path) = changed {
             return Err(changed_since(&path));
         }
@@ -164,7 +169,8 @@ impl Publish {
         let login = repository.login().await?;
         let pushed = cx.cancel.unless_stopped(self.send(cx, repository, engine, &tag, &login)).await?;
         if let Err(why) = pushed {
-            let conflict = self.step.images(repository, Some(&tag)).await.ok().and_then(|now| now.get(&tag).cloned());
+            let conflict =
+                self.step.images(repository, Some(&tag)).await.ok().and_then(|now| now.get(&tag).cloned());
             return match conflict {
                 Some(there) if is_image(&there, id) => Ok(there),
                 Some(there) if repository.is_immutable().await? == Some(true) => {
@@ -232,7 +238,10 @@ impl Publish {
                 return Ok(image);
             }
             if began.elapsed() >= READ_BACK {
-                return Err(Failure::new(format!("the push ended, and {} has no image {tag}", repository.name)));
+                return Err(Failure::new(format!(
+                    "the push ended, and {} has no image {tag}",
+                    repository.name
+                )));
             }
             cx.cancel.unless_stopped(cx.world.clock.pause(LOOK_AGAIN)).await?;
         }
@@ -242,9 +251,12 @@ impl Publish {
     async fn put(&self, repository: &Repository<'_>, image: &StoredImage, tag: &str) -> Result<(), Failure> {
         let put = repository.tag(image, tag).await.map_err(|error| {
             if error.is_unclear() {
-                return Failure::of(FailureClass::Unknown, format!("whether {tag} names the image is not known"))
-                    .detail(error.to_string())
-                    .help("run it again: putting a tag on the same image twice changes nothing");
+                return Failure::of(
+                    FailureClass::Unknown,
+                    format!("whether {tag} names the image is not known"),
+                )
+                .detail(error.to_string())
+                .help("run it again: putting a tag on the same image twice changes nothing");
             }
             error.into()
         })?;

@@ -35,7 +35,14 @@ impl BuildRecord {
     /// A record of an image whose digest was read back from the registry.
     #[must_use]
     pub fn new(content: Content, digest: String, scan: Option<Severity>, built: Timestamp) -> Self {
-        Self { version: VERSION, hash: content.hash().as_str().to_owned(), digest, scan, built: built.to_string(), content }
+        Self {
+            version: VERSION,
+            hash: content.hash().as_str().to_owned(),
+            digest,
+            scan,
+            built: built.to_string(),
+            content,
+        }
     }
 
     /// Writes it, and marks it as the repository's newest.

@@ -52,7 +52,8 @@ impl Bench {
         let host = Host::current();
         let cloud = Arc::new(Cloud::new(target, host.clone()));
         let folder = tempfile::tempdir().unwrap();
-        let unique = folder.path().file_name().unwrap().to_str().unwrap().trim_start_matches(".tmp").to_lowercase();
+        let unique =
+            folder.path().file_name().unwrap().to_str().unwrap().trim_start_matches(".tmp").to_lowercase();
         let repository = format!("imgdev-{name}-{unique}");
         let kind = if immutable { "IMMUTABLE" } else { "MUTABLE" };
         let ecr = &cloud.writes().await.ecr;
@@ -116,7 +117,11 @@ impl Bench {
         }
     }
 
-    async fn plan_with(&self, host: Host, more: &[(&'static str, Given<Field<Value>>)]) -> Result<Proposal, Failure> {
+    async fn plan_with(
+        &self,
+        host: Host,
+        more: &[(&'static str, Given<Field<Value>>)],
+    ) -> Result<Proposal, Failure> {
         let mut settings = vec![("context", text("api")), ("repository", text(&self.repository))];
         settings.extend(more.iter().cloned());
         plan(&super::KIND, &self.context(host), settings).await
