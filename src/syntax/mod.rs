@@ -2,6 +2,7 @@
 //! mistakes are drawn. Knows nothing of flows and reads no files itself.
 
 mod convert;
+mod guard;
 pub mod parse;
 pub mod problem;
 pub mod reader;

@@ -36,7 +36,7 @@ use context::Ctx;
 
 pub use attributes::ATTRIBUTES;
 pub use environment::BUILT_IN;
-pub(in crate::model) use group::{Named, What};
+pub(in crate::model) use group::What;
 
 /// What the checks need of a flow beyond the flow itself.
 #[derive(Debug, Default)]

@@ -51,18 +51,20 @@ fn several_places_and_help() {
             "an image is named by its digest, so that a tag that moves does not change what runs; write uri",
         );
     insta::assert_snapshot!(draw(TEXT, problem.clone(), NARROW), @r#"
-        error: step.image has no output "url"
-          ┌ flows/deploy.kdl:4:59
-        1 │ flow "deploy" {
-          │ ──── in this flow
-          ⋮
-        4 │             container "api" image="${step.image[each.svc].url}"
-          │                                                 ──────── of this instance
-          │                                                           ━━━ it has uri, digest, tag, hash
-          └ an image is named by its digest, so that a tag that moves does not change what runs; write uri
+    error: step.image has no output "url"
+      ┌ flows/deploy.kdl:4:59
+    1 │ flow "deploy" {
+      │ ──── in this flow
+      ⋮
+    4 │             container "api" image="${step.image[each.svc].url}"
+      │                                                 ──────── of this instance
+      │                                                           ━━━
+      │                                                it has uri, digest, tag, hash
+      └ an image is named by its digest, so that a tag that moves does not change
+        what runs; write uri
 
-        1 mistake in flows/deploy.kdl. Nothing was run.
-        "#);
+    1 mistake in flows/deploy.kdl. Nothing was run.
+    "#);
     insta::assert_snapshot!(draw(TEXT, problem.clone(), Style { ascii: true, ..NARROW }), @r#"
     error: step.image has no output "url"
       --> flows/deploy.kdl:4:59
