@@ -8,10 +8,13 @@
 
 pub mod attributes;
 pub mod failure;
+mod http_check;
+mod notify;
 mod program;
 mod run;
 #[cfg(test)]
 pub(crate) mod testing;
+mod wait;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -41,7 +44,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&run::KIND];
+pub static KINDS: &[&Kind] = &[&http_check::KIND, &notify::KIND, &run::KIND, &wait::KIND];
 
 /// The kind of that name.
 #[must_use]

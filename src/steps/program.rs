@@ -143,6 +143,7 @@ impl From<ProcessError> for Failure {
 
 impl From<NoCredentials> for Failure {
     fn from(error: NoCredentials) -> Self {
-        Self::new(error.to_string()).help("set AWS_PROFILE or AWS_ACCESS_KEY_ID, or sign in with aws sso login")
+        Self::new(error.to_string())
+            .help("set AWS_PROFILE or AWS_ACCESS_KEY_ID, or sign in with aws sso login")
     }
 }

@@ -31,7 +31,11 @@ pub static KIND: Kind = Kind {
         settings: &[
             Setting::new("command", Shape::Texts, "the program and its arguments; no shell"),
             Setting::new("script", Shape::Script, "text for sh -eu; values reach it through env"),
-            Setting::new("shell", Shape::Choice(&["sh", "bash"]), "what runs the script; bash also gets pipefail"),
+            Setting::new(
+                "shell",
+                Shape::Choice(&["sh", "bash"]),
+                "what runs the script; bash also gets pipefail",
+            ),
             Setting::new("dir", Shape::Path { reads: false }, "where it runs; the project root without"),
             Setting::new("stdin", Shape::Text, "what it reads").secret(),
             Setting::new("tty", Shape::Bool, "it talks with the person at the terminal"),
@@ -146,7 +150,10 @@ impl Effect for RunEffect {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let run_step = self.0;
         if run_step.tty && !terminal::stdin_is_terminal() {
-            return Err(Failure::of(FailureClass::Refused, "it talks with a person, and there is no terminal here"));
+            return Err(Failure::of(
+                FailureClass::Refused,
+                "it talks with a person, and there is no terminal here",
+            ));
         }
         let mut surroundings = Surroundings::new(&run_step.attributes, cx).await?;
         let handed_on = surroundings.scratch.write("output", b"")?;

@@ -57,7 +57,8 @@ async fn the_plan_shows_what_would_run() {
 #[tokio::test]
 async fn a_probe_decides() {
     let bench = Bench::new();
-    let probed = |program: &str| Attributes { probe: Some(vec![program.to_owned()]), ..Attributes::default() };
+    let probed =
+        |program: &str| Attributes { probe: Some(vec![program.to_owned()]), ..Attributes::default() };
     assert_eq!(plan(&bench, &command(&["x"]), &probed("true")).await.action, Action::UpToDate);
     assert_eq!(plan(&bench, &command(&["x"]), &probed("false")).await.action, Action::Run);
 }

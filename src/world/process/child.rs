@@ -115,8 +115,7 @@ impl Child {
                 }
             };
             drop(expression);
-            let Some(leader) =
-                handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?))
+            let Some(leader) = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?))
             else {
                 let _ = started_in.send(Err(io::Error::other("it has no process id")));
                 return;
@@ -191,7 +190,12 @@ impl Drop for Child {
     }
 }
 
-fn expression(program: &Program, path: &Path, input: Option<PipeReader>, outlets: Outlets) -> duct::Expression {
+fn expression(
+    program: &Program,
+    path: &Path,
+    input: Option<PipeReader>,
+    outlets: Outlets,
+) -> duct::Expression {
     let mut expression = duct::cmd(path.as_os_str(), program.argv.iter().skip(1)).dir(&program.dir);
     expression = expression.full_env(&program.env).unchecked();
     if !program.tty {

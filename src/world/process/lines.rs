@@ -198,8 +198,7 @@ impl<'a> Splitter<'a> {
         let after = self.rest.split_off(cut);
         let bytes = std::mem::replace(&mut self.rest, after);
         let masker = self.masker;
-        let text =
-            self.pieces.get_or_insert_with(|| masker.stream()).push(&String::from_utf8_lossy(&bytes));
+        let text = self.pieces.get_or_insert_with(|| masker.stream()).push(&String::from_utf8_lossy(&bytes));
         (!text.is_empty()).then_some(text)
     }
 }

@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::child::{Child, Exit, Outlets, write_all};
 pub use self::lines::{Lines, Tail};
-pub use self::program::{DEFAULT_GRACE, Program, StopSignal, base_env, show_argv};
 use self::lines::{Pump, drain};
+pub use self::program::{DEFAULT_GRACE, Program, StopSignal, base_env, show_argv};
 use super::cancel::{Cancel, Urgency};
 use super::masker::Masker;
 
@@ -108,7 +108,8 @@ impl ProcessError {
                 format!("install {program}, or extend PATH; searched: {searched}")
             }
             Self::NoFile { .. } => {
-                "program names with a slash are relative to dir, which is the project root without one".to_owned()
+                "program names with a slash are relative to dir, which is the project root without one"
+                    .to_owned()
             }
             Self::NotExecutable { path } => format!("chmod +x {}", path.display()),
             _ => return None,

@@ -120,7 +120,8 @@ async fn background_children_are_killed_and_not_waited_for() {
 async fn a_daemon_that_left_the_group_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let start = Instant::now();
-    let script = "setsid sh -c 'echo $$ > daemon; exec sleep 20' & while ! [ -s daemon ]; do :; done; echo up";
+    let script =
+        "setsid sh -c 'echo $$ > daemon; exec sleep 20' & while ! [ -s daemon ]; do :; done; echo up";
     let (ending, lines) = hear(&sh(dir.path(), script), &Canceller::new().view()).await;
     assert_eq!(ending.unwrap(), Ending::Exited(0));
     assert_eq!(lines, ["up"]);
