@@ -28,8 +28,9 @@ pub(super) struct Args {
 
 pub(super) fn exec(session: &Session, args: Args) -> Done {
     block_on(async {
-        let prepared = session.prepare(args.selection.request()).await?;
-        let observed = observe(&prepared, &Canceller::new().view()).await.map_err(CliError::Plan)?;
+        let cancel = Canceller::new().view();
+        let prepared = session.prepare(args.selection.request(), &cancel).await?;
+        let observed = observe(&prepared, &cancel).await.map_err(CliError::Plan)?;
         if args.json {
             out::json(&observed.plan);
         } else {
@@ -41,7 +42,7 @@ pub(super) fn exec(session: &Session, args: Args) -> Done {
 
 /// The plan for people.
 pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, again: &str, all: bool) {
-    let look = Look::detect(&session.host, crate::world::terminal::width(), jiff::tz::TimeZone::system());
+    let look = Look::detect(&session.host, crate::world::terminal::width().map(usize::from), jiff::tz::TimeZone::system());
     let live = prepared.live.as_ref().map(|release| release.id);
     for line in plan_view::lines(&look, &observed.plan, live, again, all) {
         out::data(&line);

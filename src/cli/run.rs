@@ -22,7 +22,6 @@ use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::look::Look;
 use crate::report::plain::Plain;
-use crate::report::{ending, out};
 use crate::steps::Answers;
 use crate::world::cancel::Canceller;
 use crate::world::terminal;
@@ -70,8 +69,8 @@ enum Log {
 
 pub(super) fn exec(session: &Session, args: Args) -> Done {
     block_on(async {
-        let prepared = session.prepare(args.selection.request()).await?;
         let canceller = Arc::new(Canceller::new());
+        let prepared = session.prepare(args.selection.request(), &canceller.view()).await?;
         let observed = observe(&prepared, &canceller.view()).await.map_err(CliError::Plan)?;
         if args.dry_run {
             super::plan::show(session, &prepared, &observed, &args.selection.command_line("run"), args.all);
@@ -103,7 +102,7 @@ async fn run(
     canceller: Arc<Canceller>,
 ) -> Done {
     let world = prepared.world.clone();
-    let look = Look::detect(&session.host, terminal::width(), jiff::tz::TimeZone::system());
+    let look = Look::detect(&session.host, terminal::width().map(usize::from), jiff::tz::TimeZone::system());
     let journal = Journal::begin(&world.store, world.clock)?;
     let run = journal.run().clone();
     let last = runs::last_success(&world.store, &prepared.flow.name, &prepared.values.environment)?;

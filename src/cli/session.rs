@@ -7,8 +7,9 @@ use crate::model::names::EnvName;
 use crate::model::project::{Project, Store as Written};
 use crate::plan::load::{self, Loaded};
 use crate::plan::prepare::{Prepared, Request, find_environment, prepare};
-use crate::plan::scope::GitFacts;
 use crate::world::World;
+use crate::world::cancel::Cancel;
+use crate::world::git::Git;
 use crate::world::host::Host;
 use crate::world::store::Store;
 use crate::world::terminal;
@@ -92,12 +93,12 @@ impl Session {
     }
 
     /// Prepares a request.
-    pub(super) async fn prepare(&self, request: Request) -> Result<Prepared, CliError> {
+    pub(super) async fn prepare(&self, request: Request, cancel: &Cancel) -> Result<Prepared, CliError> {
         let project = self.project()?;
-        let named = find_environment(project, &request.environment, &GitFacts::default());
+        let named = find_environment(project, &request.environment, &Git::new(&self.root, self.host.clone()));
         let store = self.store(named.ok().map(|environment| &environment.name.value))?;
         let world = World::new(self.host.clone(), &self.root, store);
-        Ok(prepare(project, request, world, self.loaded.digest.clone()).await?)
+        Ok(prepare(project, request, world, self.loaded.digest.clone(), cancel).await?)
     }
 
     /// Whether text on standard error may be coloured.

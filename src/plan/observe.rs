@@ -118,8 +118,8 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         created: p.world.clock.now(),
         expires: None,
         source: Source {
-            commit: p.values.git.sha.clone(),
-            dirty: p.values.git.dirty,
+            commit: p.world.git.facts().sha.clone(),
+            dirty: p.world.git.facts().dirty,
             files_digest: p.files_digest.clone(),
         },
         selection: PlannedSelection {

@@ -16,14 +16,16 @@ use crate::model::template::Reference;
 use crate::syntax::problem::{Problems, nearest};
 use crate::world::World;
 use crate::world::aws::{Cloud, IdentityError};
+use crate::world::cancel::Cancel;
 use crate::world::files::FileError;
+use crate::world::git::Git;
 use crate::world::keyed::Sealer;
 use crate::world::secrets;
 use crate::world::store::Store;
 
 use super::graph::{Graph, NodeId};
 use super::params::{self, ParamError};
-use super::scope::{GitFacts, RunFacts, Values, each_scope};
+use super::scope::{RunFacts, Values, each_scope};
 use super::selection::{self, Selection, SelectionError, Typed};
 use super::target;
 
@@ -152,10 +154,10 @@ pub async fn prepare(
     request: Request,
     world: World,
     files_digest: String,
+    cancel: &Cancel,
 ) -> Result<Prepared, PrepareError> {
     let flow = find_flow(project, &request.flow)?;
-    let git = checkout(&world).await;
-    let environment = find_environment(project, &request.environment, &git)?;
+    let environment = find_environment(project, &request.environment, &world.git)?;
     let (resolved, problems) = target::resolve(environment);
     if !problems.is_empty() {
         return Err(PrepareError::Problems(problems));
@@ -164,7 +166,7 @@ pub async fn prepare(
         environment: environment.name.value.clone(),
         env: resolved.vars,
         params: BTreeMap::new(),
-        git,
+        git: world.git.clone(),
         secrets: BTreeMap::new(),
         run: RunFacts::default(),
     };
@@ -186,7 +188,7 @@ pub async fn prepare(
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let others = other_clouds(project, &graph, &selection, &values, &world)?;
     verify(&graph, &selection, &cloud, &others).await?;
-    values.secrets = load_secrets(flow, environment, &graph, &selection, &world, &cloud).await;
+    values.secrets = load_secrets(flow, environment, &graph, &selection, &world, &cloud, cancel).await;
     Ok(Prepared {
         flow: Arc::new(flow.clone()),
         environment: Arc::new(environment.clone()),
@@ -226,7 +228,7 @@ pub fn find_flow<'a>(project: &'a Project, name: &FlowName) -> Result<&'a Flow, 
 pub fn find_environment<'a>(
     project: &'a Project,
     name: &EnvName,
-    git: &GitFacts,
+    git: &Git,
 ) -> Result<&'a Environment, PrepareError> {
     if let Some(found) = project.environments.iter().find(|environment| environment.name.value == *name) {
         return Ok(found);
@@ -241,7 +243,7 @@ pub fn find_environment<'a>(
         return match matching.as_slice() {
             [one] => Ok(one),
             several => Err(PrepareError::Auto {
-                branch: git.branch.clone(),
+                branch: git.facts().branch.clone(),
                 matching: several.iter().map(|environment| environment.name.value.to_string()).collect(),
             }),
         };
@@ -254,7 +256,7 @@ pub fn find_environment<'a>(
     })
 }
 
-fn may_deploy_from(environment: &Environment, git: &GitFacts) -> bool {
+fn may_deploy_from(environment: &Environment, git: &Git) -> bool {
     let matches = |globs: &[String], name: &Option<String>| {
         name.as_ref().is_some_and(|name| {
             globs
@@ -263,8 +265,8 @@ fn may_deploy_from(environment: &Environment, git: &GitFacts) -> bool {
         })
     };
     (environment.branches.is_empty() && environment.tags.is_empty())
-        || matches(&environment.branches, &git.branch)
-        || matches(&environment.tags, &git.tag)
+        || matches(&environment.branches, &git.facts().branch)
+        || matches(&environment.tags, &git.facts().tag)
 }
 
 impl Prepared {
@@ -277,7 +279,7 @@ impl Prepared {
         Err(PrepareError::Branch {
             environment: environment.name.value.clone(),
             allowed: environment.branches.iter().chain(&environment.tags).cloned().collect(),
-            found: self.values.git.branch.clone().or_else(|| self.values.git.tag.clone()),
+            found: self.values.git.facts().branch.clone().or_else(|| self.values.git.facts().tag.clone()),
         })
     }
 
@@ -299,11 +301,6 @@ impl Prepared {
     pub fn recorded(&self, id: &StepId) -> Option<Arc<Recorded>> {
         recorded(self.live.as_ref(), id)
     }
-}
-
-async fn checkout(world: &World) -> GitFacts {
-    let facts = crate::world::git::facts(world).await;
-    GitFacts { sha: facts.sha, branch: facts.branch, tag: facts.tag, dirty: facts.dirty, time: facts.time }
 }
 
 /// Environments that single steps name.
@@ -362,6 +359,7 @@ async fn load_secrets(
     selection: &Selection,
     world: &World,
     cloud: &Cloud,
+    cancel: &Cancel,
 ) -> BTreeMap<String, Result<crate::model::secret::Secret, String>> {
     let mut wanted = BTreeSet::new();
     for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
@@ -381,7 +379,7 @@ async fn load_secrets(
         let value = match declared {
             None => Err(format!("environment {} declares no secret {name}", environment.name.value)),
             Some(declaration) => {
-                secrets::load(&declaration.source, world, cloud).await.map_err(|error| error.to_string())
+                secrets::load(declaration, world, cloud, cancel).await.map_err(|error| error.to_string())
             }
         };
         loaded.insert(name.to_owned(), value);

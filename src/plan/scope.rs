@@ -7,6 +7,7 @@ use crate::model::names::{EnvName, StepId};
 use crate::model::secret::Secret;
 use crate::model::template::{GitFact, Missing, Reference, RunFact, Scope, StepReference};
 use crate::model::value::{Field, Outputs, Value};
+use crate::world::git::{Facts, Git};
 
 /// Values that are the same for every step of a run.
 #[derive(Clone, Debug)]
@@ -17,27 +18,12 @@ pub struct Values {
     pub env: BTreeMap<String, Value>,
     /// `param.*`
     pub params: BTreeMap<String, Value>,
-    /// `git.*`; absent facts are empty text.
-    pub git: GitFacts,
+    /// `git.*`; asked when somebody refers to it.
+    pub git: Git,
     /// `secret.*`: those that selected steps refer to, or why one could not be read.
     pub secrets: BTreeMap<String, Result<Secret, String>>,
     /// `run.*`
     pub run: RunFacts,
-}
-
-/// What is known of the checkout. Empty outside a repository.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GitFacts {
-    /// Full commit id.
-    pub sha: Option<String>,
-    /// Branch name.
-    pub branch: Option<String>,
-    /// Tag at this commit.
-    pub tag: Option<String>,
-    /// Whether tracked files differ from the commit.
-    pub dirty: bool,
-    /// The commit's time, `20260102T150405Z`.
-    pub time: Option<String>,
 }
 
 /// What is known of the run.
@@ -121,7 +107,7 @@ impl Scope for StepScope<'_> {
                 values.params.get(name).cloned().map(Field::Known).ok_or_else(|| Missing::Param(name.clone()))
             }
             Reference::Each(var, field) => self.each(var, field.as_deref()).map(Field::Known),
-            Reference::Git(fact) => Ok(Field::Known(values.git.value(*fact))),
+            Reference::Git(fact) => Ok(Field::Known(git_fact(values.git.facts(), *fact))),
             Reference::Run(fact) => values.run.value(*fact).map(Field::Known),
             Reference::Secret(name) => match values.secrets.get(name) {
                 Some(Ok(secret)) => Ok(Field::Known(Value::Secret(secret.clone()))),
@@ -209,23 +195,16 @@ impl StepScope<'_> {
     }
 }
 
-impl GitFacts {
-    fn value(&self, fact: GitFact) -> Value {
-        let text = |value: &Option<String>| Value::text(value.clone().unwrap_or_default());
-        match fact {
-            GitFact::Sha => text(&self.sha),
-            GitFact::Short => Value::text(self.short().unwrap_or_default()),
-            GitFact::Branch => text(&self.branch),
-            GitFact::Tag => text(&self.tag),
-            GitFact::Dirty => Value::Bool(self.dirty),
-            GitFact::Time => text(&self.time),
-        }
-    }
-
-    /// The first eight characters of the commit.
-    #[must_use]
-    pub fn short(&self) -> Option<&str> {
-        self.sha.as_deref().map(|sha| sha.get(..8).unwrap_or(sha))
+/// A fact of the checkout; absent ones are empty text.
+fn git_fact(facts: &Facts, fact: GitFact) -> Value {
+    let text = |value: &Option<String>| Value::text(value.clone().unwrap_or_default());
+    match fact {
+        GitFact::Sha => text(&facts.sha),
+        GitFact::Short => text(&facts.short),
+        GitFact::Branch => text(&facts.branch),
+        GitFact::Tag => text(&facts.tag),
+        GitFact::Dirty => Value::Bool(facts.dirty),
+        GitFact::Time => text(&facts.time_text()),
     }
 }
 

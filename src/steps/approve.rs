@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
+use crate::world::cancel::Stopped;
 use crate::world::terminal;
 
 /// The kind.
@@ -135,12 +136,15 @@ impl Ask {
             self.gate.text.clone()
         };
         cx.feed.store(Event::GateAsked { step: cx.id.clone(), text, expected: expected.clone() }).await?;
-        let answer = cx.cancel.unless_stopped(terminal::read_line()).await?;
-        let answer = answer.map_err(|error| {
-            Failure::of(FailureClass::Waiting, format!("the answer could not be read: {error}"))
-        })?;
+        let answer = match terminal::read_line(&cx.cancel).await {
+            Ok(answer) => answer,
+            Err(_) if cx.cancel.is_stopping() => return Err(Stopped.into()),
+            Err(error) => {
+                return Err(Failure::of(FailureClass::Waiting, format!("there was no answer: {error}")));
+            }
+        };
         let by = cx.world.host.operator();
-        let said = answer.as_deref().map(str::trim).unwrap_or_default();
+        let said = answer.trim();
         if said == expected || (expected == "yes" && said.eq_ignore_ascii_case("y")) {
             return Ok(by);
         }

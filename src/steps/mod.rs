@@ -13,11 +13,14 @@ pub mod ecr_repository;
 pub mod ecs;
 pub mod ecs_deploy;
 pub mod failure;
+mod http_check;
+mod notify;
 mod program;
 mod run;
 pub mod s3_sync;
 #[cfg(test)]
 pub(crate) mod testing;
+mod wait;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -49,14 +52,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[
-    &approve::KIND,
-    &docker_build::KIND,
-    &ecr_repository::KIND,
-    &ecs_deploy::KIND,
-    &run::KIND,
-    &s3_sync::KIND,
-];
+pub static KINDS: &[&Kind] = &[&approve::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &http_check::KIND, &notify::KIND, &run::KIND, &s3_sync::KIND, &wait::KIND];
 
 /// The kind of that name.
 #[must_use]

@@ -9,6 +9,7 @@ pub mod files;
 pub mod git;
 pub mod growing;
 pub mod host;
+pub mod http;
 pub mod keyed;
 pub mod masker;
 pub mod process;
@@ -23,7 +24,9 @@ use std::sync::Arc;
 
 use self::clock::Clock;
 use self::files::Files;
+use self::git::Git;
 use self::host::Host;
+use self::http::Http;
 use self::masker::Masker;
 use self::store::Store;
 
@@ -34,6 +37,10 @@ pub struct World {
     pub host: Host,
     /// The project's files.
     pub files: Files,
+    /// The checkout that the project lies in.
+    pub git: Git,
+    /// Requests to anybody but AWS and the engine.
+    pub http: Http,
     /// Hides the run's secrets in whatever is shown; whoever loads a secret teaches it.
     pub masker: Masker,
     /// The project's records.
@@ -49,6 +56,15 @@ impl World {
     /// The world as seen from a project's root folder.
     #[must_use]
     pub fn new(host: Host, root: impl Into<std::path::PathBuf>, store: Store) -> Self {
-        Self { host, files: Files::new(root), masker: Masker::default(), store, clock: Clock }
+        let files = Files::new(root);
+        Self {
+            git: Git::new(files.root(), host.clone()),
+            host,
+            files,
+            http: Http::default(),
+            masker: Masker::default(),
+            store,
+            clock: Clock,
+        }
     }
 }
