@@ -7,6 +7,8 @@
 //! Only `exec` applies effects, after the intent is on disk.
 
 pub mod attributes;
+pub mod cfn_deploy;
+pub mod cloudfront_invalidate;
 pub mod failure;
 pub mod s3_sync;
 
@@ -38,7 +40,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&s3_sync::KIND];
+pub static KINDS: &[&Kind] = &[&cfn_deploy::KIND, &cloudfront_invalidate::KIND, &s3_sync::KIND];
 
 /// The kind of that name.
 #[must_use]
