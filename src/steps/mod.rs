@@ -8,6 +8,8 @@
 
 pub mod approve;
 pub mod attributes;
+pub mod cfn_deploy;
+pub mod cloudfront_invalidate;
 pub mod docker_build;
 pub mod ecr_repository;
 pub mod ecs;
@@ -52,7 +54,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&approve::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &http_check::KIND, &notify::KIND, &run::KIND, &s3_sync::KIND, &wait::KIND];
+pub static KINDS: &[&Kind] = &[&approve::KIND, &cfn_deploy::KIND, &cloudfront_invalidate::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &http_check::KIND, &notify::KIND, &run::KIND, &s3_sync::KIND, &wait::KIND];
 
 /// The kind of that name.
 #[must_use]

@@ -1,0 +1,412 @@
+//! `cloudfront-invalidate`: makes CloudFront ask the origin again for paths
+//! that changed.
+//!
+//! - `…/index.html` also invalidates its folder `…/`, which is the same page
+//!   under another name. `…` without the slash is not: there an origin only
+//!   redirects, or a function has rewritten the path before the cache saw it.
+//! - The caller reference comes from run, step and paths, so that CloudFront
+//!   answers a repeated request with the invalidation that it already has.
+//! - A slow invalidation is no failure: it is done, only not everywhere yet.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_cloudfront::types::{InvalidationBatch, Paths};
+use serde_json::json;
+
+use super::{Attributes, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use crate::model::change::{Action, Change, Reversible};
+use crate::model::kind::{KindSpec, Nature, OutputNames};
+use crate::model::settings::{Ready, Setting, Shape, Unready};
+use crate::model::units::show_duration;
+use crate::model::value::{Outputs, Value};
+use crate::world::aws::AwsError;
+use crate::world::aws::repeat::repeat;
+use crate::world::files::digest;
+
+/// The kind.
+pub static KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "cloudfront-invalidate",
+        about: "Makes a CloudFront distribution fetch changed paths again.",
+        settings: &[
+            Setting::new("distribution", Shape::Text, "The distribution's id.").required(),
+            Setting::new(
+                "paths",
+                Shape::Texts,
+                "URL paths, usually `${step.SITE.changed-paths}`; `*` at the end is any rest.",
+            )
+            .required(),
+            Setting::new("wait", Shape::Bool, "Wait until it is done everywhere; a slow one is no failure."),
+        ],
+        rules: &[],
+        outputs: OutputNames::Fixed(&["id", "paths"]),
+        nature: Nature::Deploying,
+        aws: true,
+        repeatable: true,
+    },
+    make,
+};
+
+/// CloudFront's quota of single paths in progress per distribution.
+const MOST_PATHS: usize = 3000;
+/// Its quota of paths that end in `*`, counted apart.
+const MOST_WILDCARDS: usize = 15;
+/// How long to wait for a free place or for the end, where the step has no timeout.
+const USUAL_PATIENCE: Duration = Duration::from_mins(15);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+struct Invalidate {
+    distribution: String,
+    paths: Vec<String>,
+    wait: bool,
+    patience: Duration,
+}
+
+fn make(ready: &Ready, common: &Attributes) -> Result<Box<dyn Step>, Unready> {
+    // The step's own end comes a little before its timeout, so that it can still say what it knows.
+    let patience = common.timeout.map_or(USUAL_PATIENCE, |timeout| timeout.mul_f32(0.9));
+    Ok(Box::new(Invalidate {
+        distribution: ready.text("distribution")?,
+        paths: ready.texts("paths")?,
+        wait: ready.flag("wait")?,
+        patience,
+    }))
+}
+
+#[async_trait]
+impl Step for Invalidate {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let origins = self.origin_paths(cx).await?;
+        let paths = collapse(complete(&self.paths, &origins));
+        if paths.is_empty() {
+            let outputs = outputs("", &paths);
+            return Ok(Proposal::up_to_date("nothing changed", outputs));
+        }
+        let word = if paths.len() == 1 { "path" } else { "paths" };
+        Ok(Proposal {
+            subject: paths.iter().take(2).cloned().collect::<Vec<_>>().join(", "),
+            changes: paths.iter().map(|path| Change::new(path, None, None)).collect(),
+            reversible: Reversible::None,
+            outputs: Outputs::from([("paths".to_owned(), Value::texts(paths.iter().cloned()))]),
+            baseline: json!({ "distribution": self.distribution, "paths": paths }),
+            ..Proposal::new(Action::Run, format!("invalidate {} {word}", paths.len()))
+        }
+        .with(Invalidation {
+            distribution: self.distribution.clone(),
+            paths,
+            wait: self.wait,
+            patience: self.patience,
+        }))
+    }
+}
+
+impl Invalidate {
+    /// The folders in which the distribution's origins look; also tells that it exists.
+    async fn origin_paths(&self, cx: &Context) -> Result<BTreeSet<String>, Failure> {
+        let request = cx.cloud.reads().await.cloudfront.get_distribution().id(&self.distribution);
+        let answer = cx.cancel.unless_stopped(request.send()).await?;
+        let answer = answer.map_err(|error| {
+            let error = AwsError::new("CloudFront", "GetDistribution", &error);
+            if error.is_not_found() { missing(&self.distribution) } else { error.into() }
+        })?;
+        let config = answer.distribution().and_then(|distribution| distribution.distribution_config());
+        let origins = config.and_then(|config| config.origins());
+        Ok(origins
+            .map(aws_sdk_cloudfront::types::Origins::items)
+            .unwrap_or_default()
+            .iter()
+            .map(|origin| origin.origin_path().unwrap_or_default().trim_end_matches('/').to_owned())
+            .collect())
+    }
+}
+
+fn missing(distribution: &str) -> Failure {
+    Failure::missing(format!("the distribution {distribution} does not exist"))
+        .help("correct `distribution` or the environment's variables")
+}
+
+struct Invalidation {
+    distribution: String,
+    paths: Vec<String>,
+    wait: bool,
+    patience: Duration,
+}
+
+#[async_trait]
+impl Effect for Invalidation {
+    async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
+        let began = cx.world.clock.moment();
+        let (id, status) = self.create(cx, began).await?;
+        cx.feed.note("invalidation", json!({ "distribution": self.distribution, "id": id })).await?;
+        let complete = match (is_complete(&status), self.wait) {
+            (false, true) => self.wait_for(cx, &id, began).await?,
+            (complete, _) => complete,
+        };
+        let word = if self.paths.len() == 1 { "path" } else { "paths" };
+        let state = if complete { "" } else { ", still propagating" };
+        Ok(Done {
+            summary: format!("{} {word} invalidated{state}", self.paths.len()),
+            outputs: outputs(&id, &self.paths),
+            receipt: json!({ "distribution": self.distribution, "id": id, "paths": self.paths }),
+        })
+    }
+}
+
+impl Invalidation {
+    /// Asks for the invalidation, and waits for a free place where too many are in progress. Asking
+    /// again with the same reference and paths is free, so an unclear answer is repeated.
+    async fn create(
+        &self,
+        cx: &Context,
+        began: crate::world::clock::Moment,
+    ) -> Result<(String, String), Failure> {
+        let cloudfront = &cx.cloud.writes().await.cloudfront;
+        let batch = self.batch(cx)?;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let answer = repeat(cx.world.clock, &cx.cancel, || async {
+                let request = cloudfront.create_invalidation().distribution_id(&self.distribution);
+                let answer = request.invalidation_batch(batch.clone()).send().await;
+                match answer {
+                    // Neither a throttled request nor a passing one: only other invalidations' ends help.
+                    Err(error)
+                        if error
+                            .as_service_error()
+                            .is_some_and(|e| e.is_too_many_invalidations_in_progress()) =>
+                    {
+                        Ok(None)
+                    }
+                    Err(error) => Err(AwsError::new("CloudFront", "CreateInvalidation", &error)),
+                    Ok(answer) => Ok(Some(answer)),
+                }
+            })
+            .await;
+            match answer {
+                Ok(Some(answer)) => {
+                    let made = answer.invalidation();
+                    let id = made.map(|made| made.id().to_owned()).unwrap_or_default();
+                    return Ok((id, made.map(|made| made.status().to_owned()).unwrap_or_default()));
+                }
+                Ok(None) if began.elapsed() < self.patience => {
+                    let text = "waiting: too many invalidations of this distribution are in progress";
+                    cx.feed.progress(text).await;
+                    cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await?;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Ok(None) => {
+                    let waited = show_duration(began.elapsed());
+                    return Err(Failure::new(format!(
+                        "CloudFront had no free place for an invalidation of {} within {waited}",
+                        self.distribution
+                    ))
+                    .help("look what else invalidates it: aws cloudfront list-invalidations"));
+                }
+                Err(error) if error.is_not_found() => return Err(missing(&self.distribution)),
+                Err(error) if error.is_unclear() => {
+                    return Err(Failure::of(
+                        FailureClass::Unknown,
+                        format!("CloudFront did not say whether it invalidates: {error}"),
+                    )
+                    .help(format!(
+                        "aws cloudfront list-invalidations --distribution-id {}",
+                        self.distribution
+                    )));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn batch(&self, cx: &Context) -> Result<InvalidationBatch, Failure> {
+        let broken = |error| Failure::new(format!("the request to invalidate cannot be made: {error}"));
+        let quantity = i32::try_from(self.paths.len()).unwrap_or(i32::MAX);
+        let paths = Paths::builder().quantity(quantity).set_items(Some(self.paths.clone())).build();
+        let run = cx.run.as_ref().map_or("none", |run| run.as_str());
+        InvalidationBatch::builder()
+            .paths(paths.map_err(broken)?)
+            .caller_reference(reference(run, &cx.id.to_string(), &self.distribution, &self.paths))
+            .build()
+            .map_err(broken)
+    }
+
+    /// Whether it ended in time.
+    async fn wait_for(
+        &self,
+        cx: &Context,
+        id: &str,
+        began: crate::world::clock::Moment,
+    ) -> Result<bool, Failure> {
+        let cloudfront = &cx.cloud.reads().await.cloudfront;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let request = cloudfront.get_invalidation().distribution_id(&self.distribution).id(id);
+            match cx.cancel.unless_stopped(request.send()).await? {
+                Ok(answer) if answer.invalidation().is_some_and(|i| is_complete(i.status())) => {
+                    return Ok(true);
+                }
+                // It was accepted: whoever cannot be asked does not undo that.
+                Ok(_) | Err(_) if began.elapsed() + pause >= self.patience => return Ok(false),
+                Ok(_) | Err(_) => {}
+            }
+            cx.feed.progress(format!("propagating for {}", show_duration(began.elapsed()))).await;
+            cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+fn is_complete(status: &str) -> bool {
+    status.eq_ignore_ascii_case("completed")
+}
+
+fn outputs(id: &str, paths: &[String]) -> Outputs {
+    Outputs::from([
+        ("id".to_owned(), Value::text(id)),
+        ("paths".to_owned(), Value::texts(paths.iter().cloned())),
+    ])
+}
+
+/// The same for the same run, step and paths, whatever their order.
+fn reference(run: &str, step: &str, distribution: &str, paths: &[String]) -> String {
+    let paths: BTreeSet<&String> = paths.iter().collect();
+    let text = format!("{run}\n{step}\n{distribution}\n{}", serde_json::json!(paths));
+    let short: String = digest(text.as_bytes()).chars().take(32).collect();
+    format!("flow-{run}-{short}")
+}
+
+/// The paths as CloudFront wants them: with a leading slash, nothing but ASCII, relative to the
+/// origins' folders, each once, and with the folder of every `index.html`.
+fn complete(paths: &[String], origins: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for path in paths.iter().filter(|path| !path.is_empty()) {
+        let path = encoded(&format!("/{}", path.trim_start_matches('/')));
+        let mut below: Vec<String> = origins
+            .iter()
+            .filter(|origin| !origin.is_empty())
+            .filter_map(|origin| path.strip_prefix(origin.as_str()))
+            .filter(|rest| rest.starts_with('/'))
+            .map(str::to_owned)
+            .collect();
+        if below.is_empty() || origins.contains("") {
+            below.push(path);
+        }
+        for path in below {
+            if let Some(folder) = path.strip_suffix("/index.html") {
+                all.insert(format!("{folder}/"));
+            }
+            all.insert(path);
+        }
+    }
+    all
+}
+
+/// A path may come encoded already, so only what cannot stand in a URL is.
+fn encoded(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_graphic() {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// Within CloudFront's quotas: paths become `FOLDER/*`, as deep as the quota of those allows, at
+/// last `/*`. A path that another one covers goes.
+fn collapse(paths: BTreeSet<String>) -> Vec<String> {
+    let fits = |paths: &BTreeSet<String>| {
+        let wild = paths.iter().filter(|path| path.ends_with('*')).count();
+        wild <= MOST_WILDCARDS && paths.len() - wild <= MOST_PATHS
+    };
+    let paths = uncovered(paths);
+    if fits(&paths) {
+        return paths.into_iter().collect();
+    }
+    let deepest = paths.iter().map(|path| path.matches('/').count()).max().unwrap_or(1);
+    for depth in (1..deepest).rev() {
+        let folders = uncovered(paths.iter().map(|path| folder_at(path, depth)).collect());
+        if fits(&folders) {
+            return folders.into_iter().collect();
+        }
+    }
+    vec!["/*".to_owned()]
+}
+
+/// `/a/b/*` for `/a/b/c/d.js` at depth 2; the path itself when it does not lie so deep.
+fn folder_at(path: &str, depth: usize) -> String {
+    match path.match_indices('/').nth(depth) {
+        Some((end, _)) if end + 1 < path.len() => format!("{}/*", path.get(..end).unwrap_or_default()),
+        _ => path.to_owned(),
+    }
+}
+
+fn uncovered(paths: BTreeSet<String>) -> BTreeSet<String> {
+    let wild: Vec<String> =
+        paths.iter().filter_map(|path| path.strip_suffix('*')).map(str::to_owned).collect();
+    let covered = |path: &String| {
+        let own = path.strip_suffix('*');
+        wild.iter().any(|prefix| path.starts_with(prefix.as_str()) && own != Some(prefix))
+    };
+    paths.into_iter().filter(|path| !covered(path)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(paths: &[&str]) -> BTreeSet<String> {
+        paths.iter().map(|&path| path.to_owned()).collect()
+    }
+
+    #[test]
+    fn index_pages_take_their_folder_along() {
+        for (given, origins, wanted) in [
+            (&["/index.html"][..], &[""][..], &["/", "/index.html"][..]),
+            (&["docs/index.html", "/a.js"], &[""], &["/a.js", "/docs/", "/docs/index.html"]),
+            (&["/myindex.html"], &[""], &["/myindex.html"]),
+            (&["/ä b.html", "/%C3%A4.html"], &[""], &["/%C3%A4%20b.html", "/%C3%A4.html"]),
+            (&["/www/index.html"], &["/www"], &["/", "/index.html"]),
+            (&["/www/a.js"], &["/www", ""], &["/a.js", "/www/a.js"]),
+            (&["/wwwa.js"], &["/www"], &["/wwwa.js"]),
+            (&[""], &[""], &[]),
+        ] {
+            let given: Vec<String> = given.iter().map(|&path| path.to_owned()).collect();
+            assert_eq!(complete(&given, &set(origins)), set(wanted), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn too_many_paths_become_folders() {
+        let many = |folders: usize, files: usize| -> BTreeSet<String> {
+            (0..folders * files).map(|n| format!("/assets/{}/{n}.js", n % folders)).collect()
+        };
+        assert_eq!(collapse(many(1, 3000)).len(), 3000);
+        assert_eq!(collapse(many(1, 3001)), ["/assets/0/*"]);
+        assert_eq!(collapse(many(15, 300)).len(), 15);
+        assert_eq!(collapse(many(16, 300)), ["/assets/*"]);
+        let mut wide: BTreeSet<String> = (0..4000).map(|n| format!("/{n}/a.js")).collect();
+        assert_eq!(collapse(wide.clone()), ["/*"]);
+        wide.insert("/*".to_owned());
+        assert_eq!(collapse(wide), ["/*"]);
+        let mut mixed = many(1, 3001);
+        mixed.insert("/index.html".to_owned());
+        assert_eq!(collapse(mixed), ["/assets/0/*", "/index.html"]);
+        let wildcards: BTreeSet<String> = (0..16).map(|n| format!("/a/{n}*")).collect();
+        assert_eq!(collapse(wildcards), ["/a/*"]);
+    }
+
+    #[test]
+    fn the_reference_depends_on_what_is_asked_and_not_on_its_order() {
+        let paths = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let of = |run, names: &[&str]| reference(run, "edge", "E1", &paths(names));
+        assert_eq!(of("r1", &["/a", "/b"]), of("r1", &["/b", "/a"]));
+        assert_ne!(of("r1", &["/a"]), of("r2", &["/a"]));
+        assert_ne!(of("r1", &["/a"]), of("r1", &["/b"]));
+    }
+}
