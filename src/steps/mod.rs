@@ -9,6 +9,7 @@
 pub mod attributes;
 pub mod ecs;
 pub mod ecs_deploy;
+pub mod ecs_run;
 pub mod failure;
 
 use std::fmt::Debug;
@@ -39,7 +40,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&ecs_deploy::KIND];
+pub static KINDS: &[&Kind] = &[&ecs_deploy::KIND, &ecs_run::KIND];
 
 /// The kind of that name.
 #[must_use]

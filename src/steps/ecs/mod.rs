@@ -7,5 +7,6 @@ pub mod patience;
 #[cfg(test)]
 pub mod sandbox;
 pub mod service;
+pub mod settings;
 pub mod stopped;
 pub mod target;

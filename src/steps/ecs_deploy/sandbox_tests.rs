@@ -112,7 +112,7 @@ async fn a_program_that_exits_at_once_is_rolled_back_and_explained() {
     let text = text(&failure);
     assert!(text.starts_with(&format!("ECS rolled it back to {}:1\n", sandbox.name)), "{text}");
     assert!(
-        text.contains(&format!("3 tasks of {}:2 stopped: EssentialContainerExited", sandbox.name)),
+        text.contains(&format!("tasks of {}:2 stopped: EssentialContainerExited", sandbox.name)),
         "{text}"
     );
     assert!(text.contains("container app exited with 3"), "{text}");
