@@ -4,6 +4,9 @@ pub mod canonical;
 pub mod definition;
 pub mod logs;
 pub mod patience;
+#[cfg(test)]
+pub mod sandbox;
 pub mod service;
+pub mod settings;
 pub mod stopped;
 pub mod target;

@@ -14,6 +14,17 @@ const SLOW: Duration = Duration::from_secs(5);
 /// How long they do.
 const QUICK_FOR: Duration = Duration::from_mins(1);
 
+/// How long a wait may take without `timeout`.
+const USUAL: Duration = Duration::from_mins(30);
+/// How much earlier than `timeout` a wait ends, to say what it was waiting for.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long a wait may take: its own words come before the step's `timeout` cuts it off.
+#[must_use]
+pub fn limit(timeout: Option<Duration>) -> Duration {
+    timeout.map_or(USUAL, |timeout| timeout.saturating_sub(LAST_WORDS.min(timeout / 5)))
+}
+
 /// A wait with an end.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {

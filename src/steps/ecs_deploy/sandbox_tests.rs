@@ -1,1 +1,267 @@
+//! Against real tasks.
 
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::KIND;
+use crate::model::change::Action;
+use crate::model::names::StepId;
+use crate::model::settings::Ready;
+use crate::model::value::Field;
+use crate::steps::ecs::sandbox::{Sandbox, Written};
+use crate::steps::{Failure, FailureClass, Proposal};
+use crate::world::cancel::Urgency;
+
+fn deploy(name: &str, container: Written) -> Written {
+    Written::default().with("cluster", name).with("service", name).node("container", "app", container)
+}
+
+fn image(image: &str) -> Written {
+    Written::default().with("image", image)
+}
+
+fn shown(proposal: &Proposal) -> Vec<String> {
+    proposal.changes.iter().map(ToString::to_string).collect()
+}
+
+fn text(failure: &Failure) -> String {
+    let mut lines = vec![failure.record.reason.clone()];
+    lines.extend(failure.record.details.iter().cloned());
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn a_roll_and_then_nothing_to_do() {
+    let Some(sandbox) = Sandbox::open("roll").await else { return };
+    let [first, second] = sandbox.images().await;
+    sandbox.service(&sandbox.definition("127.0.0.1:4566/ecsdev-program:none-yet", &[]), 0, true).await;
+    let cx = sandbox.context(None);
+
+    let wanted = || deploy(&sandbox.name, image(first).env(&[("SAY", "hello")])).with("desired", 2).ready();
+    let proposal = sandbox.plan(&KIND, &wanted(), &cx).await.unwrap();
+    assert_eq!(proposal.action, Action::Update);
+    assert_eq!(proposal.summary, "start 2 tasks");
+    assert_eq!(proposal.subject, format!("{}:1 → :2", sandbox.name));
+    assert!(shown(&proposal).iter().any(|change| change == "desired  0 → 2"), "{:?}", shown(&proposal));
+    assert!(!format!("{:?}", proposal.changes).contains("hello"));
+    assert!(proposal.warnings.iter().any(|warning| warning.contains("none-yet")), "{:?}", proposal.warnings);
+
+    let done = sandbox.run(&KIND, &wanted(), &cx).await.unwrap();
+    assert_eq!(done.summary, format!("2 of 2 tasks of {}:2 run", sandbox.name));
+    assert_eq!(done.outputs["revision"].as_text().unwrap(), "2");
+    assert_eq!(done.outputs["running"].as_text().unwrap(), "2");
+    assert!(!done.receipt.to_string().contains("hello"));
+
+    let cx = sandbox.context(Some(done.receipt));
+    let again = sandbox.plan(&KIND, &wanted(), &cx).await.unwrap();
+    assert_eq!(again.action, Action::UpToDate, "{:?}", shown(&again));
+    assert!(again.effect.is_none());
+    assert_eq!(again.outputs["revision"].as_text().unwrap(), "2");
+
+    // Another image and no variable any more.
+    let next = deploy(&sandbox.name, image(second)).ready();
+    let proposal = sandbox.plan(&KIND, &next, &cx).await.unwrap();
+    let changes = shown(&proposal);
+    assert_eq!(proposal.summary, "roll 2 tasks");
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert!(changes.iter().any(|change| change.starts_with("image  sha256:")), "{changes:?}");
+    assert!(changes.iter().any(|change| change.starts_with("env SAY  sha256:") && change.ends_with("none")));
+    let done = proposal.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(done.summary, format!("2 of 2 tasks of {}:3 run", sandbox.name));
+    assert_eq!(sandbox.revisions().await, 3);
+
+    let forced = deploy(&sandbox.name, image(second)).with("force", true).ready();
+    let done = sandbox.run(&KIND, &forced, &sandbox.context(Some(done.receipt))).await.unwrap();
+    assert_eq!(done.summary, format!("2 of 2 tasks of {}:3 run", sandbox.name));
+    assert_eq!(sandbox.revisions().await, 3, "forcing registers nothing");
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn an_image_known_later_shows_the_rest_of_the_difference() {
+    let Some(sandbox) = Sandbox::open("later").await else { return };
+    let [first, _] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+    let later = Field::After(StepId::parse("image[api]"));
+    let ready = deploy(&sandbox.name, Written::default().field("image", later).with("memory", 128)).ready();
+    let proposal = sandbox.plan(&KIND, &ready, &sandbox.context(None)).await.unwrap();
+    assert_eq!(proposal.action, Action::Update);
+    assert!(proposal.effect.is_none());
+    let changes = shown(&proposal);
+    assert!(changes[0].starts_with("image  sha256:"), "{changes:?}");
+    assert!(changes[0].ends_with("→ (known after image[api])"), "{changes:?}");
+    assert_eq!(changes[1], "memory  64 → 128");
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn a_program_that_exits_at_once_is_rolled_back_and_explained() {
+    let Some(sandbox) = Sandbox::open("exits").await else { return };
+    let [first, second] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+    let cx = sandbox.context(None);
+    let good = deploy(&sandbox.name, image(first)).with("desired", 2).ready();
+    let done = sandbox.run(&KIND, &good, &cx).await.unwrap();
+
+    let bad = deploy(&sandbox.name, image(second).env(&[("REQUIRE", "DATABASE_URL")])).ready();
+    let started = Instant::now();
+    let failure = sandbox.run(&KIND, &bad, &sandbox.context(Some(done.receipt))).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert_eq!(failure.class, FailureClass::Failed);
+    let text = text(&failure);
+    assert!(text.starts_with(&format!("ECS rolled it back to {}:1\n", sandbox.name)), "{text}");
+    assert!(
+        text.contains(&format!("tasks of {}:2 stopped: EssentialContainerExited", sandbox.name)),
+        "{text}"
+    );
+    assert!(text.contains("container app exited with 3"), "{text}");
+    assert!(text.contains("configuration error: DATABASE_URL is empty"), "{text}");
+    assert!(text.contains(&format!("{}:1 runs with 2 of 2 tasks", sandbox.name)), "{text}");
+    assert!(!text.contains("no release"), "{text}");
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn a_first_deployment_that_fails_goes_back_to_the_placeholder() {
+    let Some(sandbox) = Sandbox::open("first").await else { return };
+    let [first, _] = sandbox.images().await;
+    sandbox.service(&sandbox.definition("127.0.0.1:4566/ecsdev-program:none-yet", &[]), 0, true).await;
+    let bad = deploy(&sandbox.name, image(first).env(&[("EXIT", "3")])).with("desired", 2).ready();
+    let failure = sandbox.run(&KIND, &bad, &sandbox.context(None)).await.unwrap_err();
+    let text = text(&failure);
+    assert!(text.contains("container app exited with 3"), "{text}");
+    assert!(text.contains(&format!("{}:1 does not run either", sandbox.name)), "{text}");
+    assert!(text.contains("no release but what the service was created with"), "{text}");
+    assert!(text.contains(":none-yet)"), "{text}");
+
+    // The same content is not registered twice, and a good one works from here.
+    let revisions = sandbox.revisions().await;
+    let proposal = sandbox.plan(&KIND, &bad, &sandbox.context(None)).await.unwrap();
+    assert_eq!(proposal.subject, format!("{}:1 → :2", sandbox.name));
+    assert_eq!(sandbox.revisions().await, revisions);
+    let good = deploy(&sandbox.name, image(first)).with("desired", 2).ready();
+    let done = sandbox.run(&KIND, &good, &sandbox.context(None)).await.unwrap();
+    assert_eq!(done.summary, format!("2 of 2 tasks of {}:3 run", sandbox.name));
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn a_fixed_host_port_keeps_the_second_task_from_starting() {
+    let Some(sandbox) = Sandbox::open("port").await else { return };
+    let [first, second] = sandbox.images().await;
+    let mut definition = sandbox.definition(first, &[]);
+    definition["containerDefinitions"][0]["portMappings"] =
+        serde_json::json!([{ "containerPort": 8080, "hostPort": 18473 }]);
+    sandbox.service(&definition, 0, true).await;
+    let start = deploy(&sandbox.name, image(first)).with("desired", 1).ready();
+    let done = sandbox.run(&KIND, &start, &sandbox.context(None)).await.unwrap();
+    let next = deploy(&sandbox.name, image(second)).ready();
+    let failure = sandbox.run(&KIND, &next, &sandbox.context(Some(done.receipt))).await.unwrap_err();
+    let text = text(&failure);
+    assert!(text.starts_with("ECS rolled it back to"), "{text}");
+    assert!(text.contains("TaskFailedToStart"), "{text}");
+    assert!(text.contains("port is already allocated"), "{text}");
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn without_the_circuit_breaker_a_crash_loop_ends_the_wait() {
+    let Some(sandbox) = Sandbox::open("loop").await else { return };
+    let [first, _] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, false).await;
+    let bad = deploy(&sandbox.name, image(first).env(&[("EXIT", "4")])).with("desired", 1).ready();
+    let cx = sandbox.context(None);
+    let proposal = sandbox.plan(&KIND, &bad, &cx).await.unwrap();
+    assert!(proposal.warnings.iter().any(|warning| warning.contains("circuit breaker")));
+    let failure = proposal.effect.unwrap().apply(&cx).await.unwrap_err();
+    let text = text(&failure);
+    assert!(text.contains("does not stay up"), "{text}");
+    assert!(text.contains("container app exited with 4"), "{text}");
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn another_deployment_that_takes_over_is_named() {
+    let Some(sandbox) = Sandbox::open("taken").await else { return };
+    let [first, second] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, false).await;
+    let cx = sandbox.context(None);
+    // Tasks that exit after a moment keep the deployment open.
+    let ours =
+        deploy(&sandbox.name, image(first).env(&[("EXIT", "1"), ("AFTER", "3")])).with("desired", 1).ready();
+    let run = sandbox.run(&KIND, &ours, &cx);
+    let other = async {
+        let ecs = sandbox.cloud.ecs().await;
+        while !sandbox.told().iter().any(|line| line.starts_with("updated ")) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let theirs = ecs.register(&sandbox.definition(second, &[])).await.unwrap();
+        let body = serde_json::json!({ "cluster": sandbox.name, "service": sandbox.name, "taskDefinition": theirs.arn() });
+        ecs.update_service(&body).await.unwrap();
+    };
+    let (done, ()) = tokio::join!(run, other);
+    let failure = done.unwrap_err();
+    let text = text(&failure);
+    assert!(text.starts_with("another deployment took over"), "{text}");
+    assert!(text.contains(&format!("{}:3", sandbox.name)), "{text}");
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn a_stop_leaves_the_deployment_to_ecs_and_the_next_run_waits_for_it() {
+    let Some(sandbox) = Sandbox::open("stop").await else { return };
+    let [first, _] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+    let ready = || deploy(&sandbox.name, image(first).env(&[("SAY", "x")])).with("desired", 2).ready();
+    let cx = sandbox.context(None);
+    let stop = async {
+        while !sandbox.told().iter().any(|line| line.starts_with("updated ")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        sandbox.canceller.raise(Urgency::Stopping);
+    };
+    let wanted = ready();
+    let (done, ()) = tokio::join!(sandbox.run(&KIND, &wanted, &cx), stop);
+    let failure = done.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Interrupted);
+    assert!(failure.record.reason.contains("goes on in ECS"), "{}", failure.record.reason);
+
+    let fresh = crate::world::cancel::Canceller::new();
+    let mut cx = sandbox.context(None);
+    cx.cancel = fresh.view();
+    let proposal = sandbox.plan(&KIND, &ready(), &cx).await.unwrap();
+    if let Some(effect) = proposal.effect {
+        assert!(proposal.summary.starts_with("wait for 2 tasks"), "{}", proposal.summary);
+        let done = effect.apply(&cx).await.unwrap();
+        assert_eq!(done.summary, format!("2 of 2 tasks of {}:2 run", sandbox.name));
+    }
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named() {
+    let Some(sandbox) = Sandbox::open("absent").await else { return };
+    let cx = sandbox.context(None);
+    let plan = |ready: Ready| {
+        let (sandbox, cx) = (&sandbox, &cx);
+        async move { sandbox.plan(&KIND, &ready, cx).await.unwrap_err() }
+    };
+    let service = plan(deploy(&sandbox.name, Written::default()).ready()).await;
+    assert_eq!(service.class, FailureClass::Missing);
+    assert_eq!(service.record.reason, format!("cluster {0} has no service {0}", sandbox.name));
+    let cluster = plan(deploy("ecsdev-nowhere", Written::default()).ready()).await;
+    assert_eq!(cluster.class, FailureClass::Missing);
+    assert_eq!(cluster.record.reason, "there is no cluster ecsdev-nowhere");
+
+    let [first, _] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+    let other = Written::default().with("cluster", &*sandbox.name).with("service", &*sandbox.name);
+    let container = plan(other.node("container", "web", Written::default().with("memory", 64)).ready()).await;
+    assert!(container.record.reason.ends_with("has no container web, it has app"), "{}", text(&container));
+    let tag = plan(deploy(&sandbox.name, image("shop:v1")).ready()).await;
+    assert_eq!(tag.class, FailureClass::Refused);
+    assert!(tag.record.reason.contains("is not pinned"), "{}", text(&tag));
+    assert_eq!(Value::Null, tag.record.help.map_or(Value::Null, Value::from));
+    sandbox.close().await;
+}

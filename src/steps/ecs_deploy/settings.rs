@@ -6,11 +6,8 @@ use crate::model::settings::{GivenNode, Ready, Unready};
 use crate::model::value::{Field, Value};
 use crate::steps::Attributes;
 use crate::steps::ecs::definition::ContainerEdit;
-
-/// How long a service may take without `timeout`.
-const USUAL: Duration = Duration::from_mins(30);
-/// How much earlier than `timeout` the wait ends, to say what it was waiting for.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+use crate::steps::ecs::patience::limit;
+use crate::steps::ecs::settings::{at_least, open_text};
 
 /// An `ecs-deploy` step.
 #[derive(Clone, Debug)]
@@ -67,11 +64,6 @@ impl Base {
     }
 }
 
-/// How long a wait may take: its own words come before the step's `timeout` cuts it off.
-pub(in crate::steps) fn limit(timeout: Option<Duration>) -> Duration {
-    timeout.map_or(USUAL, |timeout| timeout.saturating_sub(LAST_WORDS.min(timeout / 5)))
-}
-
 fn container(node: &GivenNode<Field<Value>>) -> Result<ContainerEdit, Unready> {
     let settings = &node.settings;
     let mut edit = ContainerEdit { name: node.name("container")?, ..ContainerEdit::default() };
@@ -116,31 +108,4 @@ fn image(field: &Field<Value>) -> Result<Field<String>, Unready> {
         });
     }
     Ok(image)
-}
-
-/// Text that everybody who may look at the task definition can read.
-pub(in crate::steps) fn open_text(
-    setting: &'static str,
-    name: &str,
-    field: &Field<Value>,
-) -> Result<Field<String>, Unready> {
-    match field {
-        Field::After(step) => Ok(Field::After(step.clone())),
-        Field::Known(value) => value.as_text().map(Field::Known).ok_or_else(|| Unready::Invalid {
-            setting,
-            why: format!(
-                "{name} is a secret, and ECS shows a container's variables to everybody who may look; \
-                 write secret \"{name}\" from=\"ARN\""
-            ),
-        }),
-    }
-}
-
-fn at_least(setting: &'static str, least: i64, number: Option<i64>) -> Result<Option<i64>, Unready> {
-    match number {
-        Some(number) if number < least => {
-            Err(Unready::Invalid { setting, why: format!("{number} is less than {least}") })
-        }
-        _ => Ok(number),
-    }
 }

@@ -1,0 +1,283 @@
+//! A cluster of one's own in the sandbox, for tests against real tasks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::sync::{OnceCell, mpsc};
+
+use crate::event::{Event, Feed, Message};
+use crate::model::names::{EnvName, FlowName, RunId, StepId};
+use crate::model::settings::{Given, Ready};
+use crate::model::value::{Field, Value as Setting};
+use crate::steps::{Attributes, Context, Done, Failure, Kind, Proposal, Recorded};
+use crate::syntax::source::Span;
+use crate::world::World;
+use crate::world::aws::{Cloud, Target};
+use crate::world::cancel::Canceller;
+use crate::world::host::Host;
+use crate::world::store::Store;
+
+/// A static program whose ways are told by variables.
+const PROGRAM: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+static void stop(int s) { (void)s; _exit(0); }
+int main(int argc, char **argv) {
+    setvbuf(stdout, 0, _IOLBF, 0);
+    signal(SIGTERM, stop); signal(SIGINT, stop);
+    for (int i = 1; i < argc; i++) puts(argv[i]);
+    if (getenv("SAY")) puts(getenv("SAY"));
+    if (getenv("REQUIRE") && !getenv(getenv("REQUIRE"))) {
+        printf("configuration error: %s is empty\n", getenv("REQUIRE"));
+        return 3;
+    }
+    if (getenv("AFTER")) sleep(atoi(getenv("AFTER")));
+    if (getenv("EXIT")) return atoi(getenv("EXIT"));
+    for (;;) pause();
+}
+"#;
+
+static IMAGES: OnceCell<[String; 2]> = OnceCell::const_new();
+
+/// One cluster, one family and at most one service; all named alike and removed at the end.
+pub struct Sandbox {
+    pub cloud: Arc<Cloud>,
+    pub name: String,
+    pub canceller: Canceller,
+    root: tempfile::TempDir,
+    events: Arc<Mutex<Vec<Event>>>,
+    sender: mpsc::Sender<Message>,
+}
+
+impl Sandbox {
+    /// `None`, said on stderr, where there is no sandbox.
+    pub async fn open(name: &str) -> Option<Self> {
+        let host = Host::current();
+        let Some(endpoint) = host.var("SANDBOX_ENDPOINT").map(str::to_owned) else {
+            eprintln!("skipped: SANDBOX_ENDPOINT is not set");
+            return None;
+        };
+        let target = Target {
+            environment: EnvName::new("sandbox"),
+            account: None,
+            region: Some("us-east-1".to_owned()),
+            profile: None,
+            role: None,
+            endpoint: Some(endpoint),
+            registry: None,
+            protected: false,
+        };
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let (sender, mut receiver) = mpsc::channel::<Message>(64);
+        let kept = Arc::clone(&events);
+        tokio::spawn(async move {
+            while let Some(message) = receiver.recv().await {
+                kept.lock().unwrap().push(message.event);
+                if let Some(stored) = message.stored {
+                    stored.send(Ok(())).unwrap();
+                }
+            }
+        });
+        let sandbox = Self {
+            cloud: Arc::new(Cloud::new(target, host)),
+            name: format!("ecsdev-{name}-{}", std::process::id()),
+            canceller: Canceller::new(),
+            root: tempfile::tempdir().unwrap(),
+            events,
+            sender,
+        };
+        let writes = sandbox.cloud.writes().await;
+        writes.ecs.create_cluster().cluster_name(&sandbox.name).send().await.unwrap();
+        let _ = writes.logs.create_log_group().log_group_name(sandbox.log_group()).send().await;
+        Some(sandbox)
+    }
+
+    fn log_group(&self) -> String {
+        format!("/{}", self.name)
+    }
+
+    /// Two images with the same program and different digests.
+    pub async fn images(&self) -> &'static [String; 2] {
+        IMAGES.get_or_init(|| build(&self.cloud)).await
+    }
+
+    /// A definition of one container `app`.
+    pub fn definition(&self, image: &str, env: &[(&str, &str)]) -> Value {
+        let env: Vec<_> = env.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        json!({
+            "family": self.name,
+            "containerDefinitions": [{
+                "name": "app", "image": image, "memory": 64, "environment": env,
+                "logConfiguration": { "logDriver": "awslogs", "options": {
+                    "awslogs-group": self.log_group(), "awslogs-region": "us-east-1", "awslogs-stream-prefix": "ecs",
+                }},
+            }],
+        })
+    }
+
+    /// A service that was created with that definition.
+    pub async fn service(&self, definition: &Value, desired: i32, breaker: bool) {
+        use aws_sdk_ecs::types::{DeploymentCircuitBreaker, DeploymentConfiguration};
+        let registered = self.cloud.ecs().await.register(definition).await.unwrap();
+        let breaker = DeploymentCircuitBreaker::builder().enable(breaker).rollback(breaker).build();
+        let call = self.cloud.writes().await.ecs.create_service();
+        call.cluster(&self.name)
+            .service_name(&self.name)
+            .task_definition(registered.arn())
+            .desired_count(desired)
+            .deployment_configuration(
+                DeploymentConfiguration::builder().deployment_circuit_breaker(breaker).build(),
+            )
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// What a step of this sandbox may use.
+    pub fn context(&self, recorded: Option<Value>) -> Context {
+        let id = StepId::parse("service[app]");
+        Context {
+            id: id.clone(),
+            flow: FlowName::new("deploy"),
+            run: Some(RunId::new("k3f9")),
+            world: World::new(
+                Host::with(BTreeMap::new()),
+                self.root.path(),
+                Store::folder(self.root.path().to_owned()),
+            ),
+            cloud: Arc::clone(&self.cloud),
+            recorded: recorded.map(|receipt| Arc::new(Recorded { receipt, ..Recorded::default() })),
+            feed: Feed::new(id, self.sender.clone()),
+            cancel: self.canceller.view(),
+        }
+    }
+
+    /// Plans a step of a kind.
+    pub async fn plan(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<Proposal, Failure> {
+        (kind.make)(ready, &Attributes::default()).map_err(Failure::from)?.plan(cx).await
+    }
+
+    /// Plans it and makes the effect.
+    pub async fn run(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<Done, Failure> {
+        let proposal = self.plan(kind, ready, cx).await?;
+        proposal.effect.expect("something to do").apply(cx).await
+    }
+
+    /// What steps told so far: progress and output, in order.
+    pub fn told(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let text = |event: &Event| match event {
+            Event::Progress { text, .. } => Some(text.clone()),
+            Event::Output { line, .. } => Some(line.clone()),
+            Event::Noted { key, data, .. } => Some(format!("{key} {data}")),
+            _ => None,
+        };
+        events.iter().filter_map(text).collect()
+    }
+
+    /// How many revisions are registered.
+    pub async fn revisions(&self) -> usize {
+        let reads = self.cloud.reads().await;
+        let listed = reads.ecs.list_task_definitions().family_prefix(&self.name).send().await.unwrap();
+        listed.task_definition_arns().len()
+    }
+
+    /// Removes what was made.
+    pub async fn close(self) {
+        let writes = self.cloud.writes().await;
+        let delete = writes.ecs.delete_service().cluster(&self.name).service(&self.name).force(true);
+        let _ = delete.send().await;
+        let _ = writes.ecs.delete_cluster().cluster(&self.name).send().await;
+        let _ = writes.logs.delete_log_group().log_group_name(self.log_group()).send().await;
+    }
+}
+
+async fn build(cloud: &Cloud) -> [String; 2] {
+    let writes = cloud.writes().await;
+    let _ = writes.ecr.create_repository().repository_name("ecsdev-program").send().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    file("program.c", PROGRAM);
+    file("Dockerfile", "FROM scratch\nCOPY program /program\nENTRYPOINT [\"/program\"]\n");
+    duct::cmd!("gcc", "-static", "-Os", "-o", "program", "program.c").dir(folder.path()).run().unwrap();
+    let mut images = Vec::new();
+    for version in ["1", "2"] {
+        let tag = format!("127.0.0.1:4566/ecsdev-program:{version}-{}", std::process::id());
+        duct::cmd!("docker", "build", "-q", "--label", format!("version={version}"), "-t", &tag, ".")
+            .dir(folder.path())
+            .env("DOCKER_BUILDKIT", "0")
+            .stdout_null()
+            .run()
+            .unwrap();
+        duct::cmd!("docker", "push", "-q", &tag).stdout_null().run().unwrap();
+        let image =
+            aws_sdk_ecr::types::ImageIdentifier::builder().image_tag(tag.rsplit_once(':').unwrap().1).build();
+        let call = cloud.reads().await.ecr.describe_images().repository_name("ecsdev-program");
+        let found = call.image_ids(image).send().await.unwrap();
+        let digest = found.image_details()[0].image_digest().unwrap().to_owned();
+        images.push(format!("127.0.0.1:4566/ecsdev-program@{digest}"));
+    }
+    images.try_into().unwrap()
+}
+
+/// Settings as a flow file would give them.
+#[derive(Default)]
+pub struct Written(Ready);
+
+impl Written {
+    pub fn with(mut self, name: &'static str, value: impl Into<Setting>) -> Self {
+        self.0.insert(name, Given::One(Field::Known(value.into())), Span::default());
+        self
+    }
+
+    pub fn env(mut self, pairs: &[(&str, &str)]) -> Self {
+        let pairs =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), Field::Known(Setting::text(*value))));
+        self.0.insert("env", Given::Map(pairs.collect()), Span::default());
+        self
+    }
+
+    pub fn texts(mut self, name: &'static str, texts: &[&str]) -> Self {
+        let texts = texts.iter().map(|text| Field::Known(Setting::text(*text))).collect();
+        self.0.insert(name, Given::Many(texts), Span::default());
+        self
+    }
+
+    pub fn field(mut self, name: &'static str, field: Field<Setting>) -> Self {
+        self.0.insert(name, Given::One(field), Span::default());
+        self
+    }
+
+    pub fn node(mut self, name: &'static str, head: &str, inner: Self) -> Self {
+        let head = Some(Field::Known(Setting::text(head)));
+        let mut nodes = self.0.nodes(name).to_vec();
+        nodes.push(crate::model::settings::GivenNode { head, settings: inner.0 });
+        self.0.insert(name, Given::Nodes(nodes), Span::default());
+        self
+    }
+
+    pub fn ready(self) -> Ready {
+        self.0
+    }
+}
+
+impl From<&str> for Setting {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<i64> for Setting {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<bool> for Setting {
+    fn from(flag: bool) -> Self {
+        Self::Bool(flag)
+    }
+}
