@@ -42,7 +42,11 @@ pub(super) fn exec(session: &Session, args: Args) -> Done {
 
 /// The plan for people.
 pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, again: &str, all: bool) {
-    let look = Look::detect(&session.host, crate::world::terminal::width().map(usize::from), jiff::tz::TimeZone::system());
+    let look = Look::detect(
+        &session.host,
+        crate::world::terminal::width().map(usize::from),
+        jiff::tz::TimeZone::system(),
+    );
     let live = prepared.live.as_ref().map(|release| release.id);
     for line in plan_view::lines(&look, &observed.plan, live, again, all) {
         out::data(&line);
