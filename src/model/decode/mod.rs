@@ -115,14 +115,12 @@ impl<'a> Top<'a> {
             // Without a name, the decoder of the node itself says so.
             "environment" if self.fresh(ctx, node) => self.environments.push(node),
             "flow" if self.fresh(ctx, node) => self.flows.push(node),
-            "template" => {
-                match name_of(node) {
-                    Some(name) if self.fresh(ctx, node) => {
-                        ctx.templates.insert(name, node);
-                    }
-                    _ => self.again.push(node),
+            "template" => match name_of(node) {
+                Some(name) if self.fresh(ctx, node) => {
+                    ctx.templates.insert(name, node);
                 }
-            }
+                _ => self.again.push(node),
+            },
             "environment" | "flow" => self.again.push(node),
             _ => ctx.push(unknown(&node.name, ctx.kind(kind).is_some())),
         }
