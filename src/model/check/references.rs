@@ -77,7 +77,11 @@ impl Checker<'_> {
         let Some(each) = vars.iter().find(|each| each.var == var) else {
             let problem = Problem::at(span, format!("there is no each \"{var}\" here"));
             let known: Vec<&str> = vars.iter().map(|each| each.var.as_str()).collect();
-            self.problems.push(suggest(problem, var, known, "each."));
+            self.problems.push(match (known.as_slice(), scope.step) {
+                ([], Some(_)) => problem.label("the step has no each"),
+                ([], None) => problem.label("each is known in its step only"),
+                _ => suggest(problem, var, known, "each."),
+            });
             return;
         };
         let Some(field) = field else { return };

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use crate::model::flow::Flow;
 use crate::model::settings::Given;
 use crate::model::template::{Part, Template};
@@ -747,4 +749,144 @@ fn scripts_are_left_alone() {
 
     2 mistakes in flows/a.kdl. Nothing was run.
     "#);
+}
+
+#[test]
+fn everything_of_the_language_checks_clean() {
+    let flow = only_flow(
+        r##"
+project "ohi" { store "s3://ohi-flow?prefix=state&region=eu-west-1&endpoint=http://127.0.0.1"; root "." }
+environment "base" {
+    region "eu-west-1"; role "arn:aws:iam::333333333333:role/x"
+    vars { one "x"; none-of #false; size 3; services { api port=8000; web port=3000 } }
+}
+environment "prod" extends="base" {
+    account "333333333333"; trigger "release"; branch "main" "release/*"; tag "v*"; protected #true
+    approvals { approver "ada" key="ssh-ed25519 AAAA" group="ops" valid-before="2030-01-01" }
+    secret "a" from="env:A"; secret "b" from="aws-ssm:/b"; secret "c" from="file:c"
+    secret "d" from="dotenv:.env#D"; secret "e" from="sops:s.yaml#e"; secret "f" from="command:pass show f"
+}
+flow "f" {
+    about "x"
+    target "15m"
+    param "n" type="int" default=3 { help "how many"; choices 1 2 3 }
+    param "l" type="list" default="a"
+    secret "own" from="env:OWN"
+    pool "db" size=4
+    approve "go" { for "deploy?"; from "group:ops"; count 2; expires "4h"; four-eyes #true; when "env.protected" }
+    run "build" needs="go" {
+        each "svc" in="${env.services}"
+        each "n" in="${param.l}"
+        command "make" "${each.svc}" "${each.svc.port}" "-j${param.n}"
+        dir "x"; timeout "1h30m"; grace "10s"; retry 3 backoff="1s" max="30s"; pool "db"
+        inputs "src/**" "Cargo.*" { exclude "src/gen/**"; exclude "x" }
+        outputs "out/${each.svc}" "y"; tool "make" version-from="make --version"; tool "sh"; cache #false
+        inherit "HOME" "USER"; aws #true; file KEY="${secret.own}"; env { A "${git.sha}"; B "$$HOME" }
+        probe { command "test" "-f" "x" }
+        undo { command "rm" "x" }
+        on-failure "continue"; ungated #true; resume "rerun"
+    }
+    run "two" {
+        needs "build[api,a]" "build[${each.svc},a]"; each "svc" in="${env.services}"
+        after "go"; environment "prod"; undo "none"
+        script #"""
+            echo "${HOME}" ${x:-y}
+            """#
+        shell "bash"
+    }
+    on-failure "continue"
+    summary { row "N" "${param.n}" "${run.outcome}" "${run.duration}" }
+    finally { run "end" ungated=#true { command "echo" "${run.failed}" } }
+}"##,
+    );
+    assert_eq!(flow.steps[1].common.each.len(), 2);
+    assert_eq!(flow.pools["db"], 4);
+    let inputs = flow.steps[1].common.inputs.clone().unwrap();
+    assert_eq!((inputs.globs.len(), inputs.exclude.len()), (2, 2));
+    assert_eq!(
+        flow.steps[2].settings.get("script"),
+        Some(&Given::Script("echo \"${HOME}\" ${x:-y}".to_owned()))
+    );
+}
+
+/// Text made of the language's own words, in any order.
+fn soup() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "flow",
+        "environment",
+        "template",
+        "project",
+        "group",
+        "use",
+        "run",
+        "docker-build",
+        "approve",
+        "ecs-deploy",
+        "s3-sync",
+        "wait",
+        "needs",
+        "after",
+        "when",
+        "each",
+        "env",
+        "vars",
+        "param",
+        "secret",
+        "pool",
+        "retry",
+        "inputs",
+        "exclude",
+        "tool",
+        "probe",
+        "undo",
+        "command",
+        "script",
+        "container",
+        "delete",
+        "until",
+        "summary",
+        "row",
+        "finally",
+        "approvals",
+        "approver",
+        "\"a\"",
+        "\"b\"",
+        "\"a\"",
+        "\"${env.a}\"",
+        "\"${step.a.x}\"",
+        "\"${each.a}\"",
+        "\"${param.a}\"",
+        "\"step.a.changed && env.a\"",
+        "\"b[${each.a}]\"",
+        "\"a[\"",
+        "5",
+        "#true",
+        "in=\"${env.a}\"",
+        "as=\"p\"",
+        "extends=\"a\"",
+        "needs=\"a\"",
+        "from=\"env:A\"",
+        "size=2",
+        "image=\"x\"",
+        "name=\"a\"",
+        "{",
+        "{",
+        "{",
+        "}",
+        "}",
+        "\n",
+        "\n",
+        "\n",
+        ";",
+    ]);
+    prop::collection::vec(word, 0..60).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_panics(text in soup()) {
+        let _ = checked(&text);
+    }
 }
