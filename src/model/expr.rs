@@ -2,6 +2,8 @@
 
 mod eval;
 mod parse;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 use crate::syntax::source::Span;

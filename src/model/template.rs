@@ -7,6 +7,8 @@
 use crate::syntax::source::{Span, Spanned};
 
 pub mod parse;
+#[cfg(test)]
+mod tests;
 
 use super::names::{StepId, StepName};
 use super::value::{Field, Value};

@@ -33,10 +33,13 @@ impl Default for Style {
     }
 }
 
-/// All problems and the closing line.
+/// All problems and the closing line; nothing where nothing is wrong.
 #[must_use]
 pub fn report(problems: &Problems, sources: &Sources, style: Style) -> String {
     let mut text = String::new();
+    if problems.is_empty() {
+        return text;
+    }
     for problem in &problems.0 {
         text.push_str(&render(problem, sources, style));
         text.push('\n');

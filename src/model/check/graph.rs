@@ -48,11 +48,13 @@ impl<'a> Graph<'a> {
             steps.iter().enumerate().map(|(i, step)| (step.name.value.as_str(), i)).collect();
         let mut edges = Vec::with_capacity(steps.len());
         let mut unread = vec![false; steps.len()];
+        // The last step that has an edge to each: a group's needs can make millions of edges.
+        let mut seen = vec![usize::MAX; steps.len()];
         for (from, step) in steps.iter().enumerate() {
             let mut own: Vec<Edge> = Vec::new();
             let mut add = |name: &str, span: Span, why: Why| match index.get(name) {
                 Some(to) => {
-                    if !own.iter().any(|edge| edge.to == *to) {
+                    if std::mem::replace(&mut seen[*to], from) != from {
                         own.push(Edge { to: *to, span, why });
                     }
                 }

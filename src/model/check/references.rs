@@ -50,11 +50,12 @@ impl Checker<'_> {
     }
 
     fn env(&mut self, name: &str, span: Span) {
-        let vars: BTreeSet<&str> =
-            self.project.environments.iter().flat_map(|env| env.vars.keys()).map(String::as_str).collect();
-        if BUILT_IN.contains(&name) || vars.contains(name) {
+        let environments = &self.project.environments;
+        if BUILT_IN.contains(&name) || environments.iter().any(|env| env.vars.contains_key(name)) {
             return;
         }
+        let vars: BTreeSet<&str> =
+            environments.iter().flat_map(|env| env.vars.keys()).map(String::as_str).collect();
         let problem = Problem::at(span, format!("no environment has a variable \"{name}\""));
         let known: Vec<&str> = vars.into_iter().chain(BUILT_IN).collect();
         self.problems.push(suggest(problem, name, known, "env."));
@@ -76,7 +77,11 @@ impl Checker<'_> {
         let Some(each) = vars.iter().find(|each| each.var == var) else {
             let problem = Problem::at(span, format!("there is no each \"{var}\" here"));
             let known: Vec<&str> = vars.iter().map(|each| each.var.as_str()).collect();
-            self.problems.push(suggest(problem, var, known, "each."));
+            self.problems.push(match (known.as_slice(), scope.step) {
+                ([], Some(_)) => problem.label("the step has no each"),
+                ([], None) => problem.label("each is known in its step only"),
+                _ => suggest(problem, var, known, "each."),
+            });
             return;
         };
         let Some(field) = field else { return };
@@ -194,8 +199,13 @@ impl Checker<'_> {
             let Some(target) = self.steps().find(|other| other.name.value == need.step) else { continue };
             let (wanted, given) = (target.common.each.len(), need.index.len());
             if wanted != given {
-                let problem = Problem::at(need.span, format!("step \"{}\" has {wanted} each", need.step));
-                self.problems.push(problem.label(format!("{given} in brackets")));
+                let problem = match wanted {
+                    0 => Problem::at(need.span, format!("step \"{}\" has no instances", need.step))
+                        .label("it has no each"),
+                    _ => Problem::at(need.span, format!("step \"{}\" has {wanted} each", need.step))
+                        .label(format!("{given} in brackets")),
+                };
+                self.problems.push(problem);
             }
         }
     }

@@ -109,7 +109,7 @@ impl Checker<'_> {
                 let problem = Problem::at(*span, format!("no step is in pool \"{name}\""));
                 self.problems.push(match nearest(name, used.iter().copied()) {
                     Some(near) => problem.label(format!("did you mean {near}?")),
-                    None => problem,
+                    None => problem.label(format!("a step says pool \"{name}\"")),
                 });
             }
         }

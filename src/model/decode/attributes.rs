@@ -370,6 +370,7 @@ impl<'n> Attributes<'_, '_, '_, '_, 'n> {
             return None;
         };
         let mut reader = NodeReader::new(node);
+        reader.args();
         let command = reader.one("command", &mut self.ctx.problems);
         reader.finish(name, &mut self.ctx.problems);
         match command {

@@ -167,9 +167,11 @@ impl<'a> Ctx<'a> {
     /// The only value of an entry as a switch.
     pub fn entry_flag(&mut self, entry: Entry, body: &Body) -> Option<bool> {
         if entry.args().is_empty() && !entry.broken() {
+            // Nobody writes what is so anyway.
+            let usual = if entry.name() == "cache" { "#false" } else { "#true" };
             self.push(
                 Problem::at(entry.name_span(), format!("{} needs a value", entry.name()))
-                    .label(format!("write {} #true", entry.name())),
+                    .label(format!("write {} {usual}", entry.name())),
             );
             return None;
         }
@@ -227,6 +229,9 @@ pub(super) fn no_choice(span: Span, what: &str, text: &str, choices: &[&str]) ->
     let problem = Problem::at(span, format!("{what} cannot be \"{text}\""));
     match nearest(text, choices.iter().copied()) {
         Some(near) => problem.label(format!("did you mean {near}?")),
-        None => problem.label(format!("it is one of {}", choices.join(", "))),
+        None => match choices {
+            [only] => problem.label(format!("only \"{only}\" can stand here")),
+            several => problem.label(format!("it is one of {}", several.join(", "))),
+        },
     }
 }

@@ -66,7 +66,12 @@ pub(in crate::model) struct Items {
 impl Items {
     /// Takes a name; a second taker is reported.
     pub fn declare(&mut self, ctx: &mut Ctx, full: String, span: Span, what: What) -> bool {
-        if let Some(first) = self.names.get(&full) {
+        let guess = |what: &What| matches!(what, What::Step(None));
+        if let Some(first) = self.names.get(&full).filter(|first| !guess(&first.what)) {
+            // What is of no known kind may have no name at all.
+            if guess(&what) {
+                return false;
+            }
             ctx.push(
                 Problem::at(span, format!("the name \"{full}\" is taken"))
                     .label("again")
@@ -98,12 +103,13 @@ pub(super) fn items<'a>(
 }
 
 fn one(ctx: &mut Ctx, body: &Body, node: &Node, inherited: &Inherited, found: &mut Items, also: &[&str]) {
-    let kind = kind(ctx, node, also);
+    let kind = match kind(ctx, node, also) {
+        Ok(kind) => Some(kind),
+        // What is of no known kind is not asked for a name.
+        Err(step) if step && node.args.first().is_some_and(|arg| arg.as_text().is_some()) => None,
+        Err(_) => return,
+    };
     let mut reader = NodeReader::new(node);
-    // What is of no known kind is not asked for a name: it may be no step at all.
-    if kind.is_none() && reader.node.args.first().is_none_or(|arg| arg.as_text().is_none()) {
-        return;
-    }
     let Some(name) = reader.name(&mut ctx.problems) else { return };
     ctx.check_name(&name, "step");
     let fresh = found.declare(ctx, body.declare(&name.value), name.span, What::Step(kind));

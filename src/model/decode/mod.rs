@@ -25,7 +25,6 @@ mod tests;
 use std::collections::BTreeMap;
 
 use crate::syntax::problem::{Problem, Problems, nearest};
-use crate::syntax::reader::NodeReader;
 use crate::syntax::source::{FileId, Span, Spanned};
 use crate::syntax::tree::Node;
 
@@ -73,6 +72,14 @@ pub fn decode(files: &[(FileId, Vec<Node>)], kinds: &[&'static KindSpec]) -> (Pr
             facts.push(fact);
         }
     }
+    // What stands in a second flow or environment of the same name is read for its mistakes only.
+    for node in &top.again {
+        match node.name.value.as_str() {
+            "flow" => drop(flow::flow(&mut ctx, node)),
+            "environment" => drop(environment::environment(&mut ctx, node)),
+            _ => template_use::alone(&mut ctx, node),
+        }
+    }
     let templates: Vec<&Node> = ctx.templates.values().copied().collect();
     for node in templates {
         template_use::alone(&mut ctx, node);
@@ -89,6 +96,7 @@ struct Top<'a> {
     project: Option<&'a Node>,
     environments: Vec<&'a Node>,
     flows: Vec<&'a Node>,
+    again: Vec<&'a Node>,
     names: BTreeMap<(&'a str, String), Span>,
 }
 
@@ -107,14 +115,13 @@ impl<'a> Top<'a> {
             // Without a name, the decoder of the node itself says so.
             "environment" if self.fresh(ctx, node) => self.environments.push(node),
             "flow" if self.fresh(ctx, node) => self.flows.push(node),
-            "template" => {
-                if let (Some(name), true) = (name_of(node), self.fresh(ctx, node)) {
+            "template" => match name_of(node) {
+                Some(name) if self.fresh(ctx, node) => {
                     ctx.templates.insert(name, node);
-                } else if name_of(node).is_none() {
-                    NodeReader::new(node).name(&mut ctx.problems);
                 }
-            }
-            "environment" | "flow" => {}
+                _ => self.again.push(node),
+            },
+            "environment" | "flow" => self.again.push(node),
             _ => ctx.push(unknown(&node.name, ctx.kind(kind).is_some())),
         }
     }

@@ -26,14 +26,16 @@ pub(in crate::model) struct Draft {
 /// What stands beside steps, so that a misspelt one is not taken for a kind.
 const BESIDE: [&str; 3] = ["group", "use", "pool"];
 
-/// The kind that a node names, or a problem.
-pub(super) fn kind(ctx: &mut Ctx, node: &Node, also: &[&str]) -> Option<&'static KindSpec> {
+/// The kind that a node names. Where there is none, that is reported, and in the error is whether
+/// a step was probably meant.
+pub(super) fn kind(ctx: &mut Ctx, node: &Node, also: &[&str]) -> Result<&'static KindSpec, bool> {
     if let Some(kind) = ctx.kind(&node.name.value) {
-        return Some(kind);
+        return Ok(kind);
     }
     let problem = Problem::at(node.name.span, format!("there is no step kind \"{}\"", node.name.value));
     let known = ctx.kinds.iter().map(|kind| kind.name).chain(BESIDE).chain(also.iter().copied());
-    let problem = match nearest(&node.name.value, known) {
+    let near = nearest(&node.name.value, known);
+    let problem = match near {
         Some(near) => problem.label(format!("did you mean {near}?")),
         None => {
             let names: Vec<&str> = ctx.kinds.iter().map(|kind| kind.name).collect();
@@ -41,7 +43,7 @@ pub(super) fn kind(ctx: &mut Ctx, node: &Node, also: &[&str]) -> Option<&'static
         }
     };
     ctx.push(problem);
-    None
+    Err(near.is_none_or(|near| ctx.kind(near).is_some()))
 }
 
 /// Reads a step whose kind and name are known.

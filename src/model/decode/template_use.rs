@@ -129,9 +129,7 @@ fn arguments(
             continue;
         }
         let value = value(ctx, body, entry);
-        if let Some(value) = &value {
-            fits(ctx, param, value);
-        }
+        let value = value.filter(|value| fits(ctx, param, value));
         args.insert(param.name.clone(), value);
     }
     for param in params {

@@ -23,6 +23,8 @@ struct Open {
     skipped: bool,
     /// Its block was closed: only its end may follow.
     closed: bool,
+    /// A block of it was left out: only blocks may follow.
+    blocks: bool,
     /// End of its last value.
     last: usize,
     /// A key whose value must follow.
@@ -172,6 +174,9 @@ impl<'t> Scanner<'t> {
     }
 
     fn line_break(&mut self, c: char) {
+        if self.current.as_ref().is_some_and(|open| open.key.is_some()) {
+            self.slashdash = None;
+        }
         if self.slashdash.is_none() {
             self.end_node();
         } else if self.current.is_some() {
@@ -327,7 +332,7 @@ impl<'t> Scanner<'t> {
     fn before_token(&mut self) {
         let at = self.at;
         let Some(open) = &self.current else { return };
-        if open.closed {
+        if open.closed || open.blocks {
             // The node itself is whole.
             self.end_node();
             self.problem(at, at + 1, "a new line is missing here", "or a ; before it");
@@ -637,6 +642,7 @@ impl<'t> Scanner<'t> {
         let mut node = block.node;
         if let Some(start) = block.slashdash {
             self.blank(start..end);
+            node.blocks = true;
         } else {
             node.raw.block = Some(block.open..end);
             node.raw.children = children;
