@@ -67,9 +67,7 @@ impl fmt::Display for ImageReference {
 #[must_use]
 pub fn is_tag(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.len() <= 128
-        && text.starts_with(word)
-        && text.chars().all(|c| word(c) || c == '.' || c == '-')
+    text.len() <= 128 && text.starts_with(word) && text.chars().all(|c| word(c) || c == '.' || c == '-')
 }
 
 /// Whether registries take it as the name of a repository: lower case, parts divided by slashes,

@@ -64,7 +64,8 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
                 .ok_or_else(|| invalid("keep", "at least 1 image must be kept"))?,
         ),
     };
-    let wanted = Wanted { immutable: settings.opt_flag("immutable")?, scan: settings.opt_flag("scan")?, keep };
+    let wanted =
+        Wanted { immutable: settings.opt_flag("immutable")?, scan: settings.opt_flag("scan")?, keep };
     Ok(Box::new(EcrRepository { name, wanted }))
 }
 
@@ -184,7 +185,9 @@ impl Effect for SetUp {
         let now = found(&repository).await?;
         for change in wanted.changes(Some(&now)) {
             match (change.what.as_str(), wanted) {
-                ("tags", Wanted { immutable: Some(immutable), .. }) => repository.set_immutable(immutable).await?,
+                ("tags", Wanted { immutable: Some(immutable), .. }) => {
+                    repository.set_immutable(immutable).await?
+                }
                 ("scan", Wanted { scan: Some(scan), .. }) => repository.set_scan_on_push(scan).await?,
                 ("keep", Wanted { keep: Some(keep), .. }) => repository.set_lifecycle(&policy(keep)).await?,
                 _ => {}
@@ -240,7 +243,11 @@ mod tests {
                 ],
             ),
             (all, found("IMMUTABLE", true, None), vec!["keep  all images → the newest 5"]),
-            (all, found("IMMUTABLE", true, Some("{\"rules\":[]}")), vec!["keep  a policy of its own → the newest 5"]),
+            (
+                all,
+                found("IMMUTABLE", true, Some("{\"rules\":[]}")),
+                vec!["keep  a policy of its own → the newest 5"],
+            ),
         ] {
             let shown: Vec<String> = wanted.changes(Some(&found)).iter().map(ToString::to_string).collect();
             assert_eq!(shown, changes);

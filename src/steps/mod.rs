@@ -39,10 +39,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[
-    &docker_build::KIND,
-    &ecr_repository::KIND,
-];
+pub static KINDS: &[&Kind] = &[&docker_build::KIND, &ecr_repository::KIND];
 
 /// The kind of that name.
 #[must_use]

@@ -193,7 +193,9 @@ impl<'a> Repository<'a> {
         let mut answer = Answer::default();
         for image in said.images() {
             let id = image.image_id();
-            if let (Some(digest), Some(manifest)) = (id.and_then(|id| id.image_digest()), image.image_manifest()) {
+            if let (Some(digest), Some(manifest)) =
+                (id.and_then(|id| id.image_digest()), image.image_manifest())
+            {
                 let stored = StoredImage {
                     digest: digest.to_owned(),
                     manifest: manifest.to_owned(),
@@ -279,7 +281,9 @@ impl<'a> Repository<'a> {
             uri: found.repository_uri().unwrap_or_default().to_owned(),
             arn: found.repository_arn().unwrap_or_default().to_owned(),
             mutability: found.image_tag_mutability().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
-            scan_on_push: found.image_scanning_configuration().is_some_and(|scanning| scanning.scan_on_push()),
+            scan_on_push: found
+                .image_scanning_configuration()
+                .is_some_and(|scanning| scanning.scan_on_push()),
             lifecycle,
         }))
     }
@@ -300,7 +304,9 @@ impl<'a> Repository<'a> {
             .send()
             .await;
         let Err(error) = sent else { return Ok(()) };
-        if error.as_service_error().and_then(ProvideErrorMetadata::code) == Some("RepositoryAlreadyExistsException") {
+        if error.as_service_error().and_then(ProvideErrorMetadata::code)
+            == Some("RepositoryAlreadyExistsException")
+        {
             return Ok(());
         }
         let error = AwsError::new("ECR", "CreateRepository", &error);
@@ -320,7 +326,8 @@ impl<'a> Repository<'a> {
     /// Scans every image that is pushed or not.
     pub async fn set_scan_on_push(&self, scan_on_push: bool) -> Result<(), AwsError> {
         let scanning = ImageScanningConfiguration::builder().scan_on_push(scan_on_push).build();
-        let call = self.cloud.writes().await.ecr.put_image_scanning_configuration().repository_name(&self.name);
+        let call =
+            self.cloud.writes().await.ecr.put_image_scanning_configuration().repository_name(&self.name);
         let sent = call.image_scanning_configuration(scanning).send().await;
         sent.map(drop).map_err(|error| AwsError::new("ECR", "PutImageScanningConfiguration", &error))
     }
@@ -348,9 +355,10 @@ impl<'a> Repository<'a> {
             Err(error) if error.class == AwsErrorClass::Denied => Ok(None),
             Err(error) => Err(error),
             // Repositories with exclusions let some tags move; whether this one is told by the put.
-            Ok(answer) => Ok(answer.repositories().first().and_then(|found| {
-                found.image_tag_mutability().map(|kind| kind.as_str() == "IMMUTABLE")
-            })),
+            Ok(answer) => Ok(answer
+                .repositories()
+                .first()
+                .and_then(|found| found.image_tag_mutability().map(|kind| kind.as_str() == "IMMUTABLE"))),
         }
     }
 
@@ -385,18 +393,22 @@ impl<'a> Repository<'a> {
             .ok_or_else(|| strange("the token cannot be decoded"))?;
         let (username, password) =
             decoded.split_once(':').ok_or_else(|| strange("the token holds no user and password"))?;
-        Ok(Login {
-            host: self.host.clone(),
-            username: username.to_owned(),
-            password: Secret::new(password),
-        })
+        Ok(Login { host: self.host.clone(), username: username.to_owned(), password: Secret::new(password) })
     }
 
     /// Asks ECR to look at an image; one that was looked at today already is left alone.
     pub async fn start_scan(&self, digest: &str) -> Result<(), AwsError> {
         let id = ImageIdentifier::builder().image_digest(digest).build();
-        let sent =
-            self.cloud.writes().await.ecr.start_image_scan().repository_name(&self.name).image_id(id).send().await;
+        let sent = self
+            .cloud
+            .writes()
+            .await
+            .ecr
+            .start_image_scan()
+            .repository_name(&self.name)
+            .image_id(id)
+            .send()
+            .await;
         let Err(error) = sent else { return Ok(()) };
         // ECR scans an image once a day, and by itself where scan on push or enhanced scanning is on.
         match error.as_service_error().and_then(ProvideErrorMetadata::code) {
@@ -441,9 +453,10 @@ impl<'a> Repository<'a> {
                     .map(|(severity, count)| (severity.as_str().to_owned(), *count))
                     .collect(),
             ),
-            Some(state @ ("FAILED" | "UNSUPPORTED_IMAGE" | "FINDINGS_UNAVAILABLE" | "SCAN_ELIGIBILITY_EXPIRED")) => {
-                Scan::Failed(if why.is_empty() { state.to_owned() } else { format!("{state}: {why}") })
-            }
+            Some(
+                state
+                @ ("FAILED" | "UNSUPPORTED_IMAGE" | "FINDINGS_UNAVAILABLE" | "SCAN_ELIGIBILITY_EXPIRED"),
+            ) => Scan::Failed(if why.is_empty() { state.to_owned() } else { format!("{state}: {why}") }),
             _ => Scan::Pending,
         }))
     }
@@ -474,9 +487,9 @@ mod tests {
                 missing: missing.iter().map(|tag| (*tag).to_owned()).collect(),
             };
             let named = answer.by_tag(&["a", "b"]);
-            let named: Option<Vec<(&str, &str)>> = named
-                .as_ref()
-                .map(|named| named.iter().map(|(tag, image)| (tag.as_str(), image.digest.as_str())).collect());
+            let named: Option<Vec<(&str, &str)>> = named.as_ref().map(|named| {
+                named.iter().map(|(tag, image)| (tag.as_str(), image.digest.as_str())).collect()
+            });
             assert_eq!(named, wanted, "{images:?} {missing:?}");
         }
     }

@@ -42,7 +42,9 @@ pub async fn resolve(
     names: &[String],
 ) -> Result<Vec<Base>, Failure> {
     let engine = OnceCell::new();
-    cx.cancel.unless_stopped(try_join_all(names.iter().map(|name| one(cx, repository, &engine, name)))).await?
+    cx.cancel
+        .unless_stopped(try_join_all(names.iter().map(|name| one(cx, repository, &engine, name))))
+        .await?
 }
 
 async fn one(
@@ -73,8 +75,10 @@ async fn one(
     };
     match engine.image(name).await? {
         Some(image) => Ok(base(image.id, Origin::Engine)),
-        None => Err(Failure::new(format!("the base image {name} is neither in its registry nor in the engine"))
-            .detail(refused.to_string())),
+        None => {
+            Err(Failure::new(format!("the base image {name} is neither in its registry nor in the engine"))
+                .detail(refused.to_string()))
+        }
     }
 }
 
@@ -100,8 +104,11 @@ pub async fn may_pull(engine: &Engine, bases: &[Base]) -> Result<bool, Failure> 
     for base in bases.iter().filter(|base| base.origin == Origin::Registry) {
         let Some(copy) = engine.image(&base.name).await? else { continue };
         if !copy.repository_digests.iter().any(|digest| digest.ends_with(&base.digest)) {
-            return Err(Failure::new(format!("the engine's copy of {} is not what its registry has", base.name))
-                .help(format!("docker pull {}", base.name)));
+            return Err(Failure::new(format!(
+                "the engine's copy of {} is not what its registry has",
+                base.name
+            ))
+            .help(format!("docker pull {}", base.name)));
         }
     }
     Ok(false)

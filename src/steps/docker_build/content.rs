@@ -82,14 +82,19 @@ impl Content {
             }
         }
         parts.extend(
-            earlier.0.iter().filter(|(part, _)| !self.0.contains_key(part)).map(|(p, v)| (p, Some(v.as_str()), None)),
+            earlier
+                .0
+                .iter()
+                .filter(|(part, _)| !self.0.contains_key(part))
+                .map(|(p, v)| (p, Some(v.as_str()), None)),
         );
         parts.sort_by_key(|(part, ..)| *part);
         let files: Vec<&str> = parts
             .iter()
             .filter_map(|(part, ..)| if let Part::File(path) = part { Some(path.as_str()) } else { None })
             .collect();
-        let other = parts.iter().find(|(part, ..)| !matches!(part, Part::File(_))).map(|(part, ..)| part.to_string());
+        let other =
+            parts.iter().find(|(part, ..)| !matches!(part, Part::File(_))).map(|(part, ..)| part.to_string());
         let only = if let [only] = files.as_slice() { Some((*only).to_owned()) } else { None };
         let mut changes: Vec<Change> =
             parts.iter().take(MOST_CHANGES).map(|(part, from, to)| part.change(*from, *to)).collect();
@@ -231,12 +236,41 @@ mod tests {
 
     #[test]
     fn differences_are_said_in_a_few_words() {
-        let old = content(&[(file("a"), "644 1"), (file("b"), "644 1"), (Part::Base("x:1".into()), "sha256:1")]);
+        let old =
+            content(&[(file("a"), "644 1"), (file("b"), "644 1"), (Part::Base("x:1".into()), "sha256:1")]);
         for (new, context, subject) in [
-            (content(&[(file("a"), "755 1"), (file("b"), "644 1"), (Part::Base("x:1".into()), "sha256:1")]), "api", "api/a changed"),
-            (content(&[(file("c"), "644 1"), (Part::Base("x:1".into()), "sha256:1")]), "api", "3 files under api changed"),
-            (content(&[(file("a"), "644 1"), (file("b"), "644 1"), (Part::Base("x:1".into()), "sha256:2")]), ".", "base x:1 changed"),
-            (content(&[(file("a"), "644 2"), (file("b"), "644 1"), (Part::Base("x:1".into()), "sha256:2")]), ".", "base x:1 and 1 file changed"),
+            (
+                content(&[
+                    (file("a"), "755 1"),
+                    (file("b"), "644 1"),
+                    (Part::Base("x:1".into()), "sha256:1"),
+                ]),
+                "api",
+                "api/a changed",
+            ),
+            (
+                content(&[(file("c"), "644 1"), (Part::Base("x:1".into()), "sha256:1")]),
+                "api",
+                "3 files under api changed",
+            ),
+            (
+                content(&[
+                    (file("a"), "644 1"),
+                    (file("b"), "644 1"),
+                    (Part::Base("x:1".into()), "sha256:2"),
+                ]),
+                ".",
+                "base x:1 changed",
+            ),
+            (
+                content(&[
+                    (file("a"), "644 2"),
+                    (file("b"), "644 1"),
+                    (Part::Base("x:1".into()), "sha256:2"),
+                ]),
+                ".",
+                "base x:1 and 1 file changed",
+            ),
             (old.clone(), ".", ""),
         ] {
             assert_eq!(new.since(&old).subject(context), subject);

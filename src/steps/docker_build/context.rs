@@ -108,7 +108,9 @@ impl BuildContext {
         dockerfile: Option<&str>,
     ) -> Result<Option<String>, ContextError> {
         let now = Self::list(files, context, dockerfile)?;
-        let differ = |(then, now): (&Entry, &Entry)| (then.path != now.path).then(|| (&then.path).min(&now.path).clone());
+        let differ = |(then, now): (&Entry, &Entry)| {
+            (then.path != now.path).then(|| (&then.path).min(&now.path).clone())
+        };
         let common = self.entries.iter().zip(now.entries.iter()).find_map(differ);
         let longer = if self.entries.len() > now.entries.len() { &self.entries } else { &now.entries };
         let rest = longer.get(self.entries.len().min(now.entries.len())).map(|entry| entry.path.clone());
@@ -339,13 +341,23 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Takes what lies in a folder. `hidden` when the folder itself is left out but may hold
     /// something that is kept: then it is sent only together with that.
-    fn folder(&mut self, folder: &Path, below: &str, matched: &Matched, hidden: bool) -> Result<(), ContextError> {
+    fn folder(
+        &mut self,
+        folder: &Path,
+        below: &str,
+        matched: &Matched,
+        hidden: bool,
+    ) -> Result<(), ContextError> {
         let mut pending = hidden.then(|| (below.to_owned(), folder.to_owned()));
         for source in self.files.list(folder)? {
             let name = source
                 .file_name()
                 .and_then(|name| name.to_str())
                 .ok_or_else(|| ContextError::Name(source.display().to_string()))?;
+            // flow's own records change with every run; they are no input of anything.
+            if name == ".flow" {
+                continue;
+            }
             let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
             let (out, matched) = self.ignore.look(&path, matched);
             if out && self.dockerfile != Some(path.as_str()) {
@@ -421,9 +433,9 @@ fn digest_all(files: &Files, entries: &mut [Entry]) -> Result<(), FileError> {
             Ok(())
         };
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 

@@ -72,8 +72,7 @@ pub fn bases(
                 }
                 let (_, words) = flags(&rest);
                 let image = words.first().copied().unwrap_or_default();
-                let no_base =
-                    |why: String| DockerfileError::NoBase { line, text: image.to_owned(), why };
+                let no_base = |why: String| DockerfileError::NoBase { line, text: image.to_owned(), why };
                 let name = scope.expand(image).map_err(no_base)?;
                 if name.is_empty() {
                     return Err(no_base("it is empty".to_owned()));
@@ -89,7 +88,8 @@ pub fn bases(
             }
             "COPY" | "RUN" | "ADD" => {
                 for from in sources(&word, &rest) {
-                    let number = from.parse::<usize>().is_ok_and(|number| word == "COPY" && number < stages.len());
+                    let number =
+                        from.parse::<usize>().is_ok_and(|number| word == "COPY" && number < stages.len());
                     if from == "scratch" || number || is_stage(&stages, from, None) {
                         continue;
                     }
@@ -386,7 +386,10 @@ mod tests {
         for (text, wanted) in [
             ("FROM scratch", vec![]),
             ("FROM alpine:3.20", vec!["alpine:3.20"]),
-            ("# c\nfrom --platform=$BUILDPLATFORM golang:1 as build\nFROM scratch\nCOPY --from=BUILD /a /a", vec!["golang:1"]),
+            (
+                "# c\nfrom --platform=$BUILDPLATFORM golang:1 as build\nFROM scratch\nCOPY --from=BUILD /a /a",
+                vec!["golang:1"],
+            ),
             ("FROM a AS x\nFROM x\nFROM b\nFROM a", vec!["a", "b"]),
             ("ARG V=3.20\nFROM alpine:${V}", vec!["alpine:3.20"]),
             ("ARG V\nFROM alpine:${V:-edge}", vec!["alpine:edge"]),
@@ -394,8 +397,14 @@ mod tests {
             ("FROM base-${TARGETARCH}", vec!["base-arm64"]),
             ("FROM \\\n  # why\n\n  alpine \\\n  AS x\nRUN x", vec!["alpine"]),
             ("# escape=`\nFROM `\n win", vec!["win"]),
-            ("FROM a\nCOPY --chown=1 --from=nginx:1 /x /y\nCOPY --from=0 /x /y\nRUN --mount=type=bind,from=tools,target=/t x", vec!["a", "nginx:1", "tools"]),
-            ("FROM a\nRUN <<EOF\nFROM b\nEOF\nRUN psql <<-'S'\nFROM t\n\tS\nRUN echo $((1 <<2))\nFROM c", vec!["a", "c"]),
+            (
+                "FROM a\nCOPY --chown=1 --from=nginx:1 /x /y\nCOPY --from=0 /x /y\nRUN --mount=type=bind,from=tools,target=/t x",
+                vec!["a", "nginx:1", "tools"],
+            ),
+            (
+                "FROM a\nRUN <<EOF\nFROM b\nEOF\nRUN psql <<-'S'\nFROM t\n\tS\nRUN echo $((1 <<2))\nFROM c",
+                vec!["a", "c"],
+            ),
             ("FROM a\nRUN echo FROM b \\\n && FROM c", vec!["a"]),
         ] {
             let found = read(text, None, &[]).unwrap();

@@ -53,7 +53,10 @@ enum Token {
     /// `**/`: any number of folders, each with its slash.
     Folders,
     /// `[a-z]`, `[^a-z]`
-    Class { except: bool, ranges: Vec<(char, char)> },
+    Class {
+        except: bool,
+        ranges: Vec<(char, char)>,
+    },
 }
 
 impl Ignore {
@@ -61,8 +64,7 @@ impl Ignore {
     pub fn parse(text: &str) -> Result<Self, IgnoreError> {
         let mut patterns = Vec::new();
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-            let wrong =
-                |why| IgnoreError { line: index + 1, pattern: line.trim().to_owned(), why };
+            let wrong = |why| IgnoreError { line: index + 1, pattern: line.trim().to_owned(), why };
             // Only a `#` in the first column starts a comment.
             if line.starts_with('#') || line.trim().is_empty() {
                 continue;
@@ -165,9 +167,9 @@ impl Form {
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Path(pattern) => pattern == path,
-            Self::Anywhere(name) => {
-                path.strip_suffix(name.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('/'))
-            }
+            Self::Anywhere(name) => path
+                .strip_suffix(name.as_str())
+                .is_some_and(|before| before.is_empty() || before.ends_with('/')),
             Self::Glob(tokens) => matches(tokens, path),
         }
     }
@@ -264,7 +266,11 @@ mod tests {
     #[test]
     fn what_docker_leaves_out() {
         for (text, out, kept) in [
-            ("node_modules", vec!["node_modules", "node_modules/a/b"], vec!["src/node_modules", "node_modules2"]),
+            (
+                "node_modules",
+                vec!["node_modules", "node_modules/a/b"],
+                vec!["src/node_modules", "node_modules2"],
+            ),
             ("/dist/", vec!["dist", "dist/a"], vec!["src/dist"]),
             ("*.md\n!README.md", vec!["a.md"], vec!["README.md", "docs/a.md", "a.mdx"]),
             ("!README.md\n*.md", vec!["README.md"], vec![]),
@@ -297,9 +303,14 @@ mod tests {
     #[test]
     fn folders_are_entered_only_where_something_may_be_kept() {
         let ignore = Ignore::parse("*\n!src/app/*.rs\n!docs/a").unwrap();
-        for (folder, may) in
-            [("src", true), ("src/app", true), ("docs", true), ("other", false), ("src/lib", false), ("srcs", false)]
-        {
+        for (folder, may) in [
+            ("src", true),
+            ("src/app", true),
+            ("docs", true),
+            ("other", false),
+            ("src/lib", false),
+            ("srcs", false),
+        ] {
             assert_eq!(ignore.may_keep_below(folder), may, "{folder}");
         }
         assert!(Ignore::parse("*\n!**/keep").unwrap().may_keep_below("anything"));

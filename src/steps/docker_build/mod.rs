@@ -33,6 +33,7 @@ use self::scan::Severity;
 use crate::model::change::{Action, Change};
 use crate::model::image::{is_repository, is_tag};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
+use crate::model::secret::Secret;
 use crate::model::settings::{Ready, Setting, Shape, Unready, known};
 use crate::model::units::{count, short_digest, show_size};
 use crate::model::value::{Outputs, Value};
@@ -42,6 +43,9 @@ use crate::world::registry::{self, Repository, StoredImage};
 /// What ECS runs on unless it is told otherwise.
 const PLATFORM: &str = "linux/amd64";
 
+/// Bytes; the limit of BuildKit's own clients.
+const MOST_SECRET: usize = 500 * 1024;
+
 /// The kind.
 pub static KIND: Kind = Kind {
     spec: KindSpec {
@@ -49,16 +53,38 @@ pub static KIND: Kind = Kind {
         about: "Builds an image and pushes it to ECR, unless the registry has one of the same content.",
         settings: &[
             Setting::new("context", Shape::Path { reads: true }, "Folder that the build sees.").required(),
-            Setting::new("dockerfile", Shape::Path { reads: true }, "The Dockerfile; without it CONTEXT/Dockerfile."),
+            Setting::new(
+                "dockerfile",
+                Shape::Path { reads: true },
+                "The Dockerfile; without it CONTEXT/Dockerfile.",
+            ),
             Setting::new("target", Shape::Text, "Stage of the Dockerfile to build; without it the last."),
-            Setting::new("arg", Shape::Map, "Build arguments. They can be read from the image: no secrets here."),
+            Setting::new(
+                "arg",
+                Shape::Map,
+                "Build arguments. They can be read from the image: no secrets here.",
+            ),
+            Setting::new(
+                "secret",
+                Shape::Map,
+                "Secrets by id, for RUN --mount=type=secret; no layer and no hash holds them.",
+            )
+            .secret(),
             Setting::new("platform", Shape::Texts, "Platform to build for; without it linux/amd64."),
             Setting::new("repository", Shape::Text, "Repository in the account's registry.").required(),
             Setting::new("tag", Shape::Texts, "Tags that the image gets besides that of its content."),
             Setting::new("existing", Shape::Bool, "Take the image that the tag names; never build."),
             Setting::new("cache-from", Shape::Texts, "Images whose layers may be taken."),
-            Setting::new("cache-to", Shape::Choice(&["inline"]), "inline: the image tells later builds what its layers are made of."),
-            Setting::new("scan", Shape::Choice(&["critical", "high"]), "Wait for what ECR finds in the image, and fail from this severity on."),
+            Setting::new(
+                "cache-to",
+                Shape::Choice(&["inline"]),
+                "inline: the image tells later builds what its layers are made of.",
+            ),
+            Setting::new(
+                "scan",
+                Shape::Choice(&["critical", "high"]),
+                "Wait for what ECR finds in the image, and fail from this severity on.",
+            ),
         ],
         rules: &[Rule::Needs("existing", "tag")],
         outputs: OutputNames::Fixed(&["uri", "digest", "tag", "hash"]),
@@ -76,6 +102,7 @@ struct DockerBuild {
     dockerfile: Option<String>,
     target: Option<String>,
     args: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Secret>,
     platform: String,
     repository: String,
     tags: Vec<String>,
@@ -120,6 +147,7 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
         dockerfile: settings.opt_text("dockerfile")?,
         target: settings.opt_text("target")?,
         args,
+        secrets: secrets(settings)?,
         platform: platforms.pop().unwrap_or_else(|| PLATFORM.to_owned()),
         repository: settings.text("repository")?,
         tags,
@@ -128,6 +156,23 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
         inline_cache: settings.opt_text("cache-to")?.is_some(),
         scan: settings.opt_text("scan")?.as_deref().and_then(Severity::parse),
     }))
+}
+
+fn secrets(settings: &Ready) -> Result<BTreeMap<String, Secret>, Unready> {
+    let mut secrets = BTreeMap::new();
+    for (id, value) in settings.map("secret") {
+        let secret = match known("secret", value)? {
+            Value::Secret(secret) => secret.clone(),
+            other => Secret::new(other.as_text().unwrap_or_default()),
+        };
+        if secret.expose().len() > MOST_SECRET {
+            let why =
+                format!("{id} is larger than the {} that BuildKit takes", show_size(MOST_SECRET as u64));
+            return Err(Unready::Invalid { setting: "secret", why });
+        }
+        secrets.insert(id.clone(), secret);
+    }
+    Ok(secrets)
 }
 
 #[async_trait]
@@ -151,7 +196,9 @@ impl Step for DockerBuild {
             "tags": found.iter().map(|(tag, image)| (tag.clone(), image.digest.clone())).collect::<BTreeMap<_, _>>(),
         });
         let mut proposal = match trusted {
-            Some(image) => self.keep(&repository, prepared, image, &found, record.and_then(|r| r.scan)).await?,
+            Some(image) => {
+                self.keep(&repository, prepared, image, &found, record.and_then(|r| r.scan)).await?
+            }
             None => self.propose_build(cx, &repository, prepared, &found).await?,
         };
         proposal.baseline = baseline;
@@ -167,11 +214,8 @@ impl DockerBuild {
             None => &self.repository,
         };
         if !is_repository(name) {
-            return Err(Failure::of(
-                FailureClass::Refused,
-                format!("\"{name}\" is no repository of {host}"),
-            )
-            .help("name it as ECR does: shop-api or team/shop-api"));
+            return Err(Failure::of(FailureClass::Refused, format!("\"{name}\" is no repository of {host}"))
+                .help("name it as ECR does: shop-api or team/shop-api"));
         }
         Ok(Repository::new(&cx.cloud, host, name.to_owned()))
     }
@@ -185,8 +229,11 @@ impl DockerBuild {
         let tags = flow_tag.into_iter().chain(self.tags.iter().map(String::as_str));
         repository.images(tags).await.map_err(|error| {
             if error.is_not_found() {
-                return Failure::missing(format!("there is no repository {} in {}", repository.name, repository.host))
-                    .help("create it, or put an ecr-repository step before this one");
+                return Failure::missing(format!(
+                    "there is no repository {} in {}",
+                    repository.name, repository.host
+                ))
+                .help("create it, or put an ecr-repository step before this one");
             }
             error.into()
         })
@@ -198,12 +245,8 @@ impl DockerBuild {
         let (context, dockerfile) = (self.context.clone(), self.dockerfile.clone());
         let read = move || BuildContext::read(&files, &context, dockerfile.as_deref());
         let context = tokio::task::spawn_blocking(read).await.map_err(error::broken)??;
-        let found = dockerfile::bases(
-            &context.dockerfile_text,
-            self.target.as_deref(),
-            &self.args,
-            &self.platform,
-        )?;
+        let found =
+            dockerfile::bases(&context.dockerfile_text, self.target.as_deref(), &self.args, &self.platform)?;
         let bases = bases::resolve(cx, repository, &found.images).await?;
 
         let mut content = Content::default();
@@ -237,7 +280,8 @@ impl DockerBuild {
             self.outputs(repository, &image.digest, ""),
         );
         proposal.baseline = json!({ "tags": { tag: image.digest } });
-        proposal.receipt = json!({ "repository": repository.name, "digest": image.digest, "tags": self.tags });
+        proposal.receipt =
+            json!({ "repository": repository.name, "digest": image.digest, "tags": self.tags });
         Ok(proposal)
     }
 
@@ -253,8 +297,11 @@ impl DockerBuild {
         let hash = prepared.content.hash();
         let outputs = self.outputs(repository, &image.digest, hash.as_str());
         let receipt = self.receipt(repository, &image.digest, hash.as_str());
-        let wrong: Vec<&String> =
-            self.tags.iter().filter(|tag| found.get(*tag).is_none_or(|at| at.digest != image.digest)).collect();
+        let wrong: Vec<&String> = self
+            .tags
+            .iter()
+            .filter(|tag| found.get(*tag).is_none_or(|at| at.digest != image.digest))
+            .collect();
         let taken: Vec<_> = wrong.iter().filter_map(|tag| Some((*tag, found.get(*tag)?))).collect();
         if let Some((tag, other)) = taken.first()
             && repository.is_immutable().await? == Some(true)
@@ -282,7 +329,10 @@ impl DockerBuild {
         proposal.warnings = self.warnings(&prepared);
         if proposal.action.will_run() {
             proposal.subject = format!("{short} stays");
-            proposal = proposal.with(Publish { step: self.clone(), prepared: Arc::new(prepared), image: Some(image) });
+            let tags = wrong.into_iter().cloned().collect();
+            let publish =
+                Publish { step: self.clone(), prepared: Arc::new(prepared), image: Some(image), tags };
+            proposal = proposal.with(publish);
         }
         Ok(proposal)
     }
@@ -297,7 +347,7 @@ impl DockerBuild {
     ) -> Result<Proposal, Failure> {
         let flow_tag = prepared.content.hash().tag();
         let last = cx.recorded.as_ref().and_then(|recorded| recorded.receipt.get("hash")?.as_str());
-        let earlier = record::earlier(&cx.world.store, repository, last)?;
+        let earlier = record::earlier(&cx.world.store, repository, last, &self.sort())?;
         let action = if earlier.is_some() || last.is_some() { Action::Update } else { Action::Create };
         let mut proposal = Proposal::new(action, "build and push");
         let (files, bytes) = prepared.context.size();
@@ -306,7 +356,8 @@ impl DockerBuild {
             let difference = prepared.content.since(&earlier.content);
             let subject = difference.subject(&self.context);
             // Nothing differs when the image is gone from the registry, or is not the one that was pushed.
-            proposal.subject = if subject.is_empty() { self.lost(repository, found.get(&flow_tag)) } else { subject };
+            proposal.subject =
+                if subject.is_empty() { self.lost(repository, found.get(&flow_tag)) } else { subject };
             proposal.changes = difference.changes;
         }
         proposal.warnings = self.warnings(&prepared);
@@ -326,7 +377,8 @@ impl DockerBuild {
                 ));
             }
         }
-        Ok(proposal.with(Publish { step: self.clone(), prepared: Arc::new(prepared), image: None }))
+        let (step, prepared, tags) = (self.clone(), Arc::new(prepared), self.tags.clone());
+        Ok(proposal.with(Publish { step, prepared, image: None, tags }))
     }
 
     fn lost(&self, repository: &Repository<'_>, found: Option<&StoredImage>) -> String {
@@ -337,11 +389,27 @@ impl DockerBuild {
     }
 
     fn warnings(&self, prepared: &Prepared) -> Vec<String> {
-        prepared
+        let mut warnings: Vec<String> = prepared
             .unclear
             .iter()
-            .map(|place| format!("{place} is known only inside the build: a new version of that image is not noticed"))
-            .collect()
+            .map(|place| {
+                format!("{place} is known only inside the build: a new version of that image is not noticed")
+            })
+            .collect();
+        if prepared.context.entries.iter().any(|entry| entry.path == ".git/HEAD") {
+            warnings.push(format!(
+                "{}/.git is sent, so every commit makes a new image: put .git into .dockerignore",
+                self.context
+            ));
+        }
+        warnings
+    }
+
+    /// What tells the images of several steps in one repository apart.
+    fn sort(&self) -> String {
+        let words =
+            [Some(&self.context), self.dockerfile.as_ref(), self.target.as_ref(), Some(&self.platform)];
+        words.map(|word| word.map_or("", String::as_str)).join("\n")
     }
 
     fn outputs(&self, repository: &Repository<'_>, digest: &str, hash: &str) -> Outputs {

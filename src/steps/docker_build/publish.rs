@@ -31,6 +31,8 @@ pub(super) struct Publish {
     pub prepared: Arc<Prepared>,
     /// What is in the registry already: then nothing is built.
     pub image: Option<StoredImage>,
+    /// Wanted tags that do not name it yet.
+    pub tags: Vec<String>,
 }
 
 #[async_trait]
@@ -38,13 +40,13 @@ impl Effect for Publish {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let repository = self.step.repository(cx).await?;
         let (image, verb) = match &self.image {
-            Some(image) => (image.clone(), "tagged"),
+            Some(image) => (image.clone(), if self.tags.is_empty() { "scanned" } else { "tagged" }),
             None => (self.build_and_push(cx, &repository).await?, "pushed"),
         };
         if let Some(limit) = self.step.scan {
             scan::pass(cx, &repository, &image.digest, limit).await?;
         }
-        for tag in &self.step.tags {
+        for tag in &self.tags {
             self.put(&repository, &image, tag).await?;
         }
         let hash = self.prepared.content.hash();
@@ -54,7 +56,7 @@ impl Effect for Publish {
             self.step.scan,
             cx.world.clock.now(),
         )
-        .write(&cx.world.store, &repository)?;
+        .write(&cx.world.store, &repository, &self.step.sort())?;
         Ok(Done {
             summary: format!("{verb} {}", short_digest(&image.digest)),
             outputs: self.step.outputs(&repository, &image.digest, hash.as_str()),
@@ -64,7 +66,11 @@ impl Effect for Publish {
 }
 
 impl Publish {
-    async fn build_and_push(&self, cx: &Context, repository: &Repository<'_>) -> Result<StoredImage, Failure> {
+    async fn build_and_push(
+        &self,
+        cx: &Context,
+        repository: &Repository<'_>,
+    ) -> Result<StoredImage, Failure> {
         let engine = Engine::connect(&cx.world.host).await?;
         self.see_bases(cx, repository).await?;
         let id = self.build(cx, repository, &engine).await?;
@@ -89,16 +95,18 @@ impl Publish {
     ) -> Result<String, Failure> {
         let step = &self.step;
         let files = cx.world.files.clone();
-        let changed = self.prepared.context.changed_path(&files, &step.context, step.dockerfile.as_deref())?;
+        let changed =
+            self.prepared.context.changed_path(&files, &step.context, step.dockerfile.as_deref())?;
         if let Some(path) = changed {
             return Err(changed_since(&path));
         }
+        let request = self.request(repository, engine).await?;
         let (pieces, mut receiver) = context::pieces();
         let prepared = Arc::clone(&self.prepared);
         let sending = tokio::task::spawn_blocking(move || prepared.context.send(&files, pieces));
         let archive = stream::poll_fn(move |task| receiver.poll_recv(task));
 
-        let mut build = engine.build(self.request(repository, engine).await?, archive);
+        let mut build = engine.build(request, archive).await?;
         let outcome = cx
             .cancel
             .unless_stopped(async {
@@ -142,6 +150,7 @@ impl Publish {
             args,
             cache_from: step.cache_from.clone(),
             pull: !bases.is_empty() && bases::may_pull(engine, bases).await?,
+            secrets: step.secrets.clone(),
             login,
         })
     }
@@ -164,7 +173,8 @@ impl Publish {
         let login = repository.login().await?;
         let pushed = cx.cancel.unless_stopped(self.send(cx, repository, engine, &tag, &login)).await?;
         if let Err(why) = pushed {
-            let conflict = self.step.images(repository, Some(&tag)).await.ok().and_then(|now| now.get(&tag).cloned());
+            let conflict =
+                self.step.images(repository, Some(&tag)).await.ok().and_then(|now| now.get(&tag).cloned());
             return match conflict {
                 Some(there) if is_image(&there, id) => Ok(there),
                 Some(there) if repository.is_immutable().await? == Some(true) => {
@@ -232,7 +242,10 @@ impl Publish {
                 return Ok(image);
             }
             if began.elapsed() >= READ_BACK {
-                return Err(Failure::new(format!("the push ended, and {} has no image {tag}", repository.name)));
+                return Err(Failure::new(format!(
+                    "the push ended, and {} has no image {tag}",
+                    repository.name
+                )));
             }
             cx.cancel.unless_stopped(cx.world.clock.pause(LOOK_AGAIN)).await?;
         }
@@ -242,9 +255,12 @@ impl Publish {
     async fn put(&self, repository: &Repository<'_>, image: &StoredImage, tag: &str) -> Result<(), Failure> {
         let put = repository.tag(image, tag).await.map_err(|error| {
             if error.is_unclear() {
-                return Failure::of(FailureClass::Unknown, format!("whether {tag} names the image is not known"))
-                    .detail(error.to_string())
-                    .help("run it again: putting a tag on the same image twice changes nothing");
+                return Failure::of(
+                    FailureClass::Unknown,
+                    format!("whether {tag} names the image is not known"),
+                )
+                .detail(error.to_string())
+                .help("run it again: putting a tag on the same image twice changes nothing");
             }
             error.into()
         })?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::units::{show_duration, short_digest};
+use crate::model::units::{short_digest, show_duration};
 use crate::steps::{Context, Failure, FailureClass};
 use crate::world::aws::{AwsError, AwsErrorClass};
 use crate::world::registry::{Repository, Scan};
@@ -99,9 +99,14 @@ fn judge(found: &BTreeMap<String, i32>, digest: &str, limit: Severity) -> Result
 /// A registry that knows no scans must not look like one that found nothing.
 fn unreadable(error: AwsError) -> Failure {
     let unknown = error.class == AwsErrorClass::Refused
-        && error.code.as_deref().is_some_and(|code| code.contains("InvalidAction") || code.contains("UnknownOperation"));
+        && error
+            .code
+            .as_deref()
+            .is_some_and(|code| code.contains("InvalidAction") || code.contains("UnknownOperation"));
     if unknown {
-        return Failure::new("this registry cannot scan images").detail(error.to_string()).help("leave scan out here");
+        return Failure::new("this registry cannot scan images")
+            .detail(error.to_string())
+            .help("leave scan out here");
     }
     error.into()
 }
