@@ -61,6 +61,6 @@ pub fn fixed_tag(repository: &Repository<'_>, tag: &str, has: &str, wanted: &str
 }
 
 /// A worker thread ended without a result.
-pub fn broken(error: tokio::task::JoinError) -> Failure {
+pub fn broken(error: &tokio::task::JoinError) -> Failure {
     Failure::new(format!("reading the context broke off: {error}"))
 }

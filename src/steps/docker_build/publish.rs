@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::stream;
 use serde_json::json;
 
-use super::context::{self, Sent};
+use super::archive::{self, Sent};
 use super::{BuildRecord, DockerBuild, Prepared, bases, error, scan};
 use crate::model::units::short_digest;
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
@@ -44,7 +44,7 @@ impl Effect for Publish {
             None => (self.build_and_push(cx, &repository).await?, "pushed"),
         };
         if let Some(limit) = self.step.scan {
-            scan::pass(cx, &repository, &image.digest, limit).await?;
+            Box::pin(scan::pass(cx, &repository, &image.digest, limit)).await?;
         }
         for tag in &self.tags {
             self.put(&repository, &image, tag).await?;
@@ -101,9 +101,9 @@ impl Publish {
             return Err(changed_since(&path));
         }
         let request = self.request(repository, engine).await?;
-        let (pieces, mut receiver) = context::pieces();
+        let (pieces, mut receiver) = archive::pieces();
         let prepared = Arc::clone(&self.prepared);
-        let sending = tokio::task::spawn_blocking(move || prepared.context.send(&files, pieces));
+        let sending = tokio::task::spawn_blocking(move || prepared.context.send(&files, &pieces));
         let archive = stream::poll_fn(move |task| receiver.poll_recv(task));
 
         let mut build = engine.build(request, archive).await?;
@@ -122,7 +122,7 @@ impl Publish {
         // Closes the connection; the sender sees that and ends.
         drop(build);
         let id = outcome?;
-        match sending.await.map_err(error::broken)? {
+        match sending.await.map_err(|error| error::broken(&error))? {
             Sent::Changed(path) => Err(changed_since(&path)),
             Sent::Unreadable(error) => Err(error.into()),
             Sent::All | Sent::Unread => Ok(id?),

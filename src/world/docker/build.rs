@@ -74,7 +74,7 @@ impl Build<'_> {
     }
 }
 
-/// What BuildKit has told so far.
+/// What `BuildKit` has told so far.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     events: VecDeque<BuildEvent>,

@@ -1,6 +1,6 @@
 //! The Docker engine, over its API.
 //!
-//! Builds run on the engine's own BuildKit. The context is a stream that the
+//! Builds run on the engine's own `BuildKit`. The context is a stream that the
 //! caller makes, so memory stays bounded; progress is a stream that the caller
 //! reads. Dropping a [`Build`] or a [`Push`] closes its connection, and the
 //! engine stops the work.
@@ -77,7 +77,7 @@ pub enum EngineError {
     /// The build failed.
     #[error("{reason}")]
     Build {
-        /// BuildKit's words.
+        /// `BuildKit`'s words.
         reason: String,
         /// The last lines that the failed step wrote.
         log: Vec<String>,
@@ -286,7 +286,7 @@ fn credentials(login: &Login) -> DockerCredentials {
     }
 }
 
-/// Makes a build request of the older builder one of BuildKit.
+/// Makes a build request of the older builder one of `BuildKit`.
 fn as_buildkit(mut request: BollardRequest) -> BollardRequest {
     let target = request.uri().to_string();
     if let Some((path, query)) = target.split_once('?')

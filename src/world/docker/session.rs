@@ -1,4 +1,4 @@
-//! A BuildKit session of flow's own, for builds with secrets.
+//! A `BuildKit` session of flow's own, for builds with secrets.
 //!
 //! The engine calls back over an upgraded connection and asks for a secret by
 //! its id when a step of the Dockerfile mounts it; it goes straight into that
