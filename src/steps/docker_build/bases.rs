@@ -95,7 +95,7 @@ pub fn compare(planned: &[Base], now: &[Base]) -> Result<(), Failure> {
     }
 }
 
-/// Whether BuildKit may ask the registries for every base. It cannot for one that only the engine
+/// Whether `BuildKit` may ask the registries for every base. It cannot for one that only the engine
 /// has, and then prefers the engine's copies of all: those must be what was resolved.
 pub async fn may_pull(engine: &Engine, bases: &[Base]) -> Result<bool, Failure> {
     if bases.iter().all(|base| base.origin != Origin::Engine) {

@@ -1,24 +1,15 @@
-//! The files that a build sees: listed, digested, and sent.
-//!
-//! Listing and sending go over the same entries, so that what was planned and
-//! what the engine gets are the same bytes: sending digests every file again
-//! and stops at the first difference. Digests cover path, kind, executable bit,
+//! The files that a build sees: listed and digested; `archive` sends the same
+//! entries. Digests cover path, kind, executable bit,
 //! link target and bytes; owners, other mode bits and times never count.
 
-use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hyper::body::Bytes;
-use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
-
 use super::ignore::{Ignore, IgnoreError, Matched};
-use crate::world::files::{FileError, Files, hex};
+use crate::world::files::{FileError, Files};
 
-/// How much of the archive is on its way at most: this many pieces of this size.
-const PIECES: usize = 8;
-const PIECE: usize = 128 * 1024;
+/// Below this number of files a thread costs more than it saves.
+const FEW: usize = 64;
 /// Where a Dockerfile from outside the context lies in the archive.
 const OUTSIDE: &str = ".flow.dockerfile";
 
@@ -38,12 +29,12 @@ pub struct BuildContext {
 pub struct Entry {
     /// In the archive, with forward slashes.
     pub path: String,
-    source: PathBuf,
-    what: What,
+    pub(super) source: PathBuf,
+    pub(super) what: What,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     Folder,
     File { executable: bool, size: u64, sha256: String },
     Link { target: String },
@@ -77,19 +68,6 @@ pub enum ContextError {
     File(#[from] FileError),
 }
 
-/// How the sending ended.
-#[derive(Debug)]
-pub enum Sent {
-    /// The engine got everything, unchanged.
-    All,
-    /// The engine stopped reading: it failed, or needed no more.
-    Unread,
-    /// This path is not what was planned; the archive was broken off.
-    Changed(String),
-    /// It could not be read; the archive was broken off.
-    Unreadable(FileError),
-}
-
 impl BuildContext {
     /// Lists and digests a context. Blocks while it reads.
     pub fn read(files: &Files, context: &str, dockerfile: Option<&str>) -> Result<Self, ContextError> {
@@ -120,7 +98,8 @@ impl BuildContext {
     /// Lists a context without reading its files.
     fn list(files: &Files, context: &str, dockerfile: Option<&str>) -> Result<Self, ContextError> {
         let root = files.locate(context)?;
-        if !files.metadata(&root)?.is_some_and(|found| found.is_dir()) {
+        // The dot follows a link to the folder.
+        if !files.metadata(&root.join("."))?.is_some_and(|found| found.is_dir()) {
             return Err(ContextError::NoFolder(context.to_owned()));
         }
         let source = match dockerfile {
@@ -156,26 +135,6 @@ impl BuildContext {
             _ => (count, bytes),
         })
     }
-
-    /// Writes the archive, digesting every file on the way. Blocks while the receiver is behind.
-    pub fn send(&self, files: &Files, pieces: mpsc::Sender<io::Result<Bytes>>) -> Sent {
-        let mut archive = tar::Builder::new(Pieces { pieces: pieces.clone(), piece: Vec::new() });
-        for entry in self.entries.iter() {
-            let trouble = match entry.append(files, &mut archive) {
-                Ok(Appended::Same) => continue,
-                Ok(Appended::Changed) => Sent::Changed(entry.path.clone()),
-                Ok(Appended::Unread) => return Sent::Unread,
-                Err(error) => Sent::Unreadable(error),
-            };
-            // Without this the engine would take the archive for a short but whole one.
-            let _ = pieces.blocking_send(Err(io::Error::other("the context changed while it was sent")));
-            return trouble;
-        }
-        match archive.into_inner().and_then(|mut pieces| pieces.flush()) {
-            Ok(()) => Sent::All,
-            Err(_) => Sent::Unread,
-        }
-    }
 }
 
 impl Entry {
@@ -197,118 +156,6 @@ impl Entry {
         }
         Ok(())
     }
-
-    fn append(&self, files: &Files, archive: &mut tar::Builder<Pieces>) -> Result<Appended, FileError> {
-        let Some(now) = files.metadata(&self.source)? else { return Ok(Appended::Changed) };
-        let mut header = tar::Header::new_gnu();
-        // Times are sent as they are, because servers answer "not modified" by them; they never
-        // decide whether something is built, and BuildKit's own cache leaves them out too.
-        header.set_mtime(mtime(&now));
-        let written = match &self.what {
-            What::Folder => {
-                if !now.is_dir() {
-                    return Ok(Appended::Changed);
-                }
-                header.set_entry_type(tar::EntryType::Directory);
-                header.set_mode(0o755);
-                header.set_size(0);
-                archive.append_data(&mut header, &self.path, io::empty())
-            }
-            What::Link { target } => {
-                if !now.is_symlink() || files.read_link(&self.source)? != Path::new(target) {
-                    return Ok(Appended::Changed);
-                }
-                header.set_entry_type(tar::EntryType::Symlink);
-                header.set_mode(0o777);
-                header.set_size(0);
-                archive.append_link(&mut header, &self.path, target)
-            }
-            What::File { executable, size, sha256 } => {
-                let file = files.open(&self.source)?;
-                if !now.is_file() || is_executable(&now) != *executable || now.len() != *size {
-                    return Ok(Appended::Changed);
-                }
-                header.set_mode(if *executable { 0o755 } else { 0o644 });
-                header.set_size(*size);
-                let mut reader = Digesting { inner: file.take(*size), hasher: Sha256::new(), failed: false };
-                let written = archive.append_data(&mut header, &self.path, &mut reader);
-                if reader.failed {
-                    return Ok(Appended::Changed);
-                }
-                let more = reader.inner.into_inner().read(&mut [0]).is_ok_and(|more| more > 0);
-                if written.is_ok() && (more || hex(&reader.hasher.finalize()) != *sha256) {
-                    return Ok(Appended::Changed);
-                }
-                written
-            }
-        };
-        // The only writer is the channel, and it fails only when nobody reads any more.
-        Ok(if written.is_ok() { Appended::Same } else { Appended::Unread })
-    }
-}
-
-enum Appended {
-    Same,
-    Changed,
-    Unread,
-}
-
-/// Digests what passes through it.
-struct Digesting {
-    inner: io::Take<std::fs::File>,
-    hasher: Sha256,
-    /// The file could not be read to the size it had.
-    failed: bool,
-}
-
-impl Read for Digesting {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.inner.read(buffer) {
-            // The archive already says how long the file is.
-            Ok(0) if self.inner.limit() > 0 && !buffer.is_empty() => {
-                self.failed = true;
-                Err(io::ErrorKind::UnexpectedEof.into())
-            }
-            Ok(read) => {
-                self.hasher.update(buffer.get(..read).unwrap_or_default());
-                Ok(read)
-            }
-            Err(error) => {
-                self.failed |= error.kind() != io::ErrorKind::Interrupted;
-                Err(error)
-            }
-        }
-    }
-}
-
-/// Cuts what is written into pieces and hands them on.
-struct Pieces {
-    pieces: mpsc::Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(bytes);
-        if self.piece.len() >= PIECE {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.pieces.blocking_send(Ok(piece.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-/// A channel for the archive: memory stays within [`PIECES`] × [`PIECE`].
-#[must_use]
-pub fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, mpsc::Receiver<io::Result<Bytes>>) {
-    mpsc::channel(PIECES)
 }
 
 /// `NAME.dockerignore` beside the Dockerfile counts before the context's `.dockerignore`.
@@ -354,6 +201,10 @@ impl Walk<'_> {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .ok_or_else(|| ContextError::Name(source.display().to_string()))?;
+            // flow's own records change with every run; they are no input of anything.
+            if name == ".flow" {
+                continue;
+            }
             let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
             let (out, matched) = self.ignore.look(&path, matched);
             if out && self.dockerfile != Some(path.as_str()) {
@@ -413,8 +264,6 @@ fn look(files: &Files, source: &Path) -> Result<Option<What>, ContextError> {
 /// Fills in the digests, on as many processors as there are.
 fn digest_all(files: &Files, entries: &mut [Entry]) -> Result<(), FileError> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
-    // Below this a thread costs more than it saves.
-    const FEW: usize = 64;
     if entries.len() < FEW || workers == 1 {
         return entries.iter_mut().try_for_each(|entry| entry.fill(files));
     }
@@ -436,20 +285,110 @@ fn digest_all(files: &Files, entries: &mut [Entry]) -> Result<(), FileError> {
 }
 
 #[cfg(unix)]
-fn is_executable(found: &std::fs::Metadata) -> bool {
+pub(super) fn is_executable(found: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     found.mode() & 0o111 != 0
 }
 
 #[cfg(not(unix))]
-fn is_executable(_: &std::fs::Metadata) -> bool {
+pub(super) fn is_executable(_: &std::fs::Metadata) -> bool {
     false
 }
 
-fn mtime(found: &std::fs::Metadata) -> u64 {
-    found
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-        .map_or(0, |since| since.as_secs())
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn project(paths: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in paths {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn read(folder: &tempfile::TempDir, context: &str, dockerfile: Option<&str>) -> BuildContext {
+        BuildContext::read(&Files::new(folder.path()), context, dockerfile).unwrap()
+    }
+
+    fn paths(context: &BuildContext) -> Vec<&str> {
+        context.entries.iter().map(|entry| entry.path.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_sent() {
+        let folder = project(&[
+            ("api/Dockerfile", "FROM scratch"),
+            ("api/.dockerignore", "*\n!src\nsrc/*.log\n!deep/er/keep\n"),
+            ("api/src/a.rs", "a"),
+            ("api/src/x.log", "a"),
+            ("api/deep/drop", "a"),
+            ("api/deep/er/keep", "a"),
+            ("api/deep/er/drop", "a"),
+            ("api/never/looked/at", "a"),
+            ("api/src/.flow/store/x", "a"),
+            ("docker/web.dockerfile", "FROM scratch"),
+            ("docker/web.dockerfile.dockerignore", "deep\nnever\n"),
+        ]);
+        let api = read(&folder, "api", None);
+        assert_eq!(paths(&api), ["Dockerfile", "deep", "deep/er", "deep/er/keep", "src", "src/a.rs"]);
+        assert_eq!(api.dockerfile, "Dockerfile");
+        assert_eq!(api.size().0, 3);
+        // A Dockerfile from elsewhere brings its own patterns and leaves the context's alone.
+        let web = read(&folder, "./api/", Some("docker/web.dockerfile"));
+        assert_eq!(
+            paths(&web),
+            [".dockerignore", ".flow.dockerfile", "Dockerfile", "src", "src/a.rs", "src/x.log"]
+        );
+        assert_eq!(web.dockerfile, ".flow.dockerfile");
+    }
+
+    #[test]
+    fn what_counts_in_a_digest() {
+        let folder = project(&[("Dockerfile", "FROM scratch"), ("run", "x")]);
+        let run = folder.path().join("run");
+        symlink("nowhere", folder.path().join("link")).unwrap();
+        let digests =
+            || -> Vec<String> { read(&folder, ".", None).entries.iter().map(Entry::digest).collect() };
+        let before = digests();
+        assert_eq!(before[1], "link nowhere");
+        for (mode, same) in [(0o600, true), (0o664, true), (0o755, false), (0o644, true)] {
+            std::fs::set_permissions(&run, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(digests() == before, same, "{mode:o}");
+        }
+        let file = std::fs::File::options().write(true).open(&run).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(digests(), before);
+        std::fs::write(&run, "y").unwrap();
+        assert_ne!(digests(), before);
+    }
+
+    #[test]
+    fn many_files_are_digested_like_few() {
+        let names: Vec<String> = (0..FEW * 3).map(|number| format!("f{number:04}")).collect();
+        let mut all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+        all.push(("Dockerfile", "FROM scratch"));
+        let folder = project(&all);
+        for entry in read(&folder, ".", None).entries.iter().filter(|entry| entry.path != "Dockerfile") {
+            assert_eq!(entry.digest(), format!("644 {}", crate::world::files::digest(entry.path.as_bytes())));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let folder = project(&[("api/main", ""), ("bad/Dockerfile", ""), ("bad/.dockerignore", "ok\n[")]);
+        let files = Files::new(folder.path());
+        for (context, message) in [
+            ("nowhere", "the context nowhere is no folder"),
+            ("api/main", "the context api/main is no folder"),
+            ("api", "there is no Dockerfile at api/Dockerfile"),
+            ("bad", "bad/.dockerignore, line 2: \"[\" is no pattern: a [ is not closed"),
+        ] {
+            assert_eq!(BuildContext::read(&files, context, None).unwrap_err().to_string(), message);
+        }
+    }
 }

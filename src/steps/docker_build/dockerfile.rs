@@ -2,7 +2,7 @@
 //!
 //! Only what decides that is read: `ARG` before the first `FROM`, `FROM`,
 //! `COPY --from` and `RUN --mount=…,from=`. Whether the rest makes sense is
-//! BuildKit's to say. Grammar: docs.docker.com, "Dockerfile reference".
+//! `BuildKit`'s to say. Grammar: docs.docker.com, "Dockerfile reference".
 
 use std::collections::BTreeMap;
 
@@ -242,7 +242,7 @@ struct Scope<'a> {
     given: &'a BTreeMap<String, String>,
 }
 
-/// What BuildKit sets by itself for the platform that is built for.
+/// What `BuildKit` sets by itself for the platform that is built for.
 fn platform_values(platform: &str) -> BTreeMap<String, String> {
     let mut parts = platform.split('/');
     let mut part = || parts.next().unwrap_or_default().to_owned();

@@ -18,6 +18,9 @@ impl From<EngineError> for Failure {
                 Self::of(FailureClass::Passing, reason).help("look at the engine's own log, then try again")
             }
             EngineError::Build { log, .. } => Self::new(reason).details(log),
+            EngineError::NoSecrets(_) => {
+                Self::new(reason).help("build on an engine of this machine, or of the CI job")
+            }
             EngineError::NotFound(_) | EngineError::Refused(_) | EngineError::Push(_) => Self::new(reason),
         }
     }
@@ -58,6 +61,6 @@ pub fn fixed_tag(repository: &Repository<'_>, tag: &str, has: &str, wanted: &str
 }
 
 /// A worker thread ended without a result.
-pub fn broken(error: tokio::task::JoinError) -> Failure {
+pub fn broken(error: &tokio::task::JoinError) -> Failure {
     Failure::new(format!("reading the context broke off: {error}"))
 }

@@ -6,12 +6,14 @@
 //! the registry. Everything else is built on the engine, pushed, and believed
 //! only once the registry said its digest ([`publish`]).
 
+mod archive;
 mod bases;
 mod content;
 mod context;
 mod dockerfile;
 mod error;
 mod ignore;
+mod plan;
 mod publish;
 mod record;
 #[cfg(test)]
@@ -19,28 +21,23 @@ mod sandbox_tests;
 mod scan;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use async_trait::async_trait;
-use serde_json::json;
-
-use self::bases::Base;
-use self::content::{Content, Part};
-use self::context::BuildContext;
-use self::publish::Publish;
+use self::plan::Prepared;
 use self::record::BuildRecord;
 use self::scan::Severity;
-use crate::model::change::{Action, Change};
-use crate::model::image::{is_repository, is_tag};
+use crate::model::image::is_tag;
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
+use crate::model::secret::Secret;
 use crate::model::settings::{Ready, Setting, Shape, Unready, known};
-use crate::model::units::{count, short_digest, show_size};
-use crate::model::value::{Outputs, Value};
-use crate::steps::{Attributes, Context, Failure, FailureClass, Kind, Proposal, Step};
-use crate::world::registry::{self, Repository, StoredImage};
+use crate::model::units::show_size;
+use crate::model::value::Value;
+use crate::steps::{Attributes, Kind, Step};
 
 /// What ECS runs on unless it is told otherwise.
 const PLATFORM: &str = "linux/amd64";
+
+/// Bytes; the limit of `BuildKit`'s own clients.
+const MOST_SECRET: usize = 500 * 1024;
 
 /// The kind.
 pub static KIND: Kind = Kind {
@@ -60,6 +57,12 @@ pub static KIND: Kind = Kind {
                 Shape::Map,
                 "Build arguments. They can be read from the image: no secrets here.",
             ),
+            Setting::new(
+                "secret",
+                Shape::Map,
+                "Secrets by id, for RUN --mount=type=secret; no layer and no hash holds them.",
+            )
+            .secret(),
             Setting::new("platform", Shape::Texts, "Platform to build for; without it linux/amd64."),
             Setting::new("repository", Shape::Text, "Repository in the account's registry.").required(),
             Setting::new("tag", Shape::Texts, "Tags that the image gets besides that of its content."),
@@ -92,6 +95,7 @@ struct DockerBuild {
     dockerfile: Option<String>,
     target: Option<String>,
     args: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Secret>,
     platform: String,
     repository: String,
     tags: Vec<String>,
@@ -99,15 +103,6 @@ struct DockerBuild {
     cache_from: Vec<String>,
     inline_cache: bool,
     scan: Option<Severity>,
-}
-
-/// What the image would be made of now.
-#[derive(Clone, Debug)]
-struct Prepared {
-    context: BuildContext,
-    bases: Vec<Base>,
-    content: Content,
-    unclear: Vec<String>,
 }
 
 fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
@@ -136,6 +131,7 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
         dockerfile: settings.opt_text("dockerfile")?,
         target: settings.opt_text("target")?,
         args,
+        secrets: secrets(settings)?,
         platform: platforms.pop().unwrap_or_else(|| PLATFORM.to_owned()),
         repository: settings.text("repository")?,
         tags,
@@ -146,246 +142,19 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
     }))
 }
 
-#[async_trait]
-impl Step for DockerBuild {
-    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
-        let repository = self.repository(cx).await?;
-        if self.existing {
-            return self.take(&repository).await;
-        }
-        let prepared = self.prepare(cx, &repository).await?;
-        let hash = prepared.content.hash();
-        let flow_tag = hash.tag();
-        let found = self.images(&repository, Some(&flow_tag)).await?;
-        let record = record::find(&cx.world.store, &repository, &hash)?;
-        let trusted = found
-            .get(&flow_tag)
-            .filter(|image| record.as_ref().is_some_and(|record| record.digest == image.digest))
-            .cloned();
-        let baseline = json!({
-            "hash": hash.as_str(),
-            "tags": found.iter().map(|(tag, image)| (tag.clone(), image.digest.clone())).collect::<BTreeMap<_, _>>(),
-        });
-        let mut proposal = match trusted {
-            Some(image) => {
-                self.keep(&repository, prepared, image, &found, record.and_then(|r| r.scan)).await?
-            }
-            None => self.propose_build(cx, &repository, prepared, &found).await?,
+fn secrets(settings: &Ready) -> Result<BTreeMap<String, Secret>, Unready> {
+    let mut secrets = BTreeMap::new();
+    for (id, value) in settings.map("secret") {
+        let secret = match known("secret", value)? {
+            Value::Secret(secret) => secret.clone(),
+            other => Secret::new(other.as_text().unwrap_or_default()),
         };
-        proposal.baseline = baseline;
-        Ok(proposal)
-    }
-}
-
-impl DockerBuild {
-    async fn repository<'a>(&self, cx: &'a Context) -> Result<Repository<'a>, Failure> {
-        let host = registry::host(&cx.cloud).await?;
-        let name = match self.repository.strip_prefix(&host).and_then(|rest| rest.strip_prefix('/')) {
-            Some(name) => name,
-            None => &self.repository,
-        };
-        if !is_repository(name) {
-            return Err(Failure::of(FailureClass::Refused, format!("\"{name}\" is no repository of {host}"))
-                .help("name it as ECR does: shop-api or team/shop-api"));
+        if secret.expose().len() > MOST_SECRET {
+            let why =
+                format!("{id} is larger than the {} that BuildKit takes", show_size(MOST_SECRET as u64));
+            return Err(Unready::Invalid { setting: "secret", why });
         }
-        Ok(Repository::new(&cx.cloud, host, name.to_owned()))
+        secrets.insert(id.clone(), secret);
     }
-
-    /// What the wanted tags, and the tag of the content, name now.
-    async fn images(
-        &self,
-        repository: &Repository<'_>,
-        flow_tag: Option<&str>,
-    ) -> Result<BTreeMap<String, StoredImage>, Failure> {
-        let tags = flow_tag.into_iter().chain(self.tags.iter().map(String::as_str));
-        repository.images(tags).await.map_err(|error| {
-            if error.is_not_found() {
-                return Failure::missing(format!(
-                    "there is no repository {} in {}",
-                    repository.name, repository.host
-                ))
-                .help("create it, or put an ecr-repository step before this one");
-            }
-            error.into()
-        })
-    }
-
-    /// Reads the context and asks for the base images.
-    async fn prepare(&self, cx: &Context, repository: &Repository<'_>) -> Result<Prepared, Failure> {
-        let files = cx.world.files.clone();
-        let (context, dockerfile) = (self.context.clone(), self.dockerfile.clone());
-        let read = move || BuildContext::read(&files, &context, dockerfile.as_deref());
-        let context = tokio::task::spawn_blocking(read).await.map_err(error::broken)??;
-        let found =
-            dockerfile::bases(&context.dockerfile_text, self.target.as_deref(), &self.args, &self.platform)?;
-        let bases = bases::resolve(cx, repository, &found.images).await?;
-
-        let mut content = Content::default();
-        for entry in context.entries.iter() {
-            content.add(Part::File(entry.path.clone()), entry.digest());
-        }
-        for (name, value) in &self.args {
-            content.add(Part::Arg(name.clone()), value);
-        }
-        for base in &bases {
-            content.add(Part::Base(base.name.clone()), &base.digest);
-        }
-        content.add(Part::Dockerfile, &context.dockerfile);
-        content.add(Part::Platform, &self.platform);
-        if let Some(target) = &self.target {
-            content.add(Part::Target, target);
-        }
-        Ok(Prepared { context, bases, content, unclear: found.unclear })
-    }
-
-    /// `existing`: the image that the tag names.
-    async fn take(&self, repository: &Repository<'_>) -> Result<Proposal, Failure> {
-        let found = self.images(repository, None).await?;
-        let (tag, image) = found.first_key_value().ok_or_else(|| {
-            let tag = self.tags.first().map_or("", String::as_str);
-            Failure::new(format!("{} has no image tagged {tag}", repository.name))
-                .help("push it first, or leave existing out to build it")
-        })?;
-        let mut proposal = Proposal::up_to_date(
-            format!("{tag} is {}", short_digest(&image.digest)),
-            self.outputs(repository, &image.digest, ""),
-        );
-        proposal.baseline = json!({ "tags": { tag: image.digest } });
-        proposal.receipt =
-            json!({ "repository": repository.name, "digest": image.digest, "tags": self.tags });
-        Ok(proposal)
-    }
-
-    /// The image is there: at most tags are missing, or its scan was never held against this limit.
-    async fn keep(
-        &self,
-        repository: &Repository<'_>,
-        prepared: Prepared,
-        image: StoredImage,
-        found: &BTreeMap<String, StoredImage>,
-        scanned: Option<Severity>,
-    ) -> Result<Proposal, Failure> {
-        let hash = prepared.content.hash();
-        let outputs = self.outputs(repository, &image.digest, hash.as_str());
-        let receipt = self.receipt(repository, &image.digest, hash.as_str());
-        let wrong: Vec<&String> = self
-            .tags
-            .iter()
-            .filter(|tag| found.get(*tag).is_none_or(|at| at.digest != image.digest))
-            .collect();
-        let taken: Vec<_> = wrong.iter().filter_map(|tag| Some((*tag, found.get(*tag)?))).collect();
-        if let Some((tag, other)) = taken.first()
-            && repository.is_immutable().await? == Some(true)
-        {
-            return Err(error::fixed_tag(repository, tag, &other.digest, &image.digest));
-        }
-        let short = short_digest(&image.digest);
-        let mut proposal = if !wrong.is_empty() {
-            let tags: Vec<&str> = wrong.iter().map(|tag| tag.as_str()).collect();
-            Proposal::new(Action::Update, format!("tag {}", tags.join(", ")))
-        } else if self.scan > scanned {
-            Proposal::new(Action::Update, "wait for its scan")
-        } else {
-            Proposal::up_to_date(format!("{short} is in the registry"), Outputs::new())
-        };
-        proposal.changes = wrong
-            .iter()
-            .map(|tag| {
-                let from = found.get(*tag).map(|image| short_digest(&image.digest));
-                Change::new(format!("tag {tag}"), from, short.clone())
-            })
-            .collect();
-        proposal.outputs = outputs;
-        proposal.receipt = receipt;
-        proposal.warnings = self.warnings(&prepared);
-        if proposal.action.will_run() {
-            proposal.subject = format!("{short} stays");
-            proposal = proposal.with(Publish {
-                step: self.clone(),
-                prepared: Arc::new(prepared),
-                image: Some(image),
-            });
-        }
-        Ok(proposal)
-    }
-
-    /// There is no image of this content that flow built.
-    async fn propose_build(
-        &self,
-        cx: &Context,
-        repository: &Repository<'_>,
-        prepared: Prepared,
-        found: &BTreeMap<String, StoredImage>,
-    ) -> Result<Proposal, Failure> {
-        let flow_tag = prepared.content.hash().tag();
-        let last = cx.recorded.as_ref().and_then(|recorded| recorded.receipt.get("hash")?.as_str());
-        let earlier = record::earlier(&cx.world.store, repository, last)?;
-        let action = if earlier.is_some() || last.is_some() { Action::Update } else { Action::Create };
-        let mut proposal = Proposal::new(action, "build and push");
-        let (files, bytes) = prepared.context.size();
-        proposal.subject = format!("{}, {}", count(files, "file"), show_size(bytes));
-        if let Some(earlier) = &earlier {
-            let difference = prepared.content.since(&earlier.content);
-            let subject = difference.subject(&self.context);
-            // Nothing differs when the image is gone from the registry, or is not the one that was pushed.
-            proposal.subject =
-                if subject.is_empty() { self.lost(repository, found.get(&flow_tag)) } else { subject };
-            proposal.changes = difference.changes;
-        }
-        proposal.warnings = self.warnings(&prepared);
-        if let Some(image) = found.get(&flow_tag) {
-            proposal.warnings.push(format!(
-                "{flow_tag} names {} which is not in this store's records, so it is not taken",
-                short_digest(&image.digest)
-            ));
-        }
-        let taken: Vec<_> = self.tags.iter().filter(|tag| found.contains_key(*tag)).collect();
-        if !taken.is_empty() && repository.is_immutable().await? == Some(true) {
-            for tag in taken {
-                let digest = found.get(tag).map(|image| short_digest(&image.digest)).unwrap_or_default();
-                proposal.warnings.push(format!(
-                    "{} lets no tag move and {tag} names {digest}: the push is refused unless the build gives that image again",
-                    repository.name
-                ));
-            }
-        }
-        Ok(proposal.with(Publish { step: self.clone(), prepared: Arc::new(prepared), image: None }))
-    }
-
-    fn lost(&self, repository: &Repository<'_>, found: Option<&StoredImage>) -> String {
-        match found {
-            None => format!("its image is gone from {}", repository.name),
-            Some(image) => format!("{} is not what flow pushed", short_digest(&image.digest)),
-        }
-    }
-
-    fn warnings(&self, prepared: &Prepared) -> Vec<String> {
-        prepared
-            .unclear
-            .iter()
-            .map(|place| {
-                format!("{place} is known only inside the build: a new version of that image is not noticed")
-            })
-            .collect()
-    }
-
-    fn outputs(&self, repository: &Repository<'_>, digest: &str, hash: &str) -> Outputs {
-        let tag = match self.tags.first() {
-            Some(tag) => tag.clone(),
-            None => format!("flow-{}", hash.get(..32).unwrap_or(hash)),
-        };
-        [
-            ("uri", format!("{}@{digest}", repository.uri())),
-            ("digest", digest.to_owned()),
-            ("tag", tag),
-            ("hash", hash.to_owned()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), Value::Text(value)))
-        .collect()
-    }
-
-    fn receipt(&self, repository: &Repository<'_>, digest: &str, hash: &str) -> serde_json::Value {
-        json!({ "repository": repository.name, "digest": digest, "tags": self.tags, "hash": hash })
-    }
+    Ok(secrets)
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::stream;
 use serde_json::json;
 
-use super::context::{self, Sent};
+use super::archive::{self, Sent};
 use super::{BuildRecord, DockerBuild, Prepared, bases, error, scan};
 use crate::model::units::short_digest;
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
@@ -31,6 +31,8 @@ pub(super) struct Publish {
     pub prepared: Arc<Prepared>,
     /// What is in the registry already: then nothing is built.
     pub image: Option<StoredImage>,
+    /// Wanted tags that do not name it yet.
+    pub tags: Vec<String>,
 }
 
 #[async_trait]
@@ -38,13 +40,13 @@ impl Effect for Publish {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let repository = self.step.repository(cx).await?;
         let (image, verb) = match &self.image {
-            Some(image) => (image.clone(), "tagged"),
+            Some(image) => (image.clone(), if self.tags.is_empty() { "scanned" } else { "tagged" }),
             None => (self.build_and_push(cx, &repository).await?, "pushed"),
         };
         if let Some(limit) = self.step.scan {
-            scan::pass(cx, &repository, &image.digest, limit).await?;
+            Box::pin(scan::pass(cx, &repository, &image.digest, limit)).await?;
         }
-        for tag in &self.step.tags {
+        for tag in &self.tags {
             self.put(&repository, &image, tag).await?;
         }
         let hash = self.prepared.content.hash();
@@ -54,7 +56,7 @@ impl Effect for Publish {
             self.step.scan,
             cx.world.clock.now(),
         )
-        .write(&cx.world.store, &repository)?;
+        .write(&cx.world.store, &repository, &self.step.sort())?;
         Ok(Done {
             summary: format!("{verb} {}", short_digest(&image.digest)),
             outputs: self.step.outputs(&repository, &image.digest, hash.as_str()),
@@ -98,12 +100,13 @@ impl Publish {
         if let Some(path) = changed {
             return Err(changed_since(&path));
         }
-        let (pieces, mut receiver) = context::pieces();
+        let request = self.request(repository, engine).await?;
+        let (pieces, mut receiver) = archive::pieces();
         let prepared = Arc::clone(&self.prepared);
-        let sending = tokio::task::spawn_blocking(move || prepared.context.send(&files, pieces));
+        let sending = tokio::task::spawn_blocking(move || prepared.context.send(&files, &pieces));
         let archive = stream::poll_fn(move |task| receiver.poll_recv(task));
 
-        let mut build = engine.build(self.request(repository, engine).await?, archive);
+        let mut build = engine.build(request, archive).await?;
         let outcome = cx
             .cancel
             .unless_stopped(async {
@@ -119,7 +122,7 @@ impl Publish {
         // Closes the connection; the sender sees that and ends.
         drop(build);
         let id = outcome?;
-        match sending.await.map_err(error::broken)? {
+        match sending.await.map_err(|error| error::broken(&error))? {
             Sent::Changed(path) => Err(changed_since(&path)),
             Sent::Unreadable(error) => Err(error.into()),
             Sent::All | Sent::Unread => Ok(id?),
@@ -147,6 +150,7 @@ impl Publish {
             args,
             cache_from: step.cache_from.clone(),
             pull: !bases.is_empty() && bases::may_pull(engine, bases).await?,
+            secrets: step.secrets.clone(),
             login,
         })
     }

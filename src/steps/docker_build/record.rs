@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::{Content, ContentHash};
 use super::scan::Severity;
-use crate::world::files::FileError;
+use crate::world::files::{FileError, digest};
 use crate::world::registry::Repository;
 use crate::world::store::Store;
 
@@ -45,12 +45,12 @@ impl BuildRecord {
         }
     }
 
-    /// Writes it, and marks it as the repository's newest.
-    pub fn write(&self, store: &Store, repository: &Repository<'_>) -> Result<(), FileError> {
+    /// Writes it, and marks it as the newest of its sort.
+    pub fn write(&self, store: &Store, repository: &Repository<'_>, sort: &str) -> Result<(), FileError> {
         // Text and lists of text cannot fail to become JSON; an empty record would count as none.
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         store.put(&key(repository, &self.hash), &bytes)?;
-        store.put(&newest_key(repository), self.hash.as_bytes())
+        store.put(&newest_key(repository, sort), self.hash.as_bytes())
     }
 }
 
@@ -63,16 +63,18 @@ pub fn find(
     read(store, repository, hash.as_str())
 }
 
-/// The record to compare a changed content with: that of `hash`, else the newest.
+/// The record to compare a changed content with: that of `hash`, else the newest of its sort. A
+/// repository may hold images of several steps; `sort` tells them apart.
 pub fn earlier(
     store: &Store,
     repository: &Repository<'_>,
     hash: Option<&str>,
+    sort: &str,
 ) -> Result<Option<BuildRecord>, FileError> {
     if let Some(record) = hash.map(|hash| read(store, repository, hash)).transpose()?.flatten() {
         return Ok(Some(record));
     }
-    match store.get(&newest_key(repository))?.map(String::from_utf8) {
+    match store.get(&newest_key(repository, sort))?.map(String::from_utf8) {
         Some(Ok(hash)) => read(store, repository, hash.trim()),
         _ => Ok(None),
     }
@@ -94,6 +96,7 @@ fn key(repository: &Repository<'_>, hash: &str) -> String {
 }
 
 /// No repository can have a name with this character in it.
-fn newest_key(repository: &Repository<'_>) -> String {
-    format!("builds/{}/{}/@newest", repository.host, repository.name)
+fn newest_key(repository: &Repository<'_>, sort: &str) -> String {
+    let sort = digest(sort.as_bytes());
+    format!("builds/{}/{}/@newest-{}", repository.host, repository.name, sort.get(..12).unwrap_or(&sort))
 }

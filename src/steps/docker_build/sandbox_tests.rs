@@ -124,6 +124,7 @@ impl Bench {
     ) -> Result<Proposal, Failure> {
         let mut settings = vec![("context", text("api")), ("repository", text(&self.repository))];
         settings.extend(more.iter().cloned());
+        // The last one given counts.
         plan(&super::KIND, &self.context(host), settings).await
     }
 
@@ -373,5 +374,88 @@ async fn a_repository_is_created_changed_and_left_alone() {
 
     let ecr = &bench.cloud.writes().await.ecr;
     ecr.delete_repository().repository_name(&name).force(true).send().await.unwrap();
+    bench.close().await;
+}
+
+/// A program for images without anything else: says what it was given, and fails when told to.
+const TOOL: &str = r#"
+#include <stdio.h>
+int main(int argc, char **argv) {
+    char text[64] = "nothing";
+    FILE *secret = fopen("/run/secrets/token", "r");
+    if (secret) fgets(text, sizeof text, secret);
+    printf("read %zu characters\n", __builtin_strlen(text));
+    puts(argc > 1 ? "cannot reach the moon" : "fine");
+    fclose(fopen("/done", "w"));
+    return argc > 1 ? 3 : 0;
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_reach_the_build_and_its_lines_reach_the_operator() {
+    let Some(bench) = Bench::new("steps", false).await else { return };
+    // Its own program, so that the engine cannot answer from its cache.
+    bench.write("tool.c", &TOOL.replace("fine", &bench.repository));
+    let cc = std::process::Command::new("cc")
+        .args(["-static", "-s", "-o"])
+        .args([bench.path("api/tool"), bench.path("tool.c")])
+        .status();
+    if !cc.is_ok_and(|status| status.success()) {
+        println!("skipped: cc cannot make a static program here");
+        return bench.close().await;
+    }
+    let dockerfile = |arguments: &str| {
+        format!("FROM scratch\nCOPY tool /tool\nRUN --mount=type=secret,id=token [\"/tool\"{arguments}]\n")
+    };
+    bench.write("api/Dockerfile", &dockerfile(""));
+    let secret = |text: &str| {
+        let secret = Value::Secret(crate::model::secret::Secret::new(text));
+        [("secret", Given::Map(vec![("token".to_owned(), Field::Known(secret))]))]
+    };
+    let done = bench.run(&secret("hunter2")).await.unwrap();
+    let lines = |bench: &Bench| -> Vec<String> {
+        let events = bench.events.lock().unwrap();
+        events
+            .iter()
+            .filter_map(
+                |event| if let Event::Output { line, .. } = event { Some(line.clone()) } else { None },
+            )
+            .collect()
+    };
+    assert!(lines(&bench).contains(&"read 7 characters".to_owned()), "{:?}", lines(&bench));
+    // Another secret makes no other image.
+    let again = bench.plan_with(bench.without_engine(), &secret("other")).await.unwrap();
+    assert_eq!((again.action, &again.outputs), (Action::UpToDate, &done.outputs));
+
+    bench.write("api/Dockerfile", &dockerfile(", \"fail\""));
+    let failure = bench.run(&[]).await.unwrap_err();
+    assert!(failure.record.reason.contains("exit code: 3"), "{:?}", failure.record);
+    assert_eq!(failure.record.details, ["read 7 characters", "cannot reach the moon"]);
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn base_images_count_by_what_they_are_now() {
+    let Some(bench) = Bench::new("base", false).await else { return };
+    bench.run(&[("tag", texts(&["base"]))]).await.unwrap();
+    let base = format!("{}/{}:base", bench.registry, bench.repository);
+
+    // In the registry that is pushed to: no engine is needed to know it.
+    bench.write("api/Dockerfile", &format!("FROM {base} AS one\nFROM one\nCOPY main.txt /again\n"));
+    let first = bench.run(&[]).await.unwrap();
+    let again = bench.plan_with(bench.without_engine(), &[]).await.unwrap();
+    assert_eq!((again.action, &again.outputs), (Action::UpToDate, &first.outputs));
+
+    // It moves between plan and run, and then again before the next plan.
+    bench.write("other/Dockerfile", "FROM scratch\nCOPY . /\n");
+    let planned = bench.plan(&[("target", text("one"))]).await.unwrap();
+    bench.run(&[("context", text("other")), ("tag", texts(&["base"]))]).await.unwrap();
+    let failure = planned.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
+    assert_eq!(failure.record.reason, format!("the base image {base} moved since the plan"));
+    let moved = bench.plan(&[]).await.unwrap();
+    assert_eq!(
+        (moved.summary.as_str(), moved.subject.as_str()),
+        ("build and push", format!("base {base} changed").as_str())
+    );
     bench.close().await;
 }

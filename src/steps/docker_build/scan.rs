@@ -51,7 +51,7 @@ pub async fn pass(
     let began = cx.world.clock.moment();
     let mut asked = false;
     loop {
-        match cx.cancel.unless_stopped(repository.scan(digest)).await?.map_err(unreadable)? {
+        match Box::pin(cx.cancel.unless_stopped(repository.scan(digest))).await?.map_err(unreadable)? {
             Some(Scan::Findings(found)) => return judge(&found, digest, limit),
             Some(Scan::Failed(why)) => {
                 return Err(Failure::new(format!("ECR could not scan {}: {why}", short_digest(digest))));

@@ -1,41 +1,48 @@
 //! The Docker engine, over its API.
 //!
-//! Builds run on the engine's own BuildKit. The context is a stream that the
+//! Builds run on the engine's own `BuildKit`. The context is a stream that the
 //! caller makes, so memory stays bounded; progress is a stream that the caller
 //! reads. Dropping a [`Build`] or a [`Push`] closes its connection, and the
 //! engine stops the work.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod address;
+mod build;
+mod session;
+
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
-use bollard::grpc::build::moby::buildkit::v1::StatusResponse;
-use bollard::models::{BuildInfo, BuildInfoAux, PushImageInfo};
+use bollard::models::PushImageInfo;
 use bollard::query_parameters::{
     BuildImageOptions, BuilderVersion, ListImagesOptions, PushImageOptions, RemoveImageOptions,
 };
+use bollard::{BollardRequest, Docker};
 use futures_util::{Stream, StreamExt};
 use hyper::body::Bytes;
 
+use self::build::Trace;
+pub use self::build::{Build, BuildEvent};
+use self::session::Session;
 use super::host::Host;
 use super::registry::Login;
+use crate::model::secret::Secret;
 
 /// How long the engine may take to say its version: it does nothing for that.
 const GREETING: Duration = Duration::from_secs(10);
 /// How long a request may take until its answer begins; builds and pushes stream theirs at once.
 const ANSWER: Duration = Duration::from_mins(10);
-/// How many of a build's last lines a failure shows.
-const LAST_LINES: usize = 20;
 
 /// A running engine. Its API version is agreed on.
 #[derive(Clone, Debug)]
 pub struct Engine {
     docker: Docker,
+    /// For builds whose session is flow's own.
+    own_session: Docker,
     address: String,
 }
 
@@ -61,13 +68,16 @@ pub enum EngineError {
     /// It has no such image.
     #[error("{0}")]
     NotFound(String),
+    /// The way to it does not carry sessions of flow's own.
+    #[error("build secrets reach an engine only by a Unix socket or plain TCP, not by {0}")]
+    NoSecrets(String),
     /// Any other refusal.
     #[error("the Docker engine refused: {0}")]
     Refused(String),
     /// The build failed.
     #[error("{reason}")]
     Build {
-        /// BuildKit's words.
+        /// `BuildKit`'s words.
         reason: String,
         /// The last lines that the failed step wrote.
         log: Vec<String>,
@@ -94,6 +104,8 @@ pub struct BuildRequest {
     pub cache_from: Vec<String>,
     /// Ask the registries for every base image, even if the engine has one of that name.
     pub pull: bool,
+    /// What steps of the Dockerfile may mount, by id.
+    pub secrets: BTreeMap<String, Secret>,
     /// For base images.
     pub login: Option<Login>,
 }
@@ -107,19 +119,10 @@ pub struct LocalImage {
     pub repository_digests: Vec<String>,
 }
 
-/// What happens during a build.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BuildEvent {
-    /// A step of the Dockerfile begins: `[2/5] RUN npm ci`.
-    Step(String),
-    /// A line that it wrote.
-    Line(String),
-}
-
 impl Engine {
-    /// Reaches the engine that `DOCKER_HOST` names, else the usual socket.
+    /// Reaches the engine that `DOCKER_HOST` or the Docker context names, else the usual socket.
     pub async fn connect(host: &Host) -> Result<Self, EngineError> {
-        let address = address(host);
+        let address = address::address(host);
         let unreachable = |error: Error| EngineError::Unreachable {
             address: address.clone(),
             why: match error {
@@ -134,7 +137,8 @@ impl Engine {
             .await
             .map_err(unreachable)?
             .with_timeout(ANSWER);
-        Ok(Self { docker, address })
+        let own_session = docker.clone().with_request_modifier(as_buildkit);
+        Ok(Self { docker, own_session, address })
     }
 
     /// An image that the engine has.
@@ -165,12 +169,33 @@ impl Engine {
     }
 
     /// Starts a build. The context is a tar archive; an error in it ends the build.
-    pub fn build(
+    pub async fn build(
         &self,
         request: BuildRequest,
         context: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    ) -> Build<'_> {
-        let login = request.login.as_ref().map(|login| (login.host.clone(), credentials(login)));
+    ) -> Result<Build<'_>, EngineError> {
+        let id = session_id();
+        let session = if request.secrets.is_empty() {
+            None
+        } else {
+            let opened = Session::open(&self.address, &id, request.secrets, request.login.clone()).await;
+            Some(opened.map_err(|error| match error.kind() {
+                io::ErrorKind::Unsupported => EngineError::NoSecrets(self.address.clone()),
+                _ => self.lost(error.to_string()),
+            })?)
+        };
+        let (docker, version, logins) = match &session {
+            // To the client library a session of somebody else's is the older builder's affair.
+            Some(_) => (&self.own_session, BuilderVersion::BuilderV1, None),
+            None => {
+                let login = request.login.as_ref().map(|login| (login.host.clone(), credentials(login)));
+                (
+                    &self.docker,
+                    BuilderVersion::BuilderBuildKit,
+                    Some(login.into_iter().collect::<HashMap<_, _>>()),
+                )
+            }
+        };
         let options = BuildImageOptions {
             dockerfile: request.dockerfile,
             t: Some(request.name),
@@ -179,16 +204,18 @@ impl Engine {
             buildargs: Some(request.args.into_iter().collect()),
             cachefrom: Some(request.cache_from).filter(|images| !images.is_empty()),
             pull: request.pull.then(|| "1".to_owned()),
-            version: BuilderVersion::BuilderBuildKit,
-            session: Some(session_id()),
+            version,
+            session: Some(id),
             ..BuildImageOptions::default()
         };
-        let stream = self.docker.build_image(
-            options,
-            Some(login.into_iter().collect::<HashMap<_, _>>()),
-            Some(bollard::body_try_stream(context)),
-        );
-        Build { engine: self, stream: Box::pin(stream), trace: Trace::default(), image: None }
+        let stream = docker.build_image(options, logins, Some(bollard::body_try_stream(context)));
+        Ok(Build {
+            engine: self,
+            stream: Box::pin(stream),
+            _session: session,
+            trace: Trace::default(),
+            image: None,
+        })
     }
 
     /// Starts a push of one tag.
@@ -221,106 +248,12 @@ impl Engine {
             Error::DockerResponseServerError { status_code: 404, message } => EngineError::NotFound(message),
             Error::DockerResponseServerError { message, .. }
             | Error::DockerStreamError { error: message } => EngineError::Refused(message),
-            other => EngineError::Lost { address: self.address.clone(), why: innermost(&other) },
-        }
-    }
-}
-
-/// A build that is under way.
-pub struct Build<'a> {
-    engine: &'a Engine,
-    stream: Pin<Box<dyn Stream<Item = Result<BuildInfo, Error>> + Send + 'a>>,
-    trace: Trace,
-    image: Option<String>,
-}
-
-impl Build<'_> {
-    /// What happens next; `None` once the image is there.
-    pub async fn next(&mut self) -> Result<Option<BuildEvent>, EngineError> {
-        loop {
-            if let Some(event) = self.trace.events.pop_front() {
-                return Ok(Some(event));
-            }
-            match self.stream.next().await {
-                None if self.image.is_some() => return Ok(None),
-                None => {
-                    return Err(EngineError::Lost {
-                        address: self.engine.address.clone(),
-                        why: "the build ended without an image".to_owned(),
-                    });
-                }
-                Some(Ok(info)) => self.take(info),
-                Some(Err(error)) => return Err(self.failed(error)),
-            }
+            other => self.lost(innermost(&other)),
         }
     }
 
-    /// The image's identifier, once the build is over.
-    #[must_use]
-    pub fn image(&self) -> Option<&str> {
-        self.image.as_deref()
-    }
-
-    fn take(&mut self, info: BuildInfo) {
-        match info.aux {
-            Some(BuildInfoAux::BuildKit(status)) => self.trace.take(status),
-            Some(BuildInfoAux::Default(image)) => self.image = image.id.or(self.image.take()),
-            None => {}
-        }
-    }
-
-    fn failed(&self, error: Error) -> EngineError {
-        match self.engine.said(error) {
-            EngineError::Refused(reason) | EngineError::NotFound(reason) => {
-                EngineError::Build { reason, log: self.trace.last_lines() }
-            }
-            other => other,
-        }
-    }
-}
-
-/// What BuildKit has told so far.
-#[derive(Debug, Default)]
-struct Trace {
-    events: VecDeque<BuildEvent>,
-    started: std::collections::HashSet<String>,
-    /// The unfinished line of each vertex.
-    open: HashMap<String, Vec<u8>>,
-    last: VecDeque<String>,
-}
-
-impl Trace {
-    fn take(&mut self, status: StatusResponse) {
-        for vertex in status.vertexes {
-            // BuildKit's own chores say nothing that an operator could use.
-            let own = vertex.name.starts_with("[internal]");
-            if vertex.started.is_some() && !own && self.started.insert(vertex.digest) {
-                self.events.push_back(BuildEvent::Step(vertex.name));
-            }
-        }
-        for log in status.logs {
-            let mut rest = self.open.remove(&log.vertex).unwrap_or_default();
-            rest.extend(log.msg);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                if self.last.len() == LAST_LINES {
-                    self.last.pop_front();
-                }
-                self.last.push_back(line.clone());
-                self.events.push_back(BuildEvent::Line(line));
-            }
-            self.open.insert(log.vertex, rest);
-        }
-    }
-
-    fn last_lines(&self) -> Vec<String> {
-        let open = self.open.values().filter(|rest| !rest.is_empty());
-        self.last
-            .iter()
-            .cloned()
-            .chain(open.map(|rest| String::from_utf8_lossy(rest).trim_end().to_owned()))
-            .collect()
+    fn lost(&self, why: impl Into<String>) -> EngineError {
+        EngineError::Lost { address: self.address.clone(), why: why.into() }
     }
 }
 
@@ -344,13 +277,6 @@ impl Push<'_> {
     }
 }
 
-fn address(host: &Host) -> String {
-    match host.var("DOCKER_HOST") {
-        Some(given) if !given.is_empty() => given.to_owned(),
-        _ => "unix:///var/run/docker.sock".to_owned(),
-    }
-}
-
 fn credentials(login: &Login) -> DockerCredentials {
     DockerCredentials {
         username: Some(login.username.clone()),
@@ -358,6 +284,22 @@ fn credentials(login: &Login) -> DockerCredentials {
         serveraddress: Some(login.host.clone()),
         ..DockerCredentials::default()
     }
+}
+
+/// Makes a build request of the older builder one of `BuildKit`.
+fn as_buildkit(mut request: BollardRequest) -> BollardRequest {
+    let target = request.uri().to_string();
+    if let Some((path, query)) = target.split_once('?')
+        && path.ends_with("/build")
+    {
+        let words: Vec<&str> =
+            query.split('&').map(|word| if word == "version=1" { "version=2" } else { word }).collect();
+        // A URI with one digit replaced is one again.
+        if let Ok(uri) = format!("{path}?{}", words.join("&")).parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
 }
 
 /// Names the session of one build. Two that run at once must differ; nothing else hangs on it.
@@ -373,4 +315,86 @@ fn innermost(error: &dyn std::error::Error) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    const VERSION: &str =
+        "HTTP/1.1 200 OK\r\nContent-Length: 21\r\nConnection: close\r\n\r\n{\"ApiVersion\":\"1.41\"}";
+
+    /// An engine that says its version, and this to every other request.
+    fn engine(folder: &tempfile::TempDir, answer: &'static str) -> Host {
+        let socket = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut buffer = vec![0; 4096];
+                    let read = stream.read(&mut buffer).await.unwrap();
+                    let asked = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                    let answer = if asked.contains("/version") { VERSION } else { answer };
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                });
+            }
+        });
+        let vars = [("DOCKER_HOST".to_owned(), format!("unix://{}", socket.display()))];
+        Host::with(vars.into_iter().collect())
+    }
+
+    async fn build(host: &Host) -> EngineError {
+        let engine = Engine::connect(host).await.unwrap();
+        let context = futures_util::stream::iter([Ok(Bytes::from_static(&[0; 1024]))]);
+        let mut build = engine.build(BuildRequest::default(), context).await.unwrap();
+        loop {
+            match build.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("there is no image"),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_dies_while_it_builds_is_no_success() {
+        let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n12\r\n{\"stream\":\"begun\"}\r\n";
+        let whole = "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{\"stream\":\"begun\"}\r\n";
+        for answer in ["", chunk, whole] {
+            let folder = tempfile::tempdir().unwrap();
+            let error = build(&engine(&folder, answer)).await;
+            assert!(matches!(error, EngineError::Lost { .. }), "{answer:?}: {error:?}");
+            assert!(error.to_string().contains("docker.sock broke: "), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_refuses_is_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = "HTTP/1.1 500 No\r\nContent-Length: 27\r\n\r\n{\"message\":\"disk is full\"}\n";
+        match build(&engine(&folder, refusal)).await {
+            EngineError::Build { reason, .. } => assert_eq!(reason, "disk is full"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said_with_the_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let stale = folder.path().join("stale.sock");
+        drop(UnixListener::bind(&stale).unwrap());
+        for (address, why) in [
+            ("unix:///nowhere/docker.sock".to_owned(), "there is no such socket"),
+            (format!("unix://{}", stale.display()), "Connection refused"),
+            ("ssh://somewhere".to_owned(), "not supported"),
+        ] {
+            let vars = [("DOCKER_HOST".to_owned(), address.clone())];
+            let error =
+                Engine::connect(&Host::with(vars.into_iter().collect())).await.unwrap_err().to_string();
+            assert!(error.contains(&address) && error.contains(why), "{error}");
+        }
+    }
 }
