@@ -11,6 +11,8 @@ pub mod cfn_deploy;
 pub mod cloudfront_invalidate;
 pub mod failure;
 pub mod s3_sync;
+#[cfg(test)]
+mod sandbox;
 
 use std::fmt::Debug;
 use std::sync::Arc;
