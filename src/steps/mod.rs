@@ -22,8 +22,9 @@ mod program;
 mod run;
 pub mod s3_sync;
 #[cfg(test)]
-pub(crate) mod testing;
+mod sandbox;
 mod wait;
+pub(crate) mod testing;
 
 use std::fmt::Debug;
 use std::sync::Arc;

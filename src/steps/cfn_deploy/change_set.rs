@@ -106,6 +106,7 @@ impl ChangeSet {
         match error.code.as_deref() {
             // One change set on its way is no effect: nothing is executed.
             _ if error.is_unclear() => Failure::of(FailureClass::Passing, error.to_string()),
+            Some("ValidationError") if error.message.contains("_IN_PROGRESS state") => self.overtaken(),
             Some("ValidationError" | "InsufficientCapabilitiesException") => {
                 Failure::new(format!("CloudFormation refuses the change of {stack}: {}", error.message))
             }
@@ -120,7 +121,7 @@ impl ChangeSet {
     pub async fn read(&self, cx: &Context) -> Result<Reading, Failure> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let first = cx.cancel.unless_stopped(self.describe(cx, None)).await??;
+            let first = cx.cancel.unless_stopped(self.look(cx, None)).await??;
             let status = first.status().map(|status| status.as_str().to_owned()).unwrap_or_default();
             match status.as_str() {
                 "CREATE_COMPLETE" => return self.all(cx, first).await,
@@ -149,7 +150,7 @@ impl ChangeSet {
             changes
                 .extend(page.changes().iter().filter_map(|c| c.resource_change()).map(ResourceChange::from));
             match page.next_token() {
-                Some(token) => page = cx.cancel.unless_stopped(self.describe(cx, Some(token))).await??,
+                Some(token) => page = cx.cancel.unless_stopped(self.look(cx, Some(token))).await??,
                 None => break,
             }
         }
@@ -157,16 +158,11 @@ impl ChangeSet {
         Ok(Reading::Changes(changes))
     }
 
-    /// Whether it was executed, whatever came of it. One that is gone was: only executing takes it
-    /// away without us.
+    /// Whether it was executed, whatever came of it.
     pub async fn is_executed(&self, cx: &Context) -> Result<bool, AwsError> {
-        match self.describe(cx, None).await {
-            Ok(found) => {
-                Ok(found.execution_status().is_some_and(|status| status.as_str().starts_with("EXECUTE_")))
-            }
-            Err(error) if error.is_not_found() => Ok(true),
-            Err(error) => Err(error),
-        }
+        // One that is gone tells nothing: executing another one takes it away too.
+        let found = self.describe(cx, None).await?;
+        Ok(found.execution_status().is_some_and(|status| status.as_str().starts_with("EXECUTE_")))
     }
 
     /// Starts the change.
@@ -187,6 +183,18 @@ impl ChangeSet {
         .await
         .map(drop)
         .map_err(|error| format!("the change set {} of {} is left behind: {error}", self.name, self.stack))
+    }
+
+    async fn look(&self, cx: &Context, token: Option<&str>) -> Result<DescribeChangeSetOutput, Failure> {
+        self.describe(cx, token).await.map_err(|error| {
+            // Executing another one drops all others of the stack.
+            if error.is_not_found() { self.overtaken() } else { error.into() }
+        })
+    }
+
+    fn overtaken(&self) -> Failure {
+        let text = format!("the stack {} is being changed by somebody else", self.stack);
+        Failure::of(FailureClass::Passing, text).help("wait until it is done, and run it again")
     }
 
     async fn describe(&self, cx: &Context, token: Option<&str>) -> Result<DescribeChangeSetOutput, AwsError> {

@@ -145,8 +145,9 @@ fn in_yaml(body: &str) -> Option<Vec<Written>> {
         }
         let margin = *margin.get_or_insert(indent);
         if indent == margin {
-            let (id, _) = line.trim_start().split_once(':')?;
-            let id = id.trim().trim_matches(['"', '\'']).to_owned();
+            // A key of CloudFormation's own, such as a loop, has colons in it and is no resource.
+            let key = line.trim_start().split(": ").next()?.trim_end();
+            let id = key.strip_suffix(':').unwrap_or(key).trim_matches(['"', '\'']).to_owned();
             found.push(Written { id, kind: None });
             inner = None;
         } else if indent > margin && indent == *inner.get_or_insert(indent) {
