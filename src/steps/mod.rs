@@ -17,6 +17,7 @@ use async_trait::async_trait;
 pub use self::attributes::Attributes;
 pub use self::failure::{Failure, FailureClass};
 use crate::event::Feed;
+pub use crate::journal::releases::Recorded;
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::KindSpec;
 use crate::model::names::{FlowName, RunId, StepId};
@@ -64,17 +65,6 @@ pub struct Context {
     pub feed: Feed,
     /// Whether the run is being stopped.
     pub cancel: Cancel,
-}
-
-/// What a release keeps of a step.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Recorded {
-    /// Its kind.
-    pub kind: String,
-    /// What it handed on.
-    pub outputs: Outputs,
-    /// What a rollback needs.
-    pub receipt: serde_json::Value,
 }
 
 /// A step whose settings are known well enough to plan it.
