@@ -150,7 +150,7 @@ fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
             Exit::Refused
         }
         PrepareError::Problems(_) => Exit::Usage,
-        PrepareError::File(_) | PrepareError::Store(_) => Exit::Failed,
+        PrepareError::File(_) | PrepareError::Release(_) => Exit::Failed,
     };
     (lines, exit)
 }

@@ -13,7 +13,7 @@ use crate::exec::dispatcher::Dispatcher;
 use crate::exec::{self, Options, Start};
 use crate::exit::Exit;
 use crate::journal::log::Journal;
-use crate::journal::logs::Logs;
+use crate::journal::logs::StepLogs;
 use crate::journal::runs;
 use crate::model::change::Action;
 use crate::plan::observe::{Observed, observe};
@@ -105,8 +105,8 @@ async fn run(
     let look = Look::detect(&session.host, terminal::width().map(usize::from), jiff::tz::TimeZone::system());
     let journal = Journal::begin(&world.store, world.clock)?;
     let run = journal.run().clone();
-    let last = runs::last_success(&world.store, &prepared.flow.name, &prepared.values.environment)?;
-    let logs = Logs::new(&world.store, &run);
+    let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
+    let logs = StepLogs::new(world.store.clone(), run.clone());
     let report = report(session, args, look);
     let dispatcher = Dispatcher::new(journal, logs, vec![report], world.masker.clone(), world.clock);
     let start = Start {
@@ -116,7 +116,7 @@ async fn run(
             answers: answers(args),
         },
         again: args.selection.command_line("run"),
-        last_duration_ms: last.map(|run| run.duration_ms),
+        past,
         run,
         prepared,
         observed,

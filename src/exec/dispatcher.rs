@@ -10,14 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::event::{Event, JournalDown, Message, Subscriber};
 use crate::journal::log::Journal;
-use crate::journal::logs::Logs;
+use crate::journal::logs::StepLogs;
 use crate::world::clock::Clock;
 use crate::world::masker::Masker;
 
 /// Owns the journal, the logs and the reports of a run.
 pub struct Dispatcher {
     journal: Journal,
-    logs: Logs,
+    logs: StepLogs,
     reports: Vec<Box<dyn Subscriber>>,
     masker: Masker,
     clock: Clock,
@@ -35,7 +35,7 @@ impl Dispatcher {
     #[must_use]
     pub fn new(
         journal: Journal,
-        logs: Logs,
+        logs: StepLogs,
         reports: Vec<Box<dyn Subscriber>>,
         masker: Masker,
         clock: Clock,
@@ -95,9 +95,7 @@ impl Dispatcher {
             let _ = waiter.send(answer.clone());
         }
         for (time, event) in shown {
-            if let Event::Output { step, line } = &event {
-                self.logs.line(time, step, line);
-            }
+            self.logs.event(time, &event);
             self.reports.iter_mut().for_each(|report| report.event(time, &event));
         }
     }

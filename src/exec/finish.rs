@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{RunOutcome, StepOutcome};
-use crate::journal::releases::{Draft, Recorded};
+use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
 use crate::model::change::Action;
 use crate::model::kind::Nature;
 use crate::model::names::StepId;
@@ -13,7 +13,6 @@ use crate::model::units::show_duration;
 use crate::model::value::Field;
 use crate::plan::scope::{RunFacts, StepScope, Values};
 use crate::world::cancel::Cancel;
-use crate::world::files::FileError;
 
 use super::Shared;
 use super::unit::UnitEnd;
@@ -92,7 +91,7 @@ pub fn run_facts(shared: &Shared, outcome: RunOutcome, ends: &Ends, took: Durati
 /// Records what is live now, if the run changed anything or nothing was recorded yet.
 ///
 /// What the run did not touch is carried over from the release before.
-pub fn record_release(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> (Option<u64>, Option<FileError>) {
+pub fn record_release(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> (Option<u64>, Option<ReleaseError>) {
     let p = &shared.prepared;
     let deploys = |id: &StepId| {
         p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.is_deploying(p.cloud.target().protected))
@@ -100,21 +99,20 @@ pub fn record_release(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> (Opt
     let succeeded = outcome == RunOutcome::Succeeded;
     let changed = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id));
     let first =
-        p.live.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
+        p.current.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
     if !(changed || first) {
         return (None, None);
     }
-    let mut steps: BTreeMap<StepId, Recorded> =
-        p.live.as_ref().map(|live| live.steps.clone()).unwrap_or_default();
+    let mut steps: BTreeMap<StepId, Recorded> = BTreeMap::new();
     for step in shared.observed.plan.steps.iter().filter(|step| step.action == Action::UpToDate) {
         let gate =
             p.graph.find_id(&step.id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate);
         if gate {
             continue;
         }
-        let before = steps.remove(&step.id);
+        let before = p.current.as_ref().and_then(|release| release.steps.get(&step.id));
         let receipt = match (&step.receipt, before) {
-            (serde_json::Value::Null, Some(before)) => before.receipt,
+            (serde_json::Value::Null, Some(before)) => before.receipt.clone(),
             (receipt, _) => receipt.clone(),
         };
         let outputs = step.outputs.iter().filter(|(_, value)| !value.is_secret());
@@ -132,7 +130,9 @@ pub fn record_release(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> (Opt
             steps.insert(id.clone(), recorded);
         }
     }
-    let draft = Draft {
+    let release = Release {
+        version: VERSION,
+        id: 0,
         run: shared.run.clone(),
         flow: p.flow.name.clone(),
         environment: p.values.environment.clone(),
@@ -144,8 +144,8 @@ pub fn record_release(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> (Opt
         by: p.world.host.operator(),
         steps,
     };
-    match p.releases.write(draft) {
-        Ok(id) => (Some(id), None),
+    match p.releases.write(release) {
+        Ok(written) => (Some(written.id), None),
         Err(error) => (None, Some(error)),
     }
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::event::{Event, Feed, Message, RunEnded, RunOutcome, RunStarted};
+use crate::journal::runs::Past;
 use crate::model::change::Action;
 use crate::model::names::{RunId, StepId, StepName};
 use crate::plan::observe::Observed;
@@ -56,8 +57,8 @@ pub struct Start {
     pub options: Options,
     /// The run's id.
     pub run: RunId,
-    /// How long the last run of this flow here took, milliseconds.
-    pub last_duration_ms: Option<u64>,
+    /// How long the flow and its steps took before.
+    pub past: Past,
     /// The command line that does the same again.
     pub again: String,
 }
@@ -73,6 +74,8 @@ pub struct Shared {
     pub options: Options,
     /// The run's id.
     pub run: RunId,
+    /// How long the flow and its steps took before.
+    pub past: Past,
     /// Where events go.
     pub sender: mpsc::Sender<Message>,
 }
@@ -92,7 +95,7 @@ const QUEUE: usize = 1024;
 
 /// Carries a plan out and records it.
 pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>) -> Ended {
-    let Start { mut prepared, observed, options, run, last_duration_ms, again } = start;
+    let Start { mut prepared, observed, options, run, past, again } = start;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let begun = prepared.world.clock.moment();
     prepared.values.run = RunFacts {
@@ -100,13 +103,13 @@ pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>
         time: Some(prepared.world.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string()),
         ..RunFacts::default()
     };
-    let shared = Arc::new(Shared { prepared, observed, options, run, sender });
+    let shared = Arc::new(Shared { prepared, observed, options, run, past, sender });
     let dispatching = tokio::spawn(dispatcher.run(receiver));
     let feed = Feed::new(StepId::plain(StepName::new("")), shared.sender.clone());
     let listening = tokio::spawn(signals::listen(Arc::clone(&canceller), feed.clone()));
     let cancel = canceller.view();
 
-    let ended = match feed.store(Event::RunStarted(started(&shared, last_duration_ms, again))).await {
+    let ended = match feed.store(Event::RunStarted(started(&shared, again))).await {
         // Nothing was done; the dispatcher has said why.
         Err(_) => Ended { outcome: RunOutcome::Failed, exit: finish::exit_code(RunOutcome::Failed) },
         Ok(()) => {
@@ -122,7 +125,7 @@ pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>
     ended
 }
 
-fn started(shared: &Shared, last_duration_ms: Option<u64>, again: String) -> RunStarted {
+fn started(shared: &Shared, again: String) -> RunStarted {
     let p = &shared.prepared;
     let plan = &shared.observed.plan;
     RunStarted {
@@ -144,7 +147,7 @@ fn started(shared: &Shared, last_duration_ms: Option<u64>, again: String) -> Run
         planned: plan.to_run().map(|step| step.id.clone()).collect(),
         live_since: p.live.as_ref().map(|release| release.created),
         again,
-        last_duration_ms,
+        last_duration_ms: shared.past.run_ms,
         target_ms: p.flow.target.map(|target| u64::try_from(target.as_millis()).unwrap_or(u64::MAX)),
     }
 }

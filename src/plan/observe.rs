@@ -63,7 +63,7 @@ impl Table {
             table.by_name.entry(node.id.name.clone()).or_default().push(node.id.clone());
             if p.selection.contains(id) {
                 table.set(&node.id, Known::After(Arc::default()));
-            } else if let Some(record) = p.recorded(&node.id) {
+            } else if let Some(record) = p.selection.from_release.get(&node.id) {
                 table.set(
                     &node.id,
                     Known::Outputs { outputs: Arc::new(record.outputs.clone()), changed: false },

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cache::successes::Successes;
-use crate::journal::releases::{Recorded, Release, Releases};
+use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
 use crate::model::flow::Flow;
 use crate::model::kind::Nature;
 use crate::model::names::{EnvName, FlowName, StepId};
@@ -65,8 +65,10 @@ pub struct Prepared {
     pub cloud: Arc<Cloud>,
     /// Accounts of environments that single steps name.
     pub others: BTreeMap<EnvName, Arc<Cloud>>,
-    /// The live release of this flow in this environment.
+    /// The live release of this environment.
     pub live: Option<Release>,
+    /// The newest release of this flow here, failed or not: how its steps stand.
+    pub current: Option<Release>,
     /// All releases.
     pub releases: Releases,
     /// Last successes of steps that only make files.
@@ -133,9 +135,9 @@ pub enum PrepareError {
     /// The store cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The store's kind is not supported yet.
-    #[error("a store in S3 is not supported yet: {0}")]
-    Store(String),
+    /// A release cannot be read.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
 }
 
 fn auto(branch: Option<&String>, matching: &[String]) -> String {
@@ -181,8 +183,10 @@ pub async fn prepare(
         return Err(PrepareError::Problems(problems));
     }
     let releases = Releases::new(world.store.clone());
-    let live = releases.live(&environment.name.value, &flow.name)?;
-    let recorded = |id: &StepId| recorded(live.as_ref(), id);
+    let live = releases.live(&environment.name.value)?;
+    let current = releases.current(&environment.name.value, &flow.name)?;
+    let good = releases.good(&environment.name.value, &flow.name)?;
+    let recorded = |id: &StepId| recorded(good.as_ref(), id);
     let selection =
         selection::select(flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
@@ -201,15 +205,16 @@ pub async fn prepare(
         cloud,
         others,
         live,
+        current,
         releases,
         world,
         files_digest,
     })
 }
 
-/// What the live release records of a step.
-fn recorded(live: Option<&Release>, id: &StepId) -> Option<Arc<Recorded>> {
-    live.and_then(|release| release.steps.get(id)).map(|record| Arc::new(record.clone()))
+/// What a release records of a step.
+fn recorded(release: Option<&Release>, id: &StepId) -> Option<Arc<Recorded>> {
+    release.and_then(|release| release.steps.get(id)).map(|record| Arc::new(record.clone()))
 }
 
 /// The flow of that name.
@@ -296,10 +301,10 @@ impl Prepared {
             .map_or_else(|| Arc::clone(&self.cloud), Arc::clone)
     }
 
-    /// What the live release records of a step.
+    /// What the flow's newest release records of a step.
     #[must_use]
     pub fn recorded(&self, id: &StepId) -> Option<Arc<Recorded>> {
-        recorded(self.live.as_ref(), id)
+        recorded(self.current.as_ref(), id)
     }
 }
 
