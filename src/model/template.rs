@@ -231,6 +231,9 @@ pub enum Missing {
         /// `a number`, `#true or #false`.
         wanted: &'static str,
     },
+    /// A fact of the checkout, where there is no commit.
+    #[error("git.{0} is not known: this is no checkout of a commit")]
+    Checkout(&'static str),
     /// Something that is not in scope here.
     #[error("{0} is not known here")]
     NotHere(String),

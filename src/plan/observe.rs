@@ -236,10 +236,10 @@ impl<'a> Observer<'a> {
     async fn look(&self, id: NodeId) -> Result<PlannedStep, NoProposal> {
         let p = self.p;
         let node = p.graph.node(id);
-        if node.finally {
-            return Ok(self.at_the_end(id));
-        }
         let scope = StepScope { values: &p.values, each: &node.each, steps: &self.table };
+        if node.finally {
+            return Ok(self.at_the_end(id, &scope));
+        }
         let reads_after = self.reads_after(id, &scope);
         let around = Surroundings {
             scope: &scope,
@@ -307,8 +307,19 @@ impl<'a> Observer<'a> {
         self.step(id, proposal, &after.to_string())
     }
 
-    fn at_the_end(&self, id: NodeId) -> PlannedStep {
-        self.step(id, Proposal::new(Action::Run, "at the end"), "finally")
+    /// What stands in `finally` may depend on how the run ends; only a condition that is false
+    /// whatever happens settles it now.
+    fn at_the_end(&self, id: NodeId, scope: &StepScope<'_>) -> PlannedStep {
+        let node = self.p.graph.node(id);
+        let mut conditions = node.step.common.when.iter();
+        let never = conditions.find(|when| matches!(when.evaluate(scope), Ok(Field::Known(false))));
+        match never {
+            Some(when) => {
+                self.table.set(&node.id, Known::Skipped(when.text.clone()));
+                self.step(id, Proposal::new(Action::Skipped, format!("when {}", when.text)), &when.text)
+            }
+            None => self.step(id, Proposal::new(Action::Run, "at the end"), "finally"),
+        }
     }
 
     fn step(&self, id: NodeId, proposal: Proposal, definition: &str) -> PlannedStep {
@@ -345,9 +356,8 @@ impl<'a> Observer<'a> {
         if running.is_empty() {
             return None;
         }
-        let reads =
-            Matcher::new(&reads(self.p.graph.node(id), scope).0, &reads(self.p.graph.node(id), scope).1)
-                .ok()?;
+        let (include, exclude) = reads(self.p.graph.node(id), scope);
+        let reads = Matcher::new(&include, &exclude).ok()?;
         let covers = |maker: &NodeId| self.leaves[maker.0].iter().any(|left| reads.touches(Path::new(left)));
         running.into_iter().find(covers).map(|maker| self.p.graph.node(maker).id.clone())
     }

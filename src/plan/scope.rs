@@ -107,7 +107,7 @@ impl Scope for StepScope<'_> {
                 values.params.get(name).cloned().map(Field::Known).ok_or_else(|| Missing::Param(name.clone()))
             }
             Reference::Each(var, field) => self.each(var, field.as_deref()).map(Field::Known),
-            Reference::Git(fact) => Ok(Field::Known(git_fact(values.git.facts(), *fact))),
+            Reference::Git(fact) => git_fact(values.git.facts(), *fact).map(Field::Known),
             Reference::Run(fact) => values.run.value(*fact).map(Field::Known),
             Reference::Secret(name) => match values.secrets.get(name) {
                 Some(Ok(secret)) => Ok(Field::Known(Value::Secret(secret.clone()))),
@@ -195,16 +195,18 @@ impl StepScope<'_> {
     }
 }
 
-/// A fact of the checkout; absent ones are empty text.
-fn git_fact(facts: &Facts, fact: GitFact) -> Value {
-    let text = |value: &Option<String>| Value::text(value.clone().unwrap_or_default());
+/// A fact of the checkout. Every commit has an id and a time; a branch or a tag may be absent, and
+/// is empty text then.
+fn git_fact(facts: &Facts, fact: GitFact) -> Result<Value, Missing> {
+    let certain = |value: Option<String>, name| value.map(Value::Text).ok_or(Missing::Checkout(name));
+    let text = |value: &Option<String>| Ok(Value::text(value.clone().unwrap_or_default()));
     match fact {
-        GitFact::Sha => text(&facts.sha),
-        GitFact::Short => text(&facts.short),
+        GitFact::Sha => certain(facts.sha.clone(), "sha"),
+        GitFact::Short => certain(facts.short.clone(), "short"),
+        GitFact::Time => certain(facts.time_text(), "time"),
         GitFact::Branch => text(&facts.branch),
         GitFact::Tag => text(&facts.tag),
-        GitFact::Dirty => Value::Bool(facts.dirty),
-        GitFact::Time => text(&facts.time_text()),
+        GitFact::Dirty => Ok(Value::Bool(facts.dirty)),
     }
 }
 

@@ -160,8 +160,6 @@ fn close(
                 work.push(edge.to);
             } else if let Some(record) = recorded(&needed.id) {
                 selection.from_release.insert(needed.id.clone(), record);
-            } else if !needed.step.common.when.is_empty() {
-                // Its condition decides; a reference to what it would have said is an error later.
             } else {
                 let add = needed
                     .step
