@@ -59,7 +59,9 @@ impl Body<'_> {
                     },
                     Reference::Step(step) => {
                         step.name = StepName::new(self.full(step.name.as_str()));
-                        whole &= step.index.iter_mut().fold(true, |all, index| self.adapt(index) && all);
+                        for index in &mut step.index {
+                            whole &= self.adapt(index);
+                        }
                     }
                     _ => {}
                 }
