@@ -47,6 +47,7 @@ struct Block {
     indent: usize,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one scan")]
 pub(super) struct Scanner<'t> {
     text: &'t str,
     file: FileId,
@@ -68,7 +69,7 @@ pub(super) struct Scanner<'t> {
 }
 
 impl<'t> Scanner<'t> {
-    pub fn new(text: &'t str, file: FileId, by_indent: bool) -> Self {
+    pub(super) fn new(text: &'t str, file: FileId, by_indent: bool) -> Self {
         Self {
             text,
             file,
@@ -88,7 +89,7 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    pub fn run(mut self) -> Outcome {
+    pub(super) fn run(mut self) -> Outcome {
         if self.text.starts_with('\u{feff}') {
             self.blank(0..3);
             self.at = 3;
