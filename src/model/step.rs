@@ -30,6 +30,7 @@ pub struct Step {
 
 /// Attributes common to all kinds; see the manual's page "Steps".
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent attributes, as in a flow file")]
 pub struct Common {
     /// What must have succeeded before (`needs`) or run before if selected (`after`).
     pub needs: Vec<Need>,

@@ -110,6 +110,7 @@ impl Template {
     }
 
     /// Every reference, also those inside brackets.
+    #[must_use]
     pub fn references(&self) -> Vec<&Spanned<Reference>> {
         let mut found = Vec::new();
         self.collect(&mut found);

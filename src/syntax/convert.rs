@@ -17,7 +17,7 @@ pub(super) struct Convert<'a> {
 }
 
 impl Convert<'_> {
-    pub fn document(&mut self, document: &KdlDocument) -> Vec<Node> {
+    pub(super) fn document(&mut self, document: &KdlDocument) -> Vec<Node> {
         document.nodes().iter().map(|node| self.node(node)).collect()
     }
 
@@ -26,7 +26,7 @@ impl Convert<'_> {
         Span { file: self.file, start: at(start), end: at(end) }
     }
 
-    pub fn node(&mut self, node: &KdlNode) -> Node {
+    pub(super) fn node(&mut self, node: &KdlNode) -> Node {
         let name = node.name().span();
         let mut span = self.span(name.offset(), node.span().offset() + node.span().len());
         let text = self.text.get(span.start as usize..span.end as usize).unwrap_or_default();

@@ -19,11 +19,11 @@ use super::source::{FileId, Span};
 use scanner::Scanner;
 
 /// The largest file that is read.
-pub const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 /// The deepest nesting of blocks.
-pub const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 /// The deepest nesting of `/-` inside what another `/-` leaves out.
-pub const MAX_SLASHDASH: usize = 3;
+pub(super) const MAX_SLASHDASH: usize = 3;
 /// Mistakes after which a scan stops: nobody reads more of them at once.
 pub(super) const MAX_PROBLEMS: usize = 40;
 

@@ -267,16 +267,11 @@ pub fn unknown<'a>(
     known: impl IntoIterator<Item = &'a str> + Clone,
 ) -> Problem {
     let problem = Problem::at(name.span, format!("{what} has no setting \"{}\"", name.value));
-    match nearest(&name.value, known.clone()) {
-        Some(near) => problem.label(format!("did you mean {near}?")),
-        None => {
-            let mut all: Vec<&str> = known.into_iter().collect();
-            all.sort_unstable();
-            all.dedup();
-            match all.as_slice() {
-                [] => problem,
-                names => problem.help(format!("it has {}", names.join(", "))),
-            }
-        }
+    if let Some(near) = nearest(&name.value, known.clone()) {
+        return problem.label(format!("did you mean {near}?"));
     }
+    let mut all: Vec<&str> = known.into_iter().collect();
+    all.sort_unstable();
+    all.dedup();
+    if all.is_empty() { problem } else { problem.help(format!("it has {}", all.join(", "))) }
 }

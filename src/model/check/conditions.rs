@@ -37,9 +37,8 @@ impl Types for Known<'_> {
                 })
             }
             Reference::Git(GitFact::Dirty) => Type::Bool,
-            Reference::Git(_) => Type::Text,
             Reference::Run(RunFact::Failed) => Type::List,
-            Reference::Run(_) => Type::Text,
+            Reference::Git(_) | Reference::Run(_) => Type::Text,
             Reference::Secret(_) => Type::Secret,
             Reference::Step(step) if step.output == "changed" => Type::Bool,
             Reference::Step(_) | Reference::Each(..) => Type::Unknown,

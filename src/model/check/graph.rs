@@ -42,7 +42,7 @@ pub(super) struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    pub fn new(flow: &'a Flow) -> Self {
+    pub(super) fn new(flow: &'a Flow) -> Self {
         let steps: Vec<&Step> = flow.steps.iter().chain(&flow.finally).collect();
         let index: BTreeMap<&str, usize> =
             steps.iter().enumerate().map(|(i, step)| (step.name.value.as_str(), i)).collect();
@@ -76,7 +76,7 @@ impl<'a> Graph<'a> {
         Self { steps, edges, unread }
     }
 
-    pub fn name(&self, step: usize) -> &'a str {
+    pub(super) fn name(&self, step: usize) -> &'a str {
         self.steps[step].name.value.as_str()
     }
 }

@@ -64,18 +64,15 @@ fn settings<'a>(written: &'a Written, table: &'static [Setting], all: &mut Vec<S
             argv: name == "command",
             condition: false,
         };
-        match (given, &setting.shape) {
-            (Given::Nodes(nodes), Shape::Node { fields, .. }) => {
-                for node in nodes {
-                    all.extend(node.head.iter().map(site));
-                    settings(&node.settings, fields, all);
-                }
+        if let (Given::Nodes(nodes), Shape::Node { fields, .. }) = (given, &setting.shape) {
+            for node in nodes {
+                all.extend(node.head.iter().map(site));
+                settings(&node.settings, fields, all);
             }
-            _ => {
-                let mut values = Vec::new();
-                given.collect(&mut values);
-                all.extend(values.into_iter().map(site));
-            }
+        } else {
+            let mut values = Vec::new();
+            given.collect(&mut values);
+            all.extend(values.into_iter().map(site));
         }
     }
 }

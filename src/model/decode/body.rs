@@ -24,12 +24,12 @@ pub(in crate::model) struct Body<'o> {
 
 impl Body<'_> {
     /// The full name of something that is declared here.
-    pub fn declare(&self, name: &str) -> String {
+    pub(super) fn declare(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
     /// The full name of what a bare name means here.
-    pub fn full(&self, name: &str) -> String {
+    pub(super) fn full(&self, name: &str) -> String {
         let head = name.split('/').next().unwrap_or(name);
         if self.own.contains(name) || self.own.contains(head) {
             return self.declare(name);
@@ -39,7 +39,7 @@ impl Body<'_> {
 
     /// Replaces parameters and names of steps. False when a parameter has no value because that
     /// was wrong, which was reported where it stands.
-    pub fn adapt(&self, template: &mut Template) -> bool {
+    pub(super) fn adapt(&self, template: &mut Template) -> bool {
         let nothing = self.args.is_empty() && self.own.is_empty() && self.outer.is_none();
         if nothing {
             return true;
@@ -59,7 +59,9 @@ impl Body<'_> {
                     },
                     Reference::Step(step) => {
                         step.name = StepName::new(self.full(step.name.as_str()));
-                        whole &= step.index.iter_mut().fold(true, |all, index| self.adapt(index) && all);
+                        for index in &mut step.index {
+                            whole &= self.adapt(index);
+                        }
                     }
                     _ => {}
                 }

@@ -28,30 +28,30 @@ pub(in crate::model) struct Ctx<'a> {
     pub problems: Problems,
 }
 
-impl<'a> Ctx<'a> {
+impl Ctx<'_> {
     /// Adds a problem.
-    pub fn push(&mut self, problem: Problem) {
+    pub(super) fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
     /// The kind of that name.
-    pub fn kind(&self, name: &str) -> Option<&'static KindSpec> {
+    pub(super) fn kind(&self, name: &str) -> Option<&'static KindSpec> {
         self.kinds.iter().copied().find(|kind| kind.name == name)
     }
 
     /// A value with references in it.
-    pub fn template(&mut self, literal: &Literal, body: &Body) -> Option<Template> {
+    pub(super) fn template(&mut self, literal: &Literal, body: &Body) -> Option<Template> {
         let mut template = Template::parse(literal, &mut self.problems)?;
         body.adapt(&mut template).then_some(template)
     }
 
     /// Several of them; those that are wrong are reported and left out.
-    pub fn all_templates(&mut self, literals: &[Literal], body: &Body) -> Vec<Template> {
+    pub(super) fn all_templates(&mut self, literals: &[Literal], body: &Body) -> Vec<Template> {
         literals.iter().filter_map(|literal| self.template(literal, body)).collect()
     }
 
     /// A condition.
-    pub fn condition(&mut self, literal: &Literal, body: &Body) -> Option<Condition> {
+    pub(super) fn condition(&mut self, literal: &Literal, body: &Body) -> Option<Condition> {
         let mut condition = Condition::parse(literal, &mut self.problems)?;
         let mut whole = true;
         condition.expr.templates_mut(&mut |template| whole &= body.adapt(template));
@@ -59,7 +59,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// A value that must be known when the file is read.
-    pub fn fixed(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<Value> {
+    pub(super) fn fixed(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<Value> {
         let template = self.template(literal, body)?;
         if let Some(value) = template.as_literal() {
             return Some(value.clone());
@@ -73,7 +73,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Text that is known when the file is read.
-    pub fn text(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<String> {
+    pub(super) fn text(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<String> {
         match self.fixed(literal, body, what)? {
             Value::Text(text) => Some(text),
             _ => self.mismatch(literal, what, "a string"),
@@ -81,7 +81,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// A whole number.
-    pub fn int(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<i64> {
+    pub(super) fn int(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<i64> {
         match self.fixed(literal, body, what)? {
             Value::Int(number) => Some(number),
             _ => self.mismatch(literal, what, "a whole number"),
@@ -89,7 +89,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// A whole number from `least` up.
-    pub fn number<N: TryFrom<i64>>(
+    pub(super) fn number<N: TryFrom<i64>>(
         &mut self,
         literal: &Literal,
         body: &Body,
@@ -108,7 +108,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// `#true` or `#false`.
-    pub fn flag(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<bool> {
+    pub(super) fn flag(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<bool> {
         match self.fixed(literal, body, what)? {
             Value::Bool(flag) => Some(flag),
             _ => self.mismatch(literal, what, "#true or #false"),
@@ -116,7 +116,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// `30s`.
-    pub fn duration(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<Duration> {
+    pub(super) fn duration(&mut self, literal: &Literal, body: &Body, what: &str) -> Option<Duration> {
         match self.fixed(literal, body, what)? {
             Value::Text(text) => {
                 let parsed = units::parse_duration(&text);
@@ -137,7 +137,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// One of some words.
-    pub fn choice<T: Copy>(
+    pub(super) fn choice<T: Copy>(
         &mut self,
         literal: &Literal,
         body: &Body,
@@ -159,13 +159,13 @@ impl<'a> Ctx<'a> {
     }
 
     /// The only value of an entry as text.
-    pub fn entry_text(&mut self, entry: Entry, body: &Body) -> Option<String> {
+    pub(super) fn entry_text(&mut self, entry: Entry, body: &Body) -> Option<String> {
         let literal = entry.only(&mut self.problems)?;
         self.text(literal, body, entry.name())
     }
 
     /// The only value of an entry as a switch.
-    pub fn entry_flag(&mut self, entry: Entry, body: &Body) -> Option<bool> {
+    pub(super) fn entry_flag(&mut self, entry: Entry, body: &Body) -> Option<bool> {
         if entry.args().is_empty() && !entry.broken() {
             // Nobody writes what is so anyway.
             let usual = if entry.name() == "cache" { "#false" } else { "#true" };
@@ -180,13 +180,13 @@ impl<'a> Ctx<'a> {
     }
 
     /// The only value of an entry as a template.
-    pub fn entry_template(&mut self, entry: Entry, body: &Body) -> Option<Template> {
+    pub(super) fn entry_template(&mut self, entry: Entry, body: &Body) -> Option<Template> {
         let literal = entry.only(&mut self.problems)?;
         self.template(literal, body)
     }
 
     /// Reports a name that nobody could refer to.
-    pub fn check_name(&mut self, name: &Spanned<String>, what: &str) {
+    pub(super) fn check_name(&mut self, name: &Spanned<String>, what: &str) {
         let wrong = name.value.chars().find(|c| !(c.is_alphanumeric() || matches!(c, '-' | '_')));
         let problem = match wrong {
             Some(c) => Problem::at(

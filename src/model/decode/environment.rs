@@ -253,7 +253,7 @@ fn approver(ctx: &mut Ctx, node: &Node) -> Option<Approver> {
 
 impl Raw {
     /// Takes from `base` what this environment does not say itself.
-    pub fn inherit(&mut self, base: &Raw) {
+    pub(super) fn inherit(&mut self, base: &Raw) {
         for (key, value) in &base.texts {
             self.texts.entry(key).or_insert_with(|| value.clone());
         }
@@ -278,7 +278,7 @@ impl Raw {
     }
 
     /// The environment as the rest of the program sees it.
-    pub fn finish(mut self) -> Environment {
+    pub(super) fn finish(mut self) -> Environment {
         let mut text = |key| self.texts.remove(key);
         Environment {
             name: self.name,

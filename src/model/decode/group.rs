@@ -65,7 +65,7 @@ pub(in crate::model) struct Items {
 
 impl Items {
     /// Takes a name; a second taker is reported.
-    pub fn declare(&mut self, ctx: &mut Ctx, full: String, span: Span, what: What) -> bool {
+    pub(super) fn declare(&mut self, ctx: &mut Ctx, full: String, span: Span, what: What) -> bool {
         let guess = |what: &What| matches!(what, What::Step(None));
         if let Some(first) = self.names.get(&full).filter(|first| !guess(&first.what)) {
             // What is of no known kind may have no name at all.
@@ -114,7 +114,7 @@ fn one(ctx: &mut Ctx, body: &Body, node: &Node, inherited: &Inherited, found: &m
     ctx.check_name(&name, "step");
     let fresh = found.declare(ctx, body.declare(&name.value), name.span, What::Step(kind));
     if let Some(kind) = kind {
-        let draft = step(ctx, body, node, kind, name, inherited);
+        let draft = step(ctx, body, node, kind, &name, inherited);
         if fresh {
             found.drafts.push(draft);
         }

@@ -131,20 +131,16 @@ impl<'a> Top<'a> {
         let Some(name) = name_of(node) else { return true };
         let span = node.args.first().map_or(node.name.span, |arg| arg.span);
         let key = (node.name.value.as_str(), name.to_owned());
-        match self.names.get(&key) {
-            Some(first) => {
-                ctx.push(
-                    Problem::at(span, format!("there is a {} \"{name}\" already", node.name.value))
-                        .label("again")
-                        .also(*first, "first"),
-                );
-                false
-            }
-            None => {
-                self.names.insert(key, span);
-                true
-            }
-        }
+        let Some(first) = self.names.get(&key) else {
+            self.names.insert(key, span);
+            return true;
+        };
+        ctx.push(
+            Problem::at(span, format!("there is a {} \"{name}\" already", node.name.value))
+                .label("again")
+                .also(*first, "first"),
+        );
+        false
     }
 }
 

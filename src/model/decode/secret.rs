@@ -115,11 +115,9 @@ fn wrong(span: Span, text: &str, form: Option<&str>) -> Problem {
         scheme => format!("\"{scheme}:\" is no complete source of secrets"),
     };
     let problem = Problem::at(span, message);
-    match form {
-        Some(form) => problem.label(format!("write {form}")),
-        None => {
-            let names: Vec<String> = SCHEMES.iter().map(|(name, _)| format!("{name}:")).collect();
-            problem.help(format!("sources are {}", names.join(" ")))
-        }
-    }
+    let Some(form) = form else {
+        let names: Vec<String> = SCHEMES.iter().map(|(name, _)| format!("{name}:")).collect();
+        return problem.help(format!("sources are {}", names.join(" ")));
+    };
+    problem.label(format!("write {form}"))
 }

@@ -35,12 +35,11 @@ pub(super) fn kind(ctx: &mut Ctx, node: &Node, also: &[&str]) -> Result<&'static
     let problem = Problem::at(node.name.span, format!("there is no step kind \"{}\"", node.name.value));
     let known = ctx.kinds.iter().map(|kind| kind.name).chain(BESIDE).chain(also.iter().copied());
     let near = nearest(&node.name.value, known);
-    let problem = match near {
-        Some(near) => problem.label(format!("did you mean {near}?")),
-        None => {
-            let names: Vec<&str> = ctx.kinds.iter().map(|kind| kind.name).collect();
-            problem.help(format!("the kinds are {}", names.join(", ")))
-        }
+    let problem = if let Some(near) = near {
+        problem.label(format!("did you mean {near}?"))
+    } else {
+        let names: Vec<&str> = ctx.kinds.iter().map(|kind| kind.name).collect();
+        problem.help(format!("the kinds are {}", names.join(", ")))
     };
     ctx.push(problem);
     Err(near.is_none_or(|near| ctx.kind(near).is_some()))
@@ -52,7 +51,7 @@ pub(super) fn step(
     body: &Body,
     node: &Node,
     kind: &'static KindSpec,
-    name: Spanned<String>,
+    name: &Spanned<String>,
     inherited: &Inherited,
 ) -> Draft {
     let mut reader = NodeReader::new(node);

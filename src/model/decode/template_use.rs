@@ -29,23 +29,18 @@ pub(super) fn expand<'a>(
     let mut reader = NodeReader::new(node);
     let Some(name) = reader.name(&mut ctx.problems) else { return };
     let prefix = reader.one("as", &mut ctx.problems);
-    let prefix = match prefix {
-        Some(entry) => {
-            let text = ctx.entry_text(entry, body);
-            let span = entry.args().first().map_or(entry.span(), |arg| arg.span);
-            if let Some(text) = &text {
-                ctx.check_name(&Spanned::new(text.clone(), span), "use");
-            }
-            text
-        }
-        None => {
-            ctx.push(
-                Problem::at(node.name.span, "use needs a prefix for the names of its steps")
-                    .label(format!("write use \"{}\" as=\"p\"", name.value)),
-            );
-            None
-        }
-    };
+    if prefix.is_none() {
+        ctx.push(
+            Problem::at(node.name.span, "use needs a prefix for the names of its steps")
+                .label(format!("write use \"{}\" as=\"p\"", name.value)),
+        );
+    }
+    let prefix = prefix.and_then(|entry| {
+        let text = ctx.entry_text(entry, body)?;
+        let span = entry.args().first().map_or(entry.span(), |arg| arg.span);
+        ctx.check_name(&Spanned::new(text.clone(), span), "use");
+        Some(text)
+    });
     let Some((known, template)) = ctx.templates.get_key_value(name.value.as_str()) else {
         let problem = Problem::at(name.span, format!("there is no template \"{}\"", name.value));
         let near = nearest(&name.value, ctx.templates.keys().copied());

@@ -44,8 +44,7 @@ fn truth(expr: &Expr, scope: &dyn Scope) -> Evaluated<bool> {
         },
         Expr::Defined(template) => match template.resolve(scope) {
             Ok(Field::After(step)) => Field::After(step),
-            Ok(Field::Known(_)) => Field::Known(true),
-            Err(Unresolved { why: Missing::Secret { .. }, .. }) => Field::Known(true),
+            Ok(Field::Known(_)) | Err(Unresolved { why: Missing::Secret { .. }, .. }) => Field::Known(true),
             Err(_) => Field::Known(false),
         },
     })

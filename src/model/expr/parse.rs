@@ -34,7 +34,7 @@ impl Condition {
         let mut parser = Parser { text, at: 0, literal, depth: 0 };
         match parser.whole() {
             Ok(expr) => Some(Self { expr, text: text.clone(), span: literal.span }),
-            Err(problem) => {
+            Err(Failed(problem)) => {
                 problems.push(*problem);
                 None
             }
@@ -42,7 +42,16 @@ impl Condition {
     }
 }
 
-type Parsed<T> = Result<T, Box<Problem>>;
+/// What is wrong; boxed, since it is larger than any result.
+struct Failed(Box<Problem>);
+
+impl From<Box<Problem>> for Failed {
+    fn from(problem: Box<Problem>) -> Self {
+        Self(problem)
+    }
+}
+
+type Parsed<T> = Result<T, Failed>;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Operator {
@@ -97,8 +106,8 @@ impl Parser<'_> {
         self.literal.place(start, end)
     }
 
-    fn error(&self, start: usize, end: usize, message: impl Into<String>, label: &str) -> Box<Problem> {
-        Box::new(Problem::at(self.place(start, end), message).label(label))
+    fn error(&self, start: usize, end: usize, message: impl Into<String>, label: &str) -> Failed {
+        Failed(Box::new(Problem::at(self.place(start, end), message).label(label)))
     }
 
     fn rest(&self) -> &str {
@@ -117,7 +126,7 @@ impl Parser<'_> {
         self.at + word.max(first)
     }
 
-    fn not_an_operator(&self) -> Box<Problem> {
+    fn not_an_operator(&self) -> Failed {
         let end = self.lump();
         let found = &self.text[self.at..end];
         let label = match found {

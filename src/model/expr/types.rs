@@ -59,6 +59,7 @@ impl Expr {
     }
 
     /// Every value in it.
+    #[must_use]
     pub fn templates(&self) -> Vec<&Template> {
         match self {
             Self::Value(template) | Self::Defined(template) => vec![template],

@@ -121,7 +121,7 @@ impl Path<'_> {
     }
 
     /// The reference, or what is wrong with it.
-    pub fn reference(&self) -> Result<Spanned<Reference>, Box<Problem>> {
+    pub(in crate::model) fn reference(&self) -> Result<Spanned<Reference>, Box<Problem>> {
         let reference = self.read()?;
         let start = self.at + self.text.len() - self.text.trim_start().len();
         Ok(Spanned::new(reference, self.literal.place(start, start + self.text.trim().len())))

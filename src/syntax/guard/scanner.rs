@@ -1,12 +1,13 @@
 //! The scan itself: a loop over tokens with a stack of open blocks. No recursion, one pass.
 
+mod blocks;
+mod tokens;
+
 use std::ops::Range;
 
-use super::chars::{forbidden, newline, space, word};
-use super::strings::{self, Fault};
-use super::words::{self, Word};
-use super::{MAX_DEPTH, MAX_PROBLEMS, MAX_SLASHDASH, Raw, Scan};
-use crate::syntax::problem::{Problem, Problems, nearest};
+use super::chars::{forbidden, newline, space};
+use super::{MAX_PROBLEMS, Raw, Scan};
+use crate::syntax::problem::{Problem, Problems};
 use crate::syntax::source::{FileId, Span};
 
 /// A scan and whether its braces match.
@@ -46,6 +47,7 @@ struct Block {
     indent: usize,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one scan")]
 pub(super) struct Scanner<'t> {
     text: &'t str,
     file: FileId,
@@ -67,7 +69,7 @@ pub(super) struct Scanner<'t> {
 }
 
 impl<'t> Scanner<'t> {
-    pub fn new(text: &'t str, file: FileId, by_indent: bool) -> Self {
+    pub(super) fn new(text: &'t str, file: FileId, by_indent: bool) -> Self {
         Self {
             text,
             file,
@@ -87,7 +89,7 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    pub fn run(mut self) -> Outcome {
+    pub(super) fn run(mut self) -> Outcome {
         if self.text.starts_with('\u{feff}') {
             self.blank(0..3);
             self.at = 3;
@@ -263,47 +265,6 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    fn stray(&mut self, c: char) {
-        self.problem(
-            self.at,
-            self.at + 1,
-            format!("\"{c}\" cannot stand here"),
-            "brackets mean nothing here",
-        );
-        self.at += 1;
-    }
-
-    /// `["a", "b"]`: a list from elsewhere, all of it one mistake.
-    fn list(&mut self) {
-        let rest = self.rest();
-        let end = near(rest, |c| c == ']' || newline(c)).filter(|end| rest[*end..].starts_with(']'));
-        let Some(len) = end else { return self.stray('[') };
-        let items: Vec<&str> =
-            rest[1..len].split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
-        let label = format!("write {}", short(&items.join(" ")));
-        self.problem(self.at, self.at + len + 1, "a list is written as several values", label);
-        self.at += len + 1;
-    }
-
-    /// `(type)`, which flow has no use for.
-    fn annotation(&mut self) {
-        let rest = self.rest();
-        let len = near(rest, |c| c == ')' || newline(c)).filter(|end| rest[*end..].starts_with(')'));
-        match len {
-            Some(len) => {
-                self.problem(
-                    self.at,
-                    self.at + len + 1,
-                    "type annotations mean nothing here",
-                    "leave it out",
-                );
-                self.blank(self.at..self.at + len + 1);
-                self.at += len + 1;
-            }
-            None => self.stray('('),
-        }
-    }
-
     /// `\` at the end of a line.
     fn continued(&mut self) {
         let start = self.at;
@@ -414,276 +375,6 @@ impl<'t> Scanner<'t> {
             self.blank(start..start + 2);
         }
     }
-
-    fn equals(&mut self) {
-        let at = self.at;
-        self.at += 1;
-        let is_name =
-            self.current.as_ref().is_some_and(|open| open.values == 0 && open.key.is_none() && !open.closed);
-        let name = self.current.as_ref().map(|open| self.text[open.raw.name.clone()].to_owned());
-        match name {
-            Some(name) if is_name && name.len() <= 40 => {
-                self.problem(at, at + 1, "\"=\" cannot stand here", format!("write {name} \"…\" without it"));
-            }
-            _ => self.problem(at, at + 1, "\"=\" cannot stand here", "no name stands before it"),
-        }
-        if let Some(open) = &mut self.current {
-            open.last = 0;
-        }
-    }
-
-    fn keyword(&mut self) {
-        let rest = &self.rest()[1..];
-        let len = rest.find(|c| !word(c)).unwrap_or(rest.len());
-        let text = &rest[..len];
-        let (start, end) = (self.at, self.at + 1 + len);
-        let known = words::keyword(text);
-        let naming = self.current.as_ref().is_none_or(|open| open.closed);
-        self.value(end.max(start + 1), false);
-        if naming {
-            self.problem(start, end, "a node cannot be called that", "a name is expected");
-        } else if !known {
-            let near = nearest(&short(text), ["true", "false", "null"]);
-            let label = near.map_or_else(
-                || "there are #true, #false and #null".to_owned(),
-                |near| format!("did you mean #{near}?"),
-            );
-            self.problem(start, end, format!("there is no \"#{}\"", short(text)), label);
-        }
-    }
-
-    fn word(&mut self) {
-        let start = self.at;
-        let rest = self.rest();
-        let mut len = rest.find(|c| !word(c)).unwrap_or(rest.len());
-        let text = &rest[..len];
-        if text == "r" && rest[1..].trim_start_matches('#').starts_with('"') {
-            self.raw_habit();
-            return;
-        }
-        // A path without quotes: all of it is one mistake.
-        if rest[len..].starts_with('/') && !comment_starts(&rest[len..]) {
-            while let Some(slash) = rest[len..].strip_prefix('/').filter(|_| !comment_starts(&rest[len..])) {
-                len += 1 + slash.find(|c| !word(c)).unwrap_or(slash.len());
-            }
-            self.value(start + len, true);
-            let path = short(&rest[..len]);
-            self.problem(
-                start,
-                start + len,
-                "a text with \"/\" in it needs quotes",
-                format!("write \"{path}\""),
-            );
-            return;
-        }
-        let naming = self.current.as_ref().is_none_or(|open| open.closed);
-        let class = words::word(text);
-        self.value(start + len, class == Word::Name);
-        let end = start + len;
-        match class {
-            Word::Name => {}
-            _ if naming => self.problem(start, end, "a node cannot be called that", "a name is expected"),
-            Word::Number => {}
-            Word::NoNumber => {
-                let text = short(text);
-                self.problem(
-                    start,
-                    end,
-                    format!("\"{text}\" is no number"),
-                    format!("write \"{text}\" for text"),
-                );
-            }
-            Word::Bare => {
-                self.problem(start, end, format!("\"{text}\" needs a #"), format!("write #{text}"));
-            }
-        }
-    }
-
-    /// `r"…"` of KDL 1.
-    fn raw_habit(&mut self) {
-        let start = self.at;
-        let rest = &self.rest()[1..];
-        let Some(found) = strings::string(rest) else { return };
-        let end = start + 1 + found.len;
-        self.value(end, true);
-        self.problem(start, end, "raw strings start with # and not with r", "write #\"…\"#");
-    }
-
-    fn string(&mut self) {
-        let start = self.at;
-        let Some(found) = strings::string(&self.text[start..]) else { return };
-        let end = start + found.len;
-        let text = &self.text[start..end];
-        self.value(end, true);
-        if let Some((at, c)) = text.char_indices().rfind(|(_, c)| newline(*c)) {
-            self.line = start + at + c.len_utf8();
-        }
-        let Some(fault) = found.fault else { return };
-        let (from, to, message, label) = match fault {
-            Fault::Unclosed { end: to } => {
-                (start, start + to, "this string is never closed".to_owned(), "no \" follows")
-            }
-            Fault::Escape { at, len } => {
-                let escape = &text[at..at + len];
-                (
-                    start + at,
-                    start + at + len,
-                    format!("\"{escape}\" means nothing in a string"),
-                    "write \\\\ for a backslash",
-                )
-            }
-            Fault::Forbidden { at, len } => {
-                let c = text[at..].chars().next().unwrap_or_default();
-                let message = format!("the character U+{:04X} may not stand in a file", u32::from(c));
-                (start + at, start + at + len, message, "write it as \\u{…}")
-            }
-            Fault::OneLine { at } => {
-                let message = "three quotes stand at the end of a line and on a line of their own".to_owned();
-                (start + at, start + at + 1, message, "put this on its own line")
-            }
-            Fault::Indent { at, len } => {
-                let message = "this line starts left of the closing quotes".to_owned();
-                (start + at, start + at + len, message, "indent it as far as those")
-            }
-        };
-        let swallowed =
-            end == self.text.len() && matches!(fault, Fault::Unclosed { .. }) && text.contains("\"\"\"");
-        self.problem(from, to, message, label);
-        if swallowed {
-            self.close_all();
-        }
-    }
-
-    /// The rest of the file is inside something that never ends: that its blocks are not closed is
-    /// no mistake of its own.
-    fn close_all(&mut self) {
-        self.end_node();
-        while let Some(block) = self.stack.pop() {
-            self.leave(block, self.text.len());
-            self.end_node();
-        }
-    }
-
-    fn open(&mut self) {
-        let at = self.at;
-        if self.stack.len() >= MAX_DEPTH {
-            self.refused = true;
-            let problem = Problem::at(self.span(at, at + 1), "this file nests too deeply");
-            self.problems.0 = vec![problem.label(format!("more than {MAX_DEPTH} blocks inside one another"))];
-            return;
-        }
-        let skipped =
-            self.stack.iter().filter(|block| block.node.skipped || block.slashdash.is_some()).count();
-        let skips = self.slashdash.is_some() || self.current.as_ref().is_some_and(|open| open.skipped);
-        if skipped + usize::from(skips) > MAX_SLASHDASH {
-            self.refused = true;
-            let problem = Problem::at(self.span(at, at + 1), "\"/-\" nests too deeply");
-            self.problems.0 = vec![problem.label(format!("more than {MAX_SLASHDASH} inside one another"))];
-            return;
-        }
-        let closed = self.current.as_ref().is_some_and(|open| open.closed);
-        if closed && self.slashdash.is_none() {
-            self.problem(at, at + 1, "a node has one block", "this is a second one");
-            self.end_node();
-        }
-        if self.current.is_none() {
-            if !closed {
-                self.problem(at, at + 1, "a block needs a name before it", "");
-            }
-            let raw = Raw { name: at..at, header: at..at, bad: true, ..Raw::default() };
-            self.current = Some(Open { raw, skipped: true, ..Open::default() });
-        }
-        let Some(mut node) = self.current.take() else { return };
-        self.no_value(&mut node);
-        let siblings = std::mem::take(&mut self.nodes);
-        let slashdash = self.slashdash.take();
-        let indent = if self.fresh { self.indent } else { self.line_indent(at) };
-        self.stack.push(Block { node, siblings, open: at, slashdash, indent });
-        self.at += 1;
-    }
-
-    /// Blanks at the start of the line that `at` stands on.
-    fn line_indent(&self, at: usize) -> usize {
-        self.text[self.line..at].chars().take_while(|c| space(*c)).count()
-    }
-
-    fn close(&mut self) {
-        let at = self.at;
-        self.dangling();
-        self.end_node();
-        if self.by_indent && self.fresh && !self.stack.is_empty() {
-            if self.stack.last().is_some_and(|block| block.indent < self.indent) {
-                self.surplus(at);
-                return;
-            }
-            while self.stack.last().is_some_and(|block| block.indent > self.indent) {
-                self.unclosed(Some(at));
-                self.end_node();
-            }
-        }
-        match self.stack.pop() {
-            Some(block) => {
-                self.at += 1;
-                self.leave(block, at + 1);
-            }
-            None => self.surplus(at),
-        }
-    }
-
-    fn surplus(&mut self, at: usize) {
-        self.unbalanced = true;
-        self.problem(at, at + 1, "this brace closes nothing", "no { is open here");
-        self.at = at + 1;
-    }
-
-    /// Ends a block at `end`; its node may still go on.
-    fn leave(&mut self, block: Block, end: usize) {
-        let children = std::mem::replace(&mut self.nodes, block.siblings);
-        let mut node = block.node;
-        if let Some(start) = block.slashdash {
-            self.blank(start..end);
-            node.blocks = true;
-        } else {
-            node.raw.block = Some(block.open..end);
-            node.raw.children = children;
-            node.closed = true;
-        }
-        node.last = 0;
-        self.current = Some(node);
-    }
-
-    /// Ends the innermost block, whose `}` is missing; `before` is where that shows.
-    fn unclosed(&mut self, before: Option<usize>) {
-        self.end_node();
-        let Some(block) = self.stack.pop() else { return };
-        let open = block.open;
-        let end = before.unwrap_or(self.text.len());
-        self.leave(block, self.text[..end].trim_end().len().max(open + 1));
-        let problem = Problem::at(self.span(open, open + 1), "this block is never closed");
-        let problem = problem.label("no } for it");
-        let problem = match before {
-            Some(at) => problem.also(self.span(at, at + 1), "it should end before this"),
-            None => problem.also(self.span(end.saturating_sub(1), end), "the file ends here"),
-        };
-        if let Some(open) = &mut self.current {
-            open.raw.incomplete = true;
-        }
-        let bad = self.current.as_ref().is_some_and(|open| open.raw.bad);
-        self.push(problem);
-        if let Some(open) = &mut self.current {
-            open.raw.bad = bad;
-        }
-        self.end_node();
-    }
-}
-
-/// Where one of some characters comes, if that is on the next lines of any human file.
-fn near(text: &str, wanted: impl Fn(char) -> bool) -> Option<usize> {
-    text.char_indices().take(200).find(|(_, c)| wanted(*c)).map(|(at, _)| at)
-}
-
-fn comment_starts(text: &str) -> bool {
-    text.starts_with("//") || text.starts_with("/*") || text.starts_with("/-")
 }
 
 /// At most 40 characters of a text, for messages.

@@ -25,7 +25,7 @@ struct Cell {
 }
 
 impl Excerpt {
-    pub fn new(sources: &Sources, span: Span, room: usize, ascii: bool) -> Self {
+    pub(super) fn new(sources: &Sources, span: Span, room: usize, ascii: bool) -> Self {
         let text = &sources.get(span.file).text;
         let at = floor(text, span.start as usize);
         let start = text[..at].rfind('\n').map_or(0, |i| i + 1);
