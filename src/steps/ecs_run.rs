@@ -149,13 +149,14 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
 impl Step for Run {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let ecs = cx.cloud.ecs().await;
+        let looks = Patience::for_a_look(cx.world.clock);
         let service = match &self.service {
-            Some(name) => Some(service::find(ecs, &self.cluster, name).await?),
+            Some(name) => Some(looks.ask(&cx.cancel, || service::find(ecs, &self.cluster, name)).await?),
             None => None,
         };
         let of_service = || service.as_ref().map(|service| service.task_definition.clone());
         let name = self.definition.clone().or_else(of_service).unwrap_or_default();
-        let registered = service::definition(ecs, &name).await?;
+        let registered = looks.ask(&cx.cancel, || service::definition(ecs, &name)).await?;
         let definition = Definition::of(&registered);
         let container = self.container(&definition, short_arn(registered.arn()))?;
 
@@ -277,7 +278,7 @@ impl OneOff {
         let mut lost = None;
         for _ in 0..2 {
             let call = || async { ecs.run_task(&body).await };
-            match patience.insist(&cx.cancel, false, call).await {
+            match patience.insist(&cx.cancel, call).await {
                 Ok(started) => {
                     if let Some(task) = started.tasks.into_iter().next() {
                         return Ok(task);
@@ -291,14 +292,14 @@ impl OneOff {
                         if words.is_empty() { "it does not say why".to_owned() } else { words.join(" ") };
                     return Err(RunError::NotStarted(why).into());
                 }
-                Err(GivenUp::Aws(error)) if error.is_unclear() => {
+                Err(GivenUp::Error(error)) if error.is_unclear() => {
                     cx.feed.output(format!("{error}; asking ECS whether the task was started")).await;
                     if let Some(task) = self.started_after_all(cx, ecs, &mark).await {
                         return Ok(task);
                     }
                     lost = Some(error);
                 }
-                Err(GivenUp::Aws(error)) => return Err(error.into()),
+                Err(GivenUp::Error(error)) => return Err(error.into()),
                 Err(GivenUp::Stopped(stopped)) => {
                     return Err(Failure::from(stopped).detail("no task was started"));
                 }
