@@ -162,7 +162,7 @@ impl Step for Run {
 
         let words = if self.command.is_empty() { "its command".to_owned() } else { self.command.join(" ") };
         let mut proposal = Proposal::new(Action::Run, format!("run {words} in {container}"));
-        proposal.subject = short_arn(registered.arn()).to_owned();
+        short_arn(registered.arn()).clone_into(&mut proposal.subject);
         proposal.reversible = Reversible::Manual;
         let set = |what: &str, to: Option<i64>| Some(Change::new(what, None, to?.to_string()));
         proposal.changes.extend([set("cpu", self.cpu), set("memory", self.memory)].into_iter().flatten());
@@ -463,7 +463,7 @@ mod sandbox_tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::steps::ecs::sandbox::{Sandbox, Written};
+    use crate::steps::ecs::sandbox::{Fault, Sandbox, Written};
 
     fn run(name: &str) -> Written {
         Written::default().with("cluster", name).with("service", name)
@@ -492,6 +492,25 @@ mod sandbox_tests {
         assert_eq!(failure.record.reason, "container app exited with 3");
         assert!(failure.record.details[0].ends_with("configuration error: URL is empty"), "{failure:?}");
         assert_eq!(failure.class, FailureClass::Failed);
+        sandbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_starts_no_second_task() {
+        let Some((sandbox, faults)) = Sandbox::with_faults("once").await else { return };
+        let [first, _] = sandbox.images().await;
+        sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+        let cx = sandbox.context(None);
+        let ready = run(&sandbox.name).texts("command", &["hello"]).env(&[("EXIT", "0")]).ready();
+        faults.plan("RunTask", Fault::LostAnswer);
+        faults.plan("DescribeTasks", Fault::Throttled);
+        sandbox.run(&KIND, &ready, &cx).await.unwrap();
+        assert_eq!(faults.calls("RunTask"), 1);
+        assert_eq!(sandbox.told().iter().filter(|line| *line == "hello").count(), 1, "{:?}", sandbox.told());
+
+        faults.plan("RunTask", Fault::LostRequest);
+        sandbox.run(&KIND, &ready, &cx).await.unwrap();
+        assert_eq!(faults.calls("RunTask"), 3);
         sandbox.close().await;
     }
 

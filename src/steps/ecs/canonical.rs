@@ -303,12 +303,12 @@ mod tests {
     use super::*;
     use crate::world::aws::ecs::Registered;
 
-    fn one(container: Value) -> Canonical {
+    fn one(container: &Value) -> Canonical {
         let definition = json!({ "family": "shop", "containerDefinitions": [container] });
         Canonical::of(&Definition::of(&Registered { definition, tags: Vec::new() }))
     }
 
-    fn task(members: Value) -> Canonical {
+    fn task(members: &Value) -> Canonical {
         let mut definition =
             json!({ "family": "shop", "containerDefinitions": [{ "name": "api", "image": "a" }] });
         definition.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
@@ -340,12 +340,12 @@ mod tests {
             ),
         ];
         for (a, b) in same {
-            let (a, b) = (one(a), one(b));
+            let (a, b) = (one(&a), one(&b));
             assert_eq!(changes(&a, &b), Vec::<String>::new());
             assert_eq!(a.digest(), b.digest());
         }
         let described = json!({ "pidMode": "", "taskRoleArn": "", "networkMode": "bridge", "volumes": [], "ipcMode": null });
-        assert_eq!(task(described), task(json!({})));
+        assert_eq!(task(&described), task(&json!({})));
     }
 
     #[test]
@@ -385,12 +385,12 @@ mod tests {
         for (from, to, wanted) in table {
             let named = |mut container: Value| {
                 container["name"] = "api".into();
-                one(container)
+                one(&container)
             };
             assert_eq!(changes(&named(from), &named(to)), [wanted]);
         }
         assert_eq!(
-            changes(&task(json!({ "cpu": "256" })), &task(json!({ "cpu": "512" }))),
+            changes(&task(&json!({ "cpu": "256" })), &task(&json!({ "cpu": "512" }))),
             ["task cpu  256 → 512"]
         );
     }
@@ -413,7 +413,7 @@ mod tests {
         };
         assert_eq!(changes(&both(1), &both(2)), ["api memory  1 → 2"]);
         assert_eq!(
-            changes(&task(json!({})), &both(2)),
+            changes(&task(&json!({})), &both(2)),
             ["api image  a → none", "api memory  2", "container log  l"]
         );
     }

@@ -15,6 +15,8 @@ use crate::syntax::source::Span;
 use crate::world::World;
 use crate::world::aws::{Cloud, Target};
 use crate::world::cancel::Canceller;
+use crate::world::clock::Clock;
+use crate::world::files::Files;
 use crate::world::host::Host;
 use crate::world::store::Store;
 
@@ -97,7 +99,7 @@ impl Sandbox {
         });
         let sandbox = Self {
             cloud: Arc::new(Cloud::new(target, host)),
-            name: format!("ecsdev-{name}-{}", std::process::id()),
+            name: format!("ecsdev-{name}-{}", unique()),
             canceller: Canceller::new(),
             root: tempfile::tempdir().unwrap(),
             events,
@@ -223,25 +225,31 @@ pub enum Fault {
 /// Counts the calls that pass, and makes some of them go wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    state: Arc<Mutex<(BTreeMap<String, usize>, Vec<(String, Fault)>)>>,
+    state: Arc<Mutex<Traffic>>,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    calls: BTreeMap<String, usize>,
+    planned: Vec<(String, Fault)>,
 }
 
 impl Faults {
     /// The next call of that operation that has no fault yet goes wrong.
     pub fn plan(&self, operation: &str, fault: Fault) {
-        self.state.lock().unwrap().1.push((operation.to_owned(), fault));
+        self.state.lock().unwrap().planned.push((operation.to_owned(), fault));
     }
 
     /// How often an operation was called.
     pub fn calls(&self, operation: &str) -> usize {
-        self.state.lock().unwrap().0.get(operation).copied().unwrap_or(0)
+        self.state.lock().unwrap().calls.get(operation).copied().unwrap_or(0)
     }
 
     fn next(&self, operation: &str) -> Option<Fault> {
         let mut state = self.state.lock().unwrap();
-        *state.0.entry(operation.to_owned()).or_default() += 1;
-        let at = state.1.iter().position(|(name, _)| name == operation)?;
-        Some(state.1.remove(at).1)
+        *state.calls.entry(operation.to_owned()).or_default() += 1;
+        let at = state.planned.iter().position(|(name, _)| name == operation)?;
+        Some(state.planned.remove(at).1)
     }
 
     async fn listen(&self, endpoint: &str) -> String {
@@ -310,17 +318,23 @@ impl Faults {
     }
 }
 
+/// Other names in every process, so that nobody meets what another left behind.
+fn unique() -> String {
+    format!("{:x}", Clock.now().as_microsecond())
+}
+
 async fn build(cloud: &Cloud) -> [String; 2] {
     let writes = cloud.writes().await;
     let _ = writes.ecr.create_repository().repository_name("ecsdev-program").send().await;
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    file("program.c", PROGRAM);
-    file("Dockerfile", "FROM scratch\nCOPY program /program\nENTRYPOINT [\"/program\"]\n");
+    let files = Files::new(folder.path());
+    let write = |name: &str, text: &str| files.write(&folder.path().join(name), text.as_bytes()).unwrap();
+    write("program.c", PROGRAM);
+    write("Dockerfile", "FROM scratch\nCOPY program /program\nENTRYPOINT [\"/program\"]\n");
     duct::cmd!("gcc", "-static", "-Os", "-o", "program", "program.c").dir(folder.path()).run().unwrap();
     let mut images = Vec::new();
     for version in ["1", "2"] {
-        let tag = format!("127.0.0.1:4566/ecsdev-program:{version}-{}", std::process::id());
+        let tag = format!("127.0.0.1:4566/ecsdev-program:{version}-{}", unique());
         duct::cmd!("docker", "build", "-q", "--label", format!("version={version}"), "-t", &tag, ".")
             .dir(folder.path())
             .env("DOCKER_BUILDKIT", "0")

@@ -382,3 +382,21 @@ async fn deployment_settings_alone_start_no_task() {
     assert_eq!(sandbox.revisions().await, 1);
     sandbox.close().await;
 }
+
+#[tokio::test]
+async fn all_services_of_a_run_share_a_poll() {
+    let Some((sandbox, faults)) = Sandbox::with_faults("batch").await else { return };
+    let followed: Vec<_> =
+        (0..25).map(|number| sandbox.cloud.poller().follow(&sandbox.name, &format!("s{number}"))).collect();
+    let ecs = sandbox.cloud.ecs().await;
+    for round in 1..=2 {
+        let looks = followed.iter().map(|one| one.look(ecs, Duration::from_millis(500)));
+        let looks = futures_util::future::join_all(looks).await;
+        assert!(looks.into_iter().all(|look| look.unwrap().is_none()));
+        assert_eq!(faults.calls("DescribeServices"), 3 * round);
+        // Looks have to age before anybody asks again.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    drop(followed);
+    sandbox.close().await;
+}

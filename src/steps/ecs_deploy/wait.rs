@@ -137,10 +137,12 @@ impl Wait<'_> {
             return Ok(Some(Rolled { service, deployment }));
         }
         self.tell_stopped(watch).await;
-        let counts = self.counts(watch);
-        self.say(watch, counts).await;
         match verdict {
-            Verdict::Going => self.fail_fast(watch, &service).await.map(|()| None),
+            Verdict::Going => {
+                let counts = self.counts(watch);
+                self.say(watch, counts).await;
+                self.fail_fast(watch, &service).await.map(|()| None)
+            }
             Verdict::Failed(deployment) => {
                 let failed = *watch.failed.get_or_insert_with(|| self.cx.world.clock.moment());
                 if breaker(&service, "rollback") && failed.elapsed() < RETURN_DELAY {
@@ -150,7 +152,7 @@ impl Wait<'_> {
             }
             Verdict::Returning { to, why } => Err(self.returned(watch, following, to, &why).await),
             Verdict::Superseded(by) => Err(self.superseded(by).await),
-            Verdict::Vanished => Err(RollError::Vanished(self.name()).into()),
+            Verdict::Gone => Err(RollError::ServiceGone(self.deploy.service.clone()).into()),
             Verdict::Completed(deployment) => Ok(Some(Rolled { service, deployment })),
         }
     }
@@ -306,7 +308,7 @@ impl Wait<'_> {
         let lines: Vec<_> = match watch.stopped.look(self.cx.cloud.ecs().await, whose).await {
             Ok(tasks) => tasks
                 .iter()
-                .map(|task| format!("task {} stopped: {}", task.id(), stopped::in_words(task)))
+                .map(|task| format!("task {} stopped: {}", task.id(), stopped::in_short(task)))
                 .collect(),
             Err(error) if may_pass(&error) => Vec::new(),
             Err(error) => vec![format!("stopped tasks cannot be read: {error}")],
@@ -328,18 +330,18 @@ impl Wait<'_> {
     fn counts(&self, watch: &Watch) -> String {
         let Some(service) = &watch.last else { return "waiting for ECS".to_owned() };
         let Some(ours) = service.deployment(self.id) else { return "waiting for ECS to start it".to_owned() };
-        let mut text = format!("{} of {} new running", ours.running_count, ours.desired_count);
+        let mut parts = vec![format!("{} of {} new running", ours.running_count, ours.desired_count)];
         let others = service.deployments.iter().filter(|one| one.id != self.id);
         let old: i64 = others.map(|one| one.running_count).sum();
         if old > 0 {
             let state = if ours.running_count >= ours.desired_count { "draining" } else { "running" };
-            text.push_str(&format!(", {old} old {state}"));
+            parts.push(format!("{old} old {state}"));
         }
-        match watch.stopped.count() {
-            0 => {}
-            failed => text.push_str(&format!(", {failed} failed")),
+        let failed = watch.stopped.count();
+        if failed > 0 {
+            parts.push(format!("{failed} failed"));
         }
-        text
+        parts.join(", ")
     }
 
     fn name(&self) -> String {
