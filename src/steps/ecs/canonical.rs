@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn values_of_variables_are_never_shown() {
         let with =
-            |value: &str| one(json!({ "name": "api", "environment": [{ "name": "A", "value": value }] }));
+            |value: &str| one(&json!({ "name": "api", "environment": [{ "name": "A", "value": value }] }));
         let shown = changes(&with("hunter2"), &with("hunter3"));
         assert!(shown[0].starts_with("env A  sha256:"), "{shown:?}");
         assert!(!shown[0].contains("hunter"), "{shown:?}");
@@ -408,7 +408,7 @@ mod tests {
     fn several_containers_are_named() {
         let both = |memory: i64| {
             task(
-                json!({ "containerDefinitions": [{ "name": "log", "image": "l" }, { "name": "api", "memory": memory }] }),
+                &json!({ "containerDefinitions": [{ "name": "log", "image": "l" }, { "name": "api", "memory": memory }] }),
             )
         };
         assert_eq!(changes(&both(1), &both(2)), ["api memory  1 → 2"]);

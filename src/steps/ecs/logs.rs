@@ -1,4 +1,4 @@
-//! What containers wrote, read back from `CloudWatch` Logs.
+//! What containers wrote, read back from CloudWatch Logs.
 
 use aws_sdk_cloudwatchlogs::config::{Builder, Region};
 use aws_sdk_cloudwatchlogs::types::OutputLogEvent;
@@ -24,7 +24,7 @@ pub struct LogPlace {
 /// Why a container's log cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoLog {
-    /// It is not in `CloudWatch` Logs.
+    /// It is not in CloudWatch Logs.
     #[error("container {container} has no log in CloudWatch Logs (log driver {driver})")]
     OtherDriver {
         /// The container.
