@@ -149,19 +149,20 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
 impl Step for Run {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let ecs = cx.cloud.ecs().await;
+        let looks = Patience::for_a_look(cx.world.clock);
         let service = match &self.service {
-            Some(name) => Some(service::find(ecs, &self.cluster, name).await?),
+            Some(name) => Some(looks.ask(&cx.cancel, || service::find(ecs, &self.cluster, name)).await?),
             None => None,
         };
         let of_service = || service.as_ref().map(|service| service.task_definition.clone());
         let name = self.definition.clone().or_else(of_service).unwrap_or_default();
-        let registered = service::definition(ecs, &name).await?;
+        let registered = looks.ask(&cx.cancel, || service::definition(ecs, &name)).await?;
         let definition = Definition::of(&registered);
         let container = self.container(&definition, short_arn(registered.arn()))?;
 
         let words = if self.command.is_empty() { "its command".to_owned() } else { self.command.join(" ") };
         let mut proposal = Proposal::new(Action::Run, format!("run {words} in {container}"));
-        proposal.subject = short_arn(registered.arn()).to_owned();
+        short_arn(registered.arn()).clone_into(&mut proposal.subject);
         proposal.reversible = Reversible::Manual;
         let set = |what: &str, to: Option<i64>| Some(Change::new(what, None, to?.to_string()));
         proposal.changes.extend([set("cpu", self.cpu), set("memory", self.memory)].into_iter().flatten());
@@ -277,7 +278,7 @@ impl OneOff {
         let mut lost = None;
         for _ in 0..2 {
             let call = || async { ecs.run_task(&body).await };
-            match patience.insist(&cx.cancel, false, call).await {
+            match patience.insist(&cx.cancel, call).await {
                 Ok(started) => {
                     if let Some(task) = started.tasks.into_iter().next() {
                         return Ok(task);
@@ -291,14 +292,14 @@ impl OneOff {
                         if words.is_empty() { "it does not say why".to_owned() } else { words.join(" ") };
                     return Err(RunError::NotStarted(why).into());
                 }
-                Err(GivenUp::Aws(error)) if error.is_unclear() => {
+                Err(GivenUp::Error(error)) if error.is_unclear() => {
                     cx.feed.output(format!("{error}; asking ECS whether the task was started")).await;
                     if let Some(task) = self.started_after_all(cx, ecs, &mark).await {
                         return Ok(task);
                     }
                     lost = Some(error);
                 }
-                Err(GivenUp::Aws(error)) => return Err(error.into()),
+                Err(GivenUp::Error(error)) => return Err(error.into()),
                 Err(GivenUp::Stopped(stopped)) => {
                     return Err(Failure::from(stopped).detail("no task was started"));
                 }
@@ -462,7 +463,7 @@ mod sandbox_tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::steps::ecs::sandbox::{Sandbox, Written};
+    use crate::steps::ecs::sandbox::{Fault, Sandbox, Written};
 
     fn run(name: &str) -> Written {
         Written::default().with("cluster", name).with("service", name)
@@ -491,6 +492,25 @@ mod sandbox_tests {
         assert_eq!(failure.record.reason, "container app exited with 3");
         assert!(failure.record.details[0].ends_with("configuration error: URL is empty"), "{failure:?}");
         assert_eq!(failure.class, FailureClass::Failed);
+        sandbox.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_starts_no_second_task() {
+        let Some((sandbox, faults)) = Sandbox::with_faults("once").await else { return };
+        let [first, _] = sandbox.images().await;
+        sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+        let cx = sandbox.context(None);
+        let ready = run(&sandbox.name).texts("command", &["hello"]).env(&[("EXIT", "0")]).ready();
+        faults.plan("RunTask", Fault::LostAnswer);
+        faults.plan("DescribeTasks", Fault::Throttled);
+        sandbox.run(&KIND, &ready, &cx).await.unwrap();
+        assert_eq!(faults.calls("RunTask"), 1);
+        assert_eq!(sandbox.told().iter().filter(|line| *line == "hello").count(), 1, "{:?}", sandbox.told());
+
+        faults.plan("RunTask", Fault::LostRequest);
+        sandbox.run(&KIND, &ready, &cx).await.unwrap();
+        assert_eq!(faults.calls("RunTask"), 3);
         sandbox.close().await;
     }
 

@@ -85,9 +85,11 @@ fn container_form(container: &Value, awsvpc: bool) -> Value {
             "ulimits" => keyed(value, |limit| text(limit, "name"), tidy),
             "systemControls" => keyed(value, |control| text(control, "namespace"), tidy),
             "dependsOn" => keyed(value, |other| text(other, "containerName"), tidy),
+            "healthCheck" => without_defaults(value, &[("interval", 30), ("timeout", 5), ("retries", 3)]),
             // Defaults that ECS fills in.
             "cpu" if value.as_i64() == Some(0) => continue,
             "essential" if value.as_bool() == Some(true) => continue,
+            "versionConsistency" if value.as_str() == Some("enabled") => continue,
             _ => tidy(value),
         };
         if !says_nothing(&value) {
@@ -127,6 +129,19 @@ fn mount_form(mount: &Value) -> Value {
         members.shift_remove("readOnly");
     }
     mount
+}
+
+/// Without numbers that ECS fills in.
+fn without_defaults(value: &Value, defaults: &[(&str, i64)]) -> Value {
+    let mut value = tidy(value);
+    if let Some(members) = value.as_object_mut() {
+        for (name, default) in defaults {
+            if members.get(*name).and_then(Value::as_i64) == Some(*default) {
+                members.shift_remove(*name);
+            }
+        }
+    }
+    value
 }
 
 /// A list of things with names as an object; what has the same name twice keeps both.
@@ -279,4 +294,127 @@ fn show_at(path: &[&str], value: &Value) -> String {
 pub fn short_image(image: &str) -> String {
     let form = image_form(image);
     if form.starts_with("sha256:") { short_digest(form) } else { form.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::world::aws::ecs::Registered;
+
+    fn one(container: &Value) -> Canonical {
+        let definition = json!({ "family": "shop", "containerDefinitions": [container] });
+        Canonical::of(&Definition::of(&Registered { definition, tags: Vec::new() }))
+    }
+
+    fn task(members: &Value) -> Canonical {
+        let mut definition =
+            json!({ "family": "shop", "containerDefinitions": [{ "name": "api", "image": "a" }] });
+        definition.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        Canonical::of(&Definition::of(&Registered { definition, tags: Vec::new() }))
+    }
+
+    fn changes(from: &Canonical, to: &Canonical) -> Vec<String> {
+        from.changes_to(to).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_means_the_same_is_equal() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let same = [
+            (
+                json!({ "name": "api", "image": format!("r/api:v1@{digest}"), "environment": [
+                    { "name": "A", "value": "1" }, { "name": "B", "value": "2" }] }),
+                json!({ "image": format!("r/api@{digest}"), "name": "api", "cpu": 0, "essential": true, "links": [],
+                    "environment": [{ "value": "2", "name": "B" }, { "name": "A", "value": "1" }], "mountPoints": [] }),
+            ),
+            (
+                json!({ "name": "api", "portMappings": [{ "containerPort": 80 }, { "containerPort": 81, "protocol": "udp" }] }),
+                json!({ "name": "api", "portMappings": [
+                    { "containerPort": 81, "protocol": "udp" }, { "containerPort": 80, "hostPort": 0, "protocol": "tcp" }] }),
+            ),
+            (
+                json!({ "name": "api", "healthCheck": { "command": ["CMD", "x"] } }),
+                json!({ "name": "api", "healthCheck": { "command": ["CMD", "x"], "interval": 30, "timeout": 5, "retries": 3 } }),
+            ),
+        ];
+        for (a, b) in same {
+            let (a, b) = (one(&a), one(&b));
+            assert_eq!(changes(&a, &b), Vec::<String>::new());
+            assert_eq!(a.digest(), b.digest());
+        }
+        let described = json!({ "pidMode": "", "taskRoleArn": "", "networkMode": "bridge", "volumes": [], "ipcMode": null });
+        assert_eq!(task(&described), task(&json!({})));
+    }
+
+    #[test]
+    fn what_means_something_else_is_a_change_in_the_words_of_a_flow_file() {
+        let digest = |c: &str| format!("r@sha256:{}", c.repeat(64));
+        let table = [
+            (
+                json!({ "image": digest("a") }),
+                json!({ "image": digest("b") }),
+                "image  sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb",
+            ),
+            (
+                json!({ "image": "r:v1" }),
+                json!({ "image": digest("b") }),
+                "image  r:v1 → sha256:bbbbbbbbbbbb",
+            ),
+            (json!({ "memory": 512 }), json!({ "memory": 1024 }), "memory  512 → 1024"),
+            (json!({ "command": ["a", ""] }), json!({ "command": ["a"] }), "command  [\"a\",\"\"] → [\"a\"]"),
+            (json!({}), json!({ "command": ["a"] }), "command  [\"a\"]"),
+            (json!({ "essential": false }), json!({}), "essential  false → none"),
+            (
+                json!({ "secrets": [{ "name": "K", "valueFrom": "arn:1" }] }),
+                json!({ "secrets": [{ "name": "K", "valueFrom": "arn:2" }] }),
+                "secret K  arn:1 → arn:2",
+            ),
+            (
+                json!({ "portMappings": [{ "containerPort": 80 }] }),
+                json!({ "portMappings": [{ "containerPort": 80, "hostPort": 8080 }] }),
+                "port 80/tcp.hostPort  8080",
+            ),
+            (
+                json!({ "notInventedYet": { "deep": 1 } }),
+                json!({ "notInventedYet": { "deep": 2 } }),
+                "notInventedYet.deep  1 → 2",
+            ),
+        ];
+        for (from, to, wanted) in table {
+            let named = |mut container: Value| {
+                container["name"] = "api".into();
+                one(&container)
+            };
+            assert_eq!(changes(&named(from), &named(to)), [wanted]);
+        }
+        assert_eq!(
+            changes(&task(&json!({ "cpu": "256" })), &task(&json!({ "cpu": "512" }))),
+            ["task cpu  256 → 512"]
+        );
+    }
+
+    #[test]
+    fn values_of_variables_are_never_shown() {
+        let with =
+            |value: &str| one(&json!({ "name": "api", "environment": [{ "name": "A", "value": value }] }));
+        let shown = changes(&with("hunter2"), &with("hunter3"));
+        assert!(shown[0].starts_with("env A  sha256:"), "{shown:?}");
+        assert!(!shown[0].contains("hunter"), "{shown:?}");
+    }
+
+    #[test]
+    fn several_containers_are_named() {
+        let both = |memory: i64| {
+            task(
+                &json!({ "containerDefinitions": [{ "name": "log", "image": "l" }, { "name": "api", "memory": memory }] }),
+            )
+        };
+        assert_eq!(changes(&both(1), &both(2)), ["api memory  1 → 2"]);
+        assert_eq!(
+            changes(&task(&json!({})), &both(2)),
+            ["api image  a → none", "api memory  2", "container log  l"]
+        );
+    }
 }

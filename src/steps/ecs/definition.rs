@@ -13,7 +13,7 @@ use crate::model::value::Field;
 use crate::world::aws::ecs::Registered;
 use crate::world::files::digest;
 
-/// What DescribeTaskDefinition answers and RegisterTaskDefinition does not take (the two shapes of
+/// What `DescribeTaskDefinition` answers and `RegisterTaskDefinition` does not take (the two shapes of
 /// the API model compared).
 pub const READ_ONLY: [&str; 9] = [
     "compatibilities",
@@ -27,7 +27,7 @@ pub const READ_ONLY: [&str; 9] = [
     "taskDefinitionArn",
 ];
 
-/// What RegisterTaskDefinition takes today; others pass too, but are worth a word when a person wrote them.
+/// What `RegisterTaskDefinition` takes today; others pass too, but are worth a word when a person wrote them.
 const KNOWN: [&str; 18] = [
     "containerDefinitions",
     "cpu",
@@ -49,7 +49,7 @@ const KNOWN: [&str; 18] = [
     "volumes",
 ];
 
-/// A body for RegisterTaskDefinition, tags included.
+/// A body for `RegisterTaskDefinition`, tags included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition(Value);
 
@@ -301,5 +301,115 @@ fn put_named(container: &mut Map<String, Value>, list: &str, name: &str, member:
 fn remove_named(container: &mut Map<String, Value>, list: &str, name: &str) {
     if let Some(entries) = container.get_mut(list).and_then(Value::as_array_mut) {
         entries.retain(|entry| name_of(entry) != name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registered(definition: Value) -> Registered {
+        Registered { definition, tags: vec![json!({ "key": "team", "value": "shop" })] }
+    }
+
+    fn shop() -> Registered {
+        registered(json!({
+            "family": "shop", "revision": 41, "status": "ACTIVE", "compatibilities": ["EC2"], "registeredAt": 1.5,
+            "registeredBy": "arn:…", "requiresAttributes": [], "taskDefinitionArn": "arn:aws:ecs:r:1:task-definition/shop:41",
+            "deregisteredAt": 1, "deleteRequestedAt": 1, "notInventedYet": { "a": null }, "pidMode": "",
+            "containerDefinitions": [{
+                "name": "api", "image": "r@sha256:1", "links": [], "notInventedYet": [""],
+                "environment": [{ "name": "A", "value": "1" }, { "name": "B", "value": "" }],
+                "secrets": [{ "name": "K", "valueFrom": "arn:k" }],
+            }],
+        }))
+    }
+
+    #[test]
+    fn only_the_read_only_members_are_dropped() {
+        let definition = Definition::of(&shop());
+        assert_eq!(
+            *definition.body(),
+            json!({
+                "family": "shop", "notInventedYet": { "a": null }, "pidMode": "",
+                "containerDefinitions": [{
+                    "name": "api", "image": "r@sha256:1", "links": [], "notInventedYet": [""],
+                    "environment": [{ "name": "A", "value": "1" }, { "name": "B", "value": "" }],
+                    "secrets": [{ "name": "K", "valueFrom": "arn:k" }],
+                }],
+                "tags": [{ "key": "team", "value": "shop" }],
+            })
+        );
+        let untagged = Definition::of(&Registered { tags: Vec::new(), ..shop() });
+        assert_eq!(untagged.body().get("tags"), None, "ECS refuses an empty list");
+    }
+
+    #[test]
+    fn an_edit_is_merged_in() {
+        let mut definition = Definition::of(&shop());
+        let step = StepId::parse("image[api]");
+        let edit = ContainerEdit {
+            name: "api".to_owned(),
+            image: Some(Field::After(step.clone())),
+            env: vec![
+                ("B".to_owned(), Field::Known("2".to_owned())),
+                ("C".to_owned(), Field::Known("3".to_owned())),
+                ("K".to_owned(), Field::Known("open".to_owned())),
+            ],
+            secrets: vec![("S".to_owned(), Field::Known("arn:s".to_owned()))],
+            command: vec!["serve".to_owned()],
+            memory: Some(64),
+            gone: BTreeSet::from(["A".to_owned()]),
+            ..ContainerEdit::default()
+        };
+        let unknown = definition.edit(&[edit], "shop:41").unwrap();
+        assert_eq!(unknown, [Unknown { container: "api".to_owned(), what: "image".to_owned(), step }]);
+        let container = definition.containers().next().unwrap();
+        assert_eq!(
+            *container,
+            json!({
+                "name": "api", "image": "r@sha256:1", "links": [], "notInventedYet": [""],
+                "environment": [{ "name": "B", "value": "2" }, { "name": "C", "value": "3" }, { "name": "K", "value": "open" }],
+                "secrets": [{ "name": "S", "valueFrom": "arn:s" }],
+                "command": ["serve"], "memory": 64,
+            })
+        );
+    }
+
+    #[test]
+    fn a_container_that_is_not_there_is_named() {
+        let edit = ContainerEdit { name: "web".to_owned(), ..ContainerEdit::default() };
+        let error = Definition::of(&shop()).edit(&[edit], "shop:41").unwrap_err();
+        assert_eq!(error.to_string(), "task definition shop:41 has no container web, it has api");
+    }
+
+    #[test]
+    fn files_are_taken_as_written_or_as_described() {
+        let plain = r#"{ "family": "shop", "revision": 3, "containerDefinitions": [{ "name": "api" }], "memoryy": 1 }"#;
+        let (definition, unknown) = Definition::from_file("task.json", plain).unwrap();
+        assert_eq!(definition.body().get("revision"), None);
+        assert_eq!(unknown, ["memoryy"]);
+        let described = r#"{ "taskDefinition": { "family": "shop", "containerDefinitions": [{ "name": "api" }] },
+                             "tags": [{ "key": "a", "value": "b" }] }"#;
+        let (definition, unknown) = Definition::from_file("task.json", described).unwrap();
+        assert_eq!(definition.body()["tags"][0]["key"], "a");
+        assert!(unknown.is_empty());
+        for (text, why) in [
+            ("{", "task.json is no task definition: EOF"),
+            (r#"{ "family": "x" }"#, "task.json is no task definition: it has no containerDefinitions"),
+            (r#"{ "containerDefinitions": [{}] }"#, "task.json is no task definition: it has no family"),
+        ] {
+            let error = Definition::from_file("task.json", text).unwrap_err().to_string();
+            assert!(error.starts_with(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn records_keep_no_value_of_a_variable() {
+        let masked = Definition::of(&shop()).masked();
+        let variables = &masked["containerDefinitions"][0]["environment"];
+        assert_eq!(variables[0]["value"], masked_value("1"));
+        assert_eq!(variables[0]["name"], "A");
+        assert_eq!(masked["notInventedYet"], json!({ "a": null }));
     }
 }

@@ -5,7 +5,7 @@ pub mod definition;
 pub mod logs;
 pub mod patience;
 #[cfg(test)]
-pub mod sandbox;
+pub(crate) mod sandbox;
 pub mod service;
 pub mod settings;
 pub mod stopped;

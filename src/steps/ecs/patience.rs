@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::steps::Failure;
 use crate::world::aws::{AwsError, AwsErrorClass};
 use crate::world::cancel::{Cancel, Stopped};
 use crate::world::clock::{Clock, Moment};
@@ -16,6 +17,8 @@ const QUICK_FOR: Duration = Duration::from_mins(1);
 
 /// How long a wait may take without `timeout`.
 const USUAL: Duration = Duration::from_mins(30);
+/// How long planning waits for one answer.
+const LOOK: Duration = Duration::from_secs(30);
 /// How much earlier than `timeout` a wait ends, to say what it was waiting for.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -35,13 +38,22 @@ pub struct Patience {
 
 /// Why a call was given up.
 #[derive(Debug, thiserror::Error)]
-pub enum GivenUp {
+pub enum GivenUp<E> {
     /// The run is being stopped.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
+    #[error("{0}")]
+    Stopped(Stopped),
     /// ECS said no, or nothing, until the end.
-    #[error(transparent)]
-    Aws(#[from] AwsError),
+    #[error("{0}")]
+    Error(E),
+}
+
+impl<E: Into<Failure>> From<GivenUp<E>> for Failure {
+    fn from(given_up: GivenUp<E>) -> Self {
+        match given_up {
+            GivenUp::Stopped(stopped) => stopped.into(),
+            GivenUp::Error(error) => error.into(),
+        }
+    }
 }
 
 impl Patience {
@@ -49,6 +61,12 @@ impl Patience {
     #[must_use]
     pub fn new(clock: Clock, limit: Duration) -> Self {
         Self { clock, started: clock.moment(), limit }
+    }
+
+    /// For planning: a look at the world, of which a throttled account allows few.
+    #[must_use]
+    pub fn for_a_look(clock: Clock) -> Self {
+        Self::new(clock, LOOK)
     }
 
     /// Time since the start.
@@ -79,37 +97,60 @@ impl Patience {
         cancel.unless_stopped(self.clock.pause(self.pause())).await
     }
 
-    /// Makes a call until it is neither throttled nor, where repeating is harmless, left without
-    /// an answer; gives up at the end. The call itself is never cut off.
-    pub async fn insist<T, F>(
-        &self,
-        cancel: &Cancel,
-        harmless: bool,
-        call: impl Fn() -> F,
-    ) -> Result<T, GivenUp>
+    /// Makes a call that changes something until it is not throttled; gives up at the end. Any
+    /// other answer is the caller's, who must settle an unclear one. The call itself is never cut off.
+    pub async fn insist<T, F>(&self, cancel: &Cancel, call: impl Fn() -> F) -> Result<T, GivenUp<AwsError>>
     where
         F: Future<Output = Result<T, AwsError>>,
     {
+        self.again(cancel, |error| error.class == AwsErrorClass::Throttled, call).await
+    }
+
+    /// Asks until there is an answer; gives up at the end.
+    pub async fn ask<T, E, F>(&self, cancel: &Cancel, call: impl Fn() -> F) -> Result<T, GivenUp<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: MayPass,
+    {
+        self.again(cancel, MayPass::may_pass, call).await
+    }
+
+    async fn again<T, E, F>(
+        &self,
+        cancel: &Cancel,
+        passing: impl Fn(&E) -> bool,
+        call: impl Fn() -> F,
+    ) -> Result<T, GivenUp<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
         loop {
             match call().await {
-                Err(error) if !self.is_over() && is_passing(&error, harmless) => self.rest(cancel).await?,
-                done => return Ok(done?),
+                Err(error) if !self.is_over() && passing(&error) => {
+                    self.rest(cancel).await.map_err(GivenUp::Stopped)?;
+                }
+                done => return done.map_err(GivenUp::Error),
             }
         }
     }
 }
 
-fn is_passing(error: &AwsError, harmless: bool) -> bool {
-    match error.class {
-        AwsErrorClass::Throttled => true,
-        AwsErrorClass::Unclear => harmless,
-        _ => false,
+/// Errors of calls that change nothing.
+pub trait MayPass {
+    /// Whether the call may simply be repeated: too many requests, or no answer. Everything else
+    /// will not get better by asking.
+    fn may_pass(&self) -> bool;
+}
+
+impl MayPass for AwsError {
+    fn may_pass(&self) -> bool {
+        matches!(self.class, AwsErrorClass::Throttled | AwsErrorClass::Unclear)
     }
 }
 
-/// Whether a poll that went wrong may simply be repeated: too many requests, no answer, no
-/// connection. Everything else will not get better by asking.
+/// Whether a poll of something that is under way may be repeated: also when there is no
+/// connection, since it goes on all the same.
 #[must_use]
 pub fn may_pass(error: &AwsError) -> bool {
-    matches!(error.class, AwsErrorClass::Throttled | AwsErrorClass::Unclear | AwsErrorClass::NotSent)
+    error.may_pass() || error.class == AwsErrorClass::NotSent
 }

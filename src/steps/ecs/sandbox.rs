@@ -15,6 +15,8 @@ use crate::syntax::source::Span;
 use crate::world::World;
 use crate::world::aws::{Cloud, Target};
 use crate::world::cancel::Canceller;
+use crate::world::clock::Clock;
+use crate::world::files::Files;
 use crate::world::host::Host;
 use crate::world::store::Store;
 
@@ -55,10 +57,24 @@ pub struct Sandbox {
 impl Sandbox {
     /// `None`, said on stderr, where there is no sandbox.
     pub async fn open(name: &str) -> Option<Self> {
+        Self::behind(name, None).await
+    }
+
+    /// The same, with a proxy between it and the sandbox.
+    pub async fn with_faults(name: &str) -> Option<(Self, Faults)> {
+        let faults = Faults::default();
+        Some((Self::behind(name, Some(faults.clone())).await?, faults))
+    }
+
+    async fn behind(name: &str, faults: Option<Faults>) -> Option<Self> {
         let host = Host::current();
         let Some(endpoint) = host.var("SANDBOX_ENDPOINT").map(str::to_owned) else {
             eprintln!("skipped: SANDBOX_ENDPOINT is not set");
             return None;
+        };
+        let endpoint = match faults {
+            Some(faults) => faults.listen(&endpoint).await,
+            None => endpoint,
         };
         let target = Target {
             environment: EnvName::new("sandbox"),
@@ -83,7 +99,7 @@ impl Sandbox {
         });
         let sandbox = Self {
             cloud: Arc::new(Cloud::new(target, host)),
-            name: format!("ecsdev-{name}-{}", std::process::id()),
+            name: format!("ecsdev-{name}-{}", unique()),
             canceller: Canceller::new(),
             root: tempfile::tempdir().unwrap(),
             events,
@@ -195,17 +211,130 @@ impl Sandbox {
     }
 }
 
+/// What goes wrong with one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is carried out, and the answer is lost.
+    LostAnswer,
+    /// It does not arrive.
+    LostRequest,
+    /// It is refused because of too many requests.
+    Throttled,
+}
+
+/// Counts the calls that pass, and makes some of them go wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    state: Arc<Mutex<Traffic>>,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    calls: BTreeMap<String, usize>,
+    planned: Vec<(String, Fault)>,
+}
+
+impl Faults {
+    /// The next call of that operation that has no fault yet goes wrong.
+    pub fn plan(&self, operation: &str, fault: Fault) {
+        self.state.lock().unwrap().planned.push((operation.to_owned(), fault));
+    }
+
+    /// How often an operation was called.
+    pub fn calls(&self, operation: &str) -> usize {
+        self.state.lock().unwrap().calls.get(operation).copied().unwrap_or(0)
+    }
+
+    fn next(&self, operation: &str) -> Option<Fault> {
+        let mut state = self.state.lock().unwrap();
+        *state.calls.entry(operation.to_owned()).or_default() += 1;
+        let at = state.planned.iter().position(|(name, _)| name == operation)?;
+        Some(state.planned.remove(at).1)
+    }
+
+    async fn listen(&self, endpoint: &str) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let upstream = endpoint.trim_start_matches("http://").to_owned();
+        let faults = self.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (faults, upstream) = (faults.clone(), upstream.clone());
+                tokio::spawn(async move { faults.pass(client, &upstream).await });
+            }
+        });
+        format!("http://{address}")
+    }
+
+    /// One request a connection.
+    async fn pass(&self, mut client: tokio::net::TcpStream, upstream: &str) -> Option<()> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut request = Vec::new();
+        let (head, body) = loop {
+            if client.read_buf(&mut request).await.ok()? == 0 {
+                return None;
+            }
+            if let Some(at) = request.windows(4).position(|four| four == b"\r\n\r\n") {
+                break (String::from_utf8_lossy(&request[..at]).into_owned(), at + 4);
+            }
+        };
+        let header = |name: &str| {
+            let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(name))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        };
+        let length: usize = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        while request.len() < body + length {
+            client.read_buf(&mut request).await.ok()?;
+        }
+        let target = header("x-amz-target").unwrap_or_default();
+        let fault = self.next(target.rsplit('.').next().unwrap_or_default());
+        match fault {
+            Some(Fault::LostRequest) => return None,
+            Some(Fault::Throttled) => {
+                let said = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+                let length = said.len();
+                let answer = format!(
+                    "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{said}"
+                );
+                return client.write_all(answer.as_bytes()).await.ok();
+            }
+            _ => {}
+        }
+        let mut server = tokio::net::TcpStream::connect(upstream).await.ok()?;
+        let first = head.lines().next()?;
+        let rest = head.lines().skip(1).filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+        let lines: Vec<_> = std::iter::once(first).chain(rest).chain(["connection: close"]).collect();
+        server.write_all(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes()).await.ok()?;
+        server.write_all(&request[body..]).await.ok()?;
+        let mut answer = Vec::new();
+        server.read_to_end(&mut answer).await.ok()?;
+        if fault != Some(Fault::LostAnswer) {
+            // The connection ends with this answer, whatever it says of keeping it.
+            let text = String::from_utf8_lossy(&answer[..answer.len().min(4096)]).to_ascii_lowercase();
+            assert!(!text.contains("connection: keep-alive"), "{text}");
+            client.write_all(&answer).await.ok()?;
+        }
+        Some(())
+    }
+}
+
+/// Other names in every process, so that nobody meets what another left behind.
+fn unique() -> String {
+    format!("{:x}", Clock.now().as_microsecond())
+}
+
 async fn build(cloud: &Cloud) -> [String; 2] {
     let writes = cloud.writes().await;
     let _ = writes.ecr.create_repository().repository_name("ecsdev-program").send().await;
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    file("program.c", PROGRAM);
-    file("Dockerfile", "FROM scratch\nCOPY program /program\nENTRYPOINT [\"/program\"]\n");
+    let files = Files::new(folder.path());
+    let write = |name: &str, text: &str| files.write(&folder.path().join(name), text.as_bytes()).unwrap();
+    write("program.c", PROGRAM);
+    write("Dockerfile", "FROM scratch\nCOPY program /program\nENTRYPOINT [\"/program\"]\n");
     duct::cmd!("gcc", "-static", "-Os", "-o", "program", "program.c").dir(folder.path()).run().unwrap();
     let mut images = Vec::new();
     for version in ["1", "2"] {
-        let tag = format!("127.0.0.1:4566/ecsdev-program:{version}-{}", std::process::id());
+        let tag = format!("127.0.0.1:4566/ecsdev-program:{version}-{}", unique());
         duct::cmd!("docker", "build", "-q", "--label", format!("version={version}"), "-t", &tag, ".")
             .dir(folder.path())
             .env("DOCKER_BUILDKIT", "0")

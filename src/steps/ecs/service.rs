@@ -1,5 +1,6 @@
 //! Finding the service that a step names, and saying what is wrong when it is not there.
 
+use super::patience::MayPass;
 use crate::steps::Failure;
 use crate::steps::failure::FailureClass;
 use crate::world::aws::AwsError;
@@ -36,6 +37,12 @@ pub enum Absent {
     /// ECS did not say.
     #[error(transparent)]
     Aws(#[from] AwsError),
+}
+
+impl MayPass for Absent {
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Aws(error) if error.may_pass())
+    }
 }
 
 impl From<Absent> for Failure {
@@ -82,5 +89,14 @@ pub async fn definition(ecs: Ecs<'_>, name: &str) -> Result<Registered, Absent> 
             Err(Absent::Definition(super::definition::short_arn(name).to_owned()))
         }
         done => Ok(done?),
+    }
+}
+
+/// A registered definition, or `None` when there is none of that name.
+pub async fn any_definition(ecs: Ecs<'_>, name: &str) -> Result<Option<Registered>, Absent> {
+    match definition(ecs, name).await {
+        Ok(registered) => Ok(Some(registered)),
+        Err(Absent::Definition(_)) => Ok(None),
+        Err(absent) => Err(absent),
     }
 }

@@ -136,6 +136,12 @@ fn way(task: &Task) -> Vec<String> {
     lines
 }
 
+/// Why a task stopped and how its containers ended, in one line.
+#[must_use]
+pub fn in_short(task: &Task) -> String {
+    way(task).join(", ")
+}
+
 /// Why a task stopped, in one line.
 #[must_use]
 pub fn in_words(task: &Task) -> String {

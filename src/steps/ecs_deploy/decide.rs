@@ -100,11 +100,11 @@ impl Configuration {
 pub(super) enum Way {
     /// The deployment that is under way is the wanted one.
     Await(Deployment),
-    /// UpdateService.
+    /// `UpdateService`.
     Update(Update),
 }
 
-/// What UpdateService is sent.
+/// What `UpdateService` is sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Update {
     /// The service moves to another definition.
@@ -126,7 +126,20 @@ impl Update {
     /// Whether the settings of a service show it; says nothing about deployments.
     pub(super) fn is_done(&self, service: &Service) -> bool {
         self.desired.is_none_or(|desired| desired == service.desired_count)
-            && self.configuration.as_ref().is_none_or(|wanted| *wanted == service.deployment_configuration)
+            && self
+                .configuration
+                .as_ref()
+                .is_none_or(|wanted| holds(&service.deployment_configuration, wanted))
+    }
+}
+
+/// Whether all that is wanted is there; ECS may have filled in more.
+fn holds(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, wanted)| there.get(name).is_some_and(|there| holds(there, wanted)))
+        }
+        _ => there == wanted,
     }
 }
 
@@ -152,5 +165,87 @@ pub(super) fn decide(
     match steadiness {
         Some(Steadiness::Moving(deployment)) if deploy.wait => Some(Way::Await(deployment)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::Attributes;
+    use crate::steps::ecs::sandbox::Written;
+
+    fn service(state: &str, running: i64, desired: i64) -> Service {
+        serde_json::from_value(json!({
+            "desiredCount": desired,
+            "deploymentConfiguration": {
+                "maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING",
+                "deploymentCircuitBreaker": { "enable": true, "rollback": true, "resetOnHealthyTask": true },
+            },
+            "deployments": [
+                { "id": "a", "status": "PRIMARY", "rolloutState": state, "runningCount": running, "desiredCount": desired },
+                { "id": "b", "status": "ACTIVE", "rolloutState": "FAILED" },
+            ],
+        }))
+        .unwrap()
+    }
+
+    fn deploy(settings: Written) -> Deploy {
+        let settings = settings.with("cluster", "c").with("service", "s");
+        Deploy::read(&settings.ready(), &Attributes::default()).unwrap()
+    }
+
+    fn way(service: &Service, settings: Written, moves: bool) -> Option<Way> {
+        let deploy = deploy(settings);
+        decide(service, &deploy, moves, &Configuration::of(service, &deploy))
+    }
+
+    #[test]
+    fn nothing_is_sent_that_was_not_asked_for() {
+        let nothing = Update::default();
+        let plain = Written::default;
+        let steady = service("COMPLETED", 2, 2);
+        assert_eq!(way(&steady, plain(), false), None);
+        assert_eq!(way(&steady, plain().with("desired", 2), false), None, "the number is right");
+        let update = |update| Some(Way::Update(update));
+        assert_eq!(way(&steady, plain(), true), update(Update { moves: true, ..nothing.clone() }));
+        let forced = update(Update { force: true, ..nothing.clone() });
+        assert_eq!(way(&steady, plain().with("force", true), false), forced);
+        let scaled = update(Update { desired: Some(3), ..nothing.clone() });
+        assert_eq!(way(&steady, plain().with("desired", 3), false), scaled);
+        assert_eq!(way(&service("FAILED", 0, 2), plain(), false), forced, "the last deployment failed");
+        let moving = service("IN_PROGRESS", 1, 2);
+        assert!(matches!(way(&moving, plain(), false), Some(Way::Await(_))));
+        assert_eq!(way(&moving, plain().with("wait", false), false), None);
+        assert!(
+            matches!(way(&service("COMPLETED", 1, 2), plain(), false), Some(Way::Await(_))),
+            "a task is missing"
+        );
+        assert_eq!(way(&service("COMPLETED", 0, 0), plain(), false), None);
+        let started = update(Update { desired: Some(2), ..nothing });
+        assert_eq!(way(&service("COMPLETED", 0, 0), plain().with("desired", 2), false), started);
+    }
+
+    #[test]
+    fn a_configuration_keeps_what_was_not_asked_for() {
+        let service = service("COMPLETED", 2, 2);
+        let changed = Configuration::of(&service, &deploy(Written::default().with("circuit-breaker", false)));
+        assert_eq!(
+            changed.wanted.unwrap(),
+            json!({
+                "maximumPercent": 200, "minimumHealthyPercent": 100, "strategy": "ROLLING",
+                "deploymentCircuitBreaker": { "enable": false, "rollback": false, "resetOnHealthyTask": true },
+            })
+        );
+        assert!(!changed.breaker);
+        let same = Configuration::of(&service, &deploy(Written::default().with("min-healthy", 100)));
+        assert_eq!((same.wanted, same.changes.len(), same.breaker), (None, 0, true));
+        let stuck = Configuration::of(&service, &deploy(Written::default().with("max-percent", 100)));
+        assert!(stuck.is_stuck(2) && !stuck.is_stuck(0));
+        assert!(!same_with(&service, 50).is_stuck(2));
+    }
+
+    fn same_with(service: &Service, min_healthy: i64) -> Configuration {
+        let settings = Written::default().with("max-percent", 100).with("min-healthy", min_healthy);
+        Configuration::of(service, &deploy(settings))
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Plan compares the registered definition with the wanted one; nothing is
 //! registered when they mean the same. Apply registers at most one revision,
-//! makes one UpdateService call, and waits for the deployment that this call
+//! makes one `UpdateService` call, and waits for the deployment that this call
 //! started, and for no other. It ends in one of four ways, each with its own
 //! words: completed, failed, rolled back by ECS, superseded by somebody else.
 
 mod decide;
+mod draft;
 mod outcome;
 mod plan;
 mod receipt;

@@ -59,9 +59,6 @@ pub(super) enum RollError {
     /// The service was deleted.
     #[error("service {0} was deleted while it was rolled")]
     ServiceGone(String),
-    /// No deployment is in force.
-    #[error("ECS no longer lists the deployment of {0}, nor any other")]
-    Vanished(String),
     /// The run is being stopped.
     #[error("interrupted: the deployment of {definition} goes on in ECS, {counts}")]
     Left {

@@ -2,19 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::decide::{Configuration, Update, Way, decide};
+use super::decide::{Configuration, Way, decide};
+use super::draft::Draft;
 use super::receipt;
 use super::roll::{Roll, Target};
 use super::settings::{Base, Deploy};
-use crate::model::change::{Action, Change, Reversible};
-use crate::model::units::count;
+use crate::model::change::Reversible;
 use crate::model::value::{Outputs, Value as Output};
-use crate::steps::ecs::canonical::{Canonical, image_form, short_image};
+use crate::steps::ecs::canonical::Canonical;
 use crate::steps::ecs::definition::{ContainerEdit, Definition, DefinitionError, Unknown, short_arn};
+use crate::steps::ecs::patience::Patience;
 use crate::steps::ecs::service::{self, Absent};
 use crate::steps::failure::FailureClass;
 use crate::steps::{Context, Failure, Proposal};
-use crate::world::aws::ecs::{Ecs, Registered, Service};
+use crate::world::aws::ecs::{Deployment, Ecs, Registered, Service};
 
 /// What ECS answered.
 pub(super) struct Observed {
@@ -26,30 +27,23 @@ pub(super) struct Observed {
 }
 
 /// The wanted definition.
-struct Wanted {
-    definition: Definition,
+pub(super) struct Wanted {
+    pub(super) definition: Definition,
     /// Known only after other steps.
-    unknown: Vec<Unknown>,
-    warnings: Vec<String>,
+    pub(super) unknown: Vec<Unknown>,
+    pub(super) warnings: Vec<String>,
     /// The revision it started from, when it is not the one that runs.
     from: Option<Registered>,
 }
 
 pub(super) async fn plan(deploy: &Deploy, cx: &Context) -> Result<Proposal, Failure> {
     let ecs = cx.cloud.ecs().await;
-    let service = service::find(ecs, &deploy.cluster, &deploy.service).await?;
+    let looks = Patience::for_a_look(cx.world.clock);
+    let service = looks.ask(&cx.cancel, || service::find(ecs, &deploy.cluster, &deploy.service)).await?;
     refuse_others(deploy, &service)?;
-    let running = match service::definition(ecs, &service.task_definition).await {
-        Ok(running) => Some(running),
-        Err(Absent::Definition(_)) => None,
-        Err(absent) => return Err(absent.into()),
-    };
+    let running = looks.ask(&cx.cancel, || service::any_definition(ecs, &service.task_definition)).await?;
     let wanted = wanted(deploy, cx, ecs, &service, running.as_ref()).await?;
-    let newest = match service::definition(ecs, wanted.definition.family()).await {
-        Ok(newest) => Some(newest),
-        Err(Absent::Definition(_)) => None,
-        Err(absent) => return Err(absent.into()),
-    };
+    let newest = looks.ask(&cx.cancel, || service::any_definition(ecs, wanted.definition.family())).await?;
     Ok(propose(deploy, cx, Observed { service, running, newest }, wanted))
 }
 
@@ -141,13 +135,20 @@ fn propose(deploy: &Deploy, cx: &Context, observed: Observed, wanted: Wanted) ->
     let configuration = Configuration::of(service, deploy);
     let moves = !is_known || !target.is(&service.task_definition);
     let way = decide(service, deploy, moves, &configuration);
-    let now = receipt::state(service, observed.running.as_ref());
-
-    let mut proposal = words(deploy, &observed, way.as_ref(), &target);
-    proposal.changes = changes(&observed, &wanted, &form, way.as_ref(), &configuration);
-    proposal.warnings = wanted.warnings.clone();
-    proposal.warnings.extend(warnings(deploy, cx, &observed, &wanted, way.as_ref(), &configuration));
+    let placeholder = placeholder(cx, &observed);
+    let draft = Draft {
+        deploy,
+        observed: &observed,
+        wanted: &wanted,
+        form: &form,
+        target: &target,
+        way: way.as_ref(),
+        configuration: &configuration,
+        placeholder: placeholder.as_ref(),
+    };
+    let mut proposal = draft.proposal();
     proposal.baseline = baseline(&observed);
+    let now = receipt::state(service, observed.running.as_ref());
     let Some(way) = way else {
         proposal.outputs = outputs(service, service.task_definition.as_str(), service.primary());
         // The release before stays the one to go back to.
@@ -160,169 +161,26 @@ fn propose(deploy: &Deploy, cx: &Context, observed: Observed, wanted: Wanted) ->
     if !is_known {
         return proposal;
     }
+    let previous = match &way {
+        // What runs is already what is wanted; the release knows what was before.
+        Way::Await(_) => cx.recorded.as_ref().map_or(Value::Null, |live| receipt::alone(&live.receipt)),
+        Way::Update(_) => now,
+    };
+    let definition = wanted.definition;
     proposal.with(Roll {
         deploy: deploy.clone(),
         observed,
-        wanted: wanted.definition,
+        wanted: definition,
         target,
         way,
-        previous: now,
+        previous,
+        placeholder,
     })
 }
 
-/// Action, summary and subject.
-fn words(deploy: &Deploy, observed: &Observed, way: Option<&Way>, target: &Target) -> Proposal {
-    let service = &observed.service;
-    let current = short_arn(&service.task_definition);
-    let primary = service.primary();
-    let (running, tasks) = primary.map_or((0, 0), |primary| (primary.running_count, primary.desired_count));
-    let mut proposal = match way {
-        None if tasks == 0 => {
-            Proposal::new(Action::UpToDate, format!("{current} is set, nothing runs (desired 0)"))
-        }
-        None => Proposal::new(Action::UpToDate, format!("{current} runs with {running} of {tasks} tasks")),
-        Some(Way::Await(_)) => Proposal::new(
-            Action::Update,
-            format!(
-                "wait for {}, {running} running",
-                count(usize::try_from(tasks).unwrap_or_default(), "task")
-            ),
-        ),
-        Some(Way::Update(update)) => Proposal::new(Action::Update, update_words(service, update)),
-    };
-    proposal.subject = match (way, target) {
-        (Some(Way::Update(Update { moves: true, .. })), target) => {
-            let next = match target {
-                Target::Registered(arn) => short_arn(arn).to_owned(),
-                Target::New(definition) => {
-                    let last = observed.newest.as_ref().map_or(0, Registered::revision);
-                    format!("{}:{}", definition.family(), last + 1)
-                }
-            };
-            let family = |name: &str| name.rsplit_once(':').map(|(family, _)| family.to_owned());
-            match next.rsplit_once(':') {
-                Some((_, revision)) if family(&next) == family(current) => format!("{current} → :{revision}"),
-                _ => format!("{current} → {next}"),
-            }
-        }
-        (None, _) => deploy.service.clone(),
-        _ => current.to_owned(),
-    };
-    proposal
-}
-
-fn update_words(service: &Service, update: &Update) -> String {
-    let now = service.desired_count;
-    let then = update.desired.unwrap_or(now);
-    let tasks = |number: i64| count(usize::try_from(number).unwrap_or_default(), "task");
-    match update {
-        _ if update.rolls() && then == 0 => "change the definition of 0 tasks".to_owned(),
-        _ if update.rolls() && now == 0 => format!("start {}", tasks(then)),
-        _ if update.rolls() => format!("roll {}", tasks(then)),
-        Update { desired: Some(then), .. } => format!("scale {now} → {}", tasks(*then)),
-        _ => "change how it is deployed".to_owned(),
-    }
-}
-
-fn changes(
-    observed: &Observed,
-    wanted: &Wanted,
-    form: &Canonical,
-    way: Option<&Way>,
-    configuration: &Configuration,
-) -> Vec<Change> {
-    let mut changes = Vec::new();
-    let running = observed.running.as_ref().map(Definition::of);
-    if let Some(running) = &running {
-        let alone = wanted.definition.containers().count() == 1;
-        for unknown in &wanted.unknown {
-            let Unknown { container, what, step } = unknown;
-            let image = running.image(container).filter(|_| what == "image").map(short_image);
-            let what = if alone { what.clone() } else { format!("{container} {what}") };
-            changes.push(Change::new(what, image, format!("(known after {step})")));
-        }
-        changes.extend(Canonical::of(running).changes_to(form));
-    }
-    if let Some(Way::Update(update)) = way {
-        if let Some(desired) = update.desired {
-            changes.push(Change::new(
-                "desired",
-                observed.service.desired_count.to_string(),
-                desired.to_string(),
-            ));
-        }
-        if update.force {
-            changes.push(Change::new("deployment", None, "new tasks of the same definition".to_owned()));
-        }
-    }
-    changes.extend(configuration.changes.iter().cloned());
-    changes
-}
-
-fn warnings(
-    deploy: &Deploy,
-    cx: &Context,
-    observed: &Observed,
-    wanted: &Wanted,
-    way: Option<&Way>,
-    configuration: &Configuration,
-) -> Vec<String> {
-    let service = &observed.service;
-    let name = &deploy.service;
-    let mut warnings = Vec::new();
-    let desired = deploy.desired.unwrap_or(service.desired_count);
-    if !configuration.breaker {
-        warnings.push(format!(
-            "the circuit breaker of {name} is off: ECS starts failing tasks again and again; circuit-breaker #true makes it roll back"
-        ));
-    }
-    if let Some(Way::Update(update)) = way
-        && update.rolls()
-    {
-        if desired == 0 {
-            warnings
-                .push(format!("desired is 0: nothing of {name} will run, and the new tasks are not tried"));
-        }
-        if configuration.is_stuck(desired) {
-            warnings.push(format!(
-                "with min-healthy {}% and max-percent {}% ECS can neither stop an old task of {name} nor start a new one",
-                configuration.min_healthy, configuration.max_percent
-            ));
-        }
-        if let Some(placeholder) = placeholder(cx, observed).filter(|_| service.running_count == 0) {
-            warnings.push(format!("nothing of {name} runs now: a failure goes back to {placeholder}"));
-        }
-    }
-    if let Some(primary) = service.primary().filter(|primary| primary.has_failed()) {
-        warnings.push(format!(
-            "the last deployment of {name} failed: {}",
-            if primary.rollout_state_reason.is_empty() {
-                "ECS does not say why"
-            } else {
-                &primary.rollout_state_reason
-            }
-        ));
-    }
-    if let Some(running) = observed.running.as_ref().map(Definition::of) {
-        for container in wanted.definition.container_names() {
-            let (old, new) = (running.image(&container), wanted.definition.image(&container));
-            if let (Some(old), Some(new)) = (old, new)
-                && image_form(old) == image_form(new)
-                && repository(old) != repository(new)
-            {
-                warnings.push(format!(
-                    "{container} keeps pulling its image from {}: the one in {} has the same digest",
-                    repository(old),
-                    repository(new)
-                ));
-            }
-        }
-    }
-    warnings
-}
-
-/// The revision that the service had before flow's first release, in words; `None` once there was one.
-pub(super) fn placeholder(cx: &Context, observed: &Observed) -> Option<String> {
+/// The revision that the service had before flow's first release: its ARN, and what it is in words.
+/// `None` once there was a release.
+fn placeholder(cx: &Context, observed: &Observed) -> Option<(String, String)> {
     let running = observed.running.as_ref()?;
     let released = cx.recorded.as_ref().and_then(|recorded| receipt::released(&recorded.receipt));
     if released.is_some() {
@@ -334,20 +192,9 @@ pub(super) fn placeholder(cx: &Context, observed: &Observed) -> Option<String> {
         .iter()
         .filter_map(|container| definition.image(container).map(str::to_owned))
         .collect();
-    Some(format!(
-        "{}, which is no release but what the service was created with (image {})",
-        short_arn(running.arn()),
-        images.join(", ")
-    ))
-}
-
-fn repository(image: &str) -> &str {
-    let name = image.split_once('@').map_or(image, |(name, _)| name);
-    match name.rsplit_once(':') {
-        // A colon before a slash is a port.
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    }
+    let words =
+        format!("no release of this flow but what the service had before (image {})", images.join(", "));
+    Some((running.arn().to_owned(), words))
 }
 
 fn baseline(observed: &Observed) -> Value {
@@ -363,11 +210,7 @@ fn baseline(observed: &Observed) -> Value {
 }
 
 /// The outputs of a service that runs a definition.
-pub(super) fn outputs(
-    service: &Service,
-    definition: &str,
-    deployment: Option<&crate::world::aws::ecs::Deployment>,
-) -> Outputs {
+pub(super) fn outputs(service: &Service, definition: &str, deployment: Option<&Deployment>) -> Outputs {
     let revision = definition.rsplit_once(':').and_then(|(_, revision)| revision.parse().ok()).unwrap_or(0);
     Outputs::from([
         ("task-definition".to_owned(), Output::text(definition)),

@@ -32,6 +32,16 @@ pub(super) fn receipt(now: Value, previous: Value, deploy: &Deploy) -> Value {
     receipt
 }
 
+/// What a receipt says of its own release.
+pub(super) fn alone(recorded: &Value) -> Value {
+    let mut alone = recorded.clone();
+    if let Some(members) = alone.as_object_mut() {
+        members.shift_remove("previous");
+        members.shift_remove("set");
+    }
+    alone
+}
+
 /// The names that the last release set in a container and this file no longer has.
 pub(super) fn gone(recorded: &Value, edit: &ContainerEdit) -> BTreeSet<String> {
     let now = names(edit);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::decide::{Update, Way};
 use super::outcome::RollError;
-use super::plan::{Observed, outputs, placeholder};
+use super::plan::{Observed, outputs};
 use super::receipt;
 use super::settings::Deploy;
 use super::wait::{Rolled, Wait};
@@ -18,7 +18,7 @@ use crate::steps::ecs::service;
 use crate::steps::ecs::stopped::Stopped;
 use crate::steps::failure::FailureClass;
 use crate::steps::{Context, Done, Effect, Failure};
-use crate::world::aws::ecs::{Deployment, Ecs, Service};
+use crate::world::aws::ecs::{Deployment, Ecs, Registered, Service};
 use crate::world::aws::{AwsError, AwsErrorClass};
 
 /// How long ECS may take to show what a call with a lost answer did.
@@ -50,6 +50,8 @@ pub(super) struct Roll {
     pub(super) way: Way,
     /// What ran when this was planned.
     pub(super) previous: Value,
+    /// ARN and words of what the service had before the first release.
+    pub(super) placeholder: Option<(String, String)>,
 }
 
 #[async_trait]
@@ -57,7 +59,7 @@ impl Effect for Roll {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let patience = Patience::new(cx.world.clock, self.deploy.limit);
         let ecs = cx.cloud.ecs().await;
-        let fresh = self.unchanged(ecs).await?;
+        let fresh = self.unchanged(cx, ecs, &patience).await?;
         let mut stopped = Stopped::new(&self.deploy.cluster, &self.deploy.service);
         let before: Vec<_> = fresh.deployments.iter().map(|deployment| deployment.id.clone()).collect();
         let (definition, deployment, before): (String, Deployment, Vec<String>) = match &self.way {
@@ -67,7 +69,7 @@ impl Effect for Roll {
             }
             Way::Update(update) => {
                 let call = || async { ecs.list_stopped(&self.deploy.cluster, &self.deploy.service).await };
-                stopped.leave_out(patience.insist(&cx.cancel, true, call).await.map_err(untouched)?);
+                stopped.leave_out(patience.ask(&cx.cancel, call).await.map_err(untouched)?);
                 let definition = self.definition(cx, ecs, &patience).await?;
                 let deployment = self.update(cx, ecs, &patience, update, &definition, &before).await?;
                 let before = before.into_iter().filter(|id| *id != deployment.id).collect();
@@ -86,7 +88,7 @@ impl Effect for Roll {
             arn: &definition,
             definition: &self.wanted,
             before: &before,
-            placeholder: placeholder(cx, &self.observed),
+            placeholder: self.placeholder.as_ref(),
             // A deployment that was under way may have failed tasks already; they are shown, not counted.
             awaited: matches!(self.way, Way::Await(_)),
         };
@@ -95,6 +97,7 @@ impl Effect for Roll {
         let name = short_arn(&definition);
         let summary = match deployment.desired_count {
             0 => format!("{name} is set, but was not tried: desired is 0"),
+            1 => format!("1 of 1 task of {name} runs"),
             desired => format!("{} of {desired} tasks of {name} run", deployment.running_count),
         };
         Ok(self.done(&service, &definition, &deployment, summary))
@@ -103,8 +106,9 @@ impl Effect for Roll {
 
 impl Roll {
     /// The service, which is still as it was planned on.
-    async fn unchanged(&self, ecs: Ecs<'_>) -> Result<Service, Failure> {
-        let fresh = service::find(ecs, &self.deploy.cluster, &self.deploy.service).await?;
+    async fn unchanged(&self, cx: &Context, ecs: Ecs<'_>, patience: &Patience) -> Result<Service, Failure> {
+        let call = || service::find(ecs, &self.deploy.cluster, &self.deploy.service);
+        let fresh = patience.ask(&cx.cancel, call).await?;
         let planned = &self.observed.service;
         let id = |service: &Service| service.primary().map(|primary| primary.id.clone());
         if fresh.task_definition != planned.task_definition || id(&fresh) != id(planned) {
@@ -126,9 +130,9 @@ impl Roll {
         let mut lost = None;
         for _ in 0..2 {
             let call = || async { ecs.register(wanted.body()).await };
-            let arn = match patience.insist(&cx.cancel, false, call).await {
+            let arn = match patience.insist(&cx.cancel, call).await {
                 Ok(registered) => registered.arn().to_owned(),
-                Err(GivenUp::Aws(error)) if error.is_unclear() => {
+                Err(GivenUp::Error(error)) if error.is_unclear() => {
                     cx.feed.output(format!("{error}; asking ECS whether it was registered")).await;
                     lost = Some(error);
                     match self.registered_after_all(cx, ecs, wanted).await {
@@ -154,7 +158,7 @@ impl Roll {
     /// After a lost answer: a newest revision that was not there and says the same is ours.
     async fn registered_after_all(&self, cx: &Context, ecs: Ecs<'_>, wanted: &Definition) -> Option<String> {
         let form = Canonical::of(wanted);
-        let before = self.observed.newest.as_ref().map(|newest| newest.revision());
+        let before = self.observed.newest.as_ref().map(Registered::revision);
         let settle = Patience::new(cx.world.clock, SETTLE.min(Duration::from_secs(5)));
         loop {
             if let Ok(newest) = service::definition(ecs, wanted.family()).await
@@ -169,7 +173,7 @@ impl Roll {
         }
     }
 
-    /// The one UpdateService, and the deployment that it started.
+    /// The one `UpdateService`, and the deployment that it started.
     async fn update(
         &self,
         cx: &Context,
@@ -188,12 +192,12 @@ impl Roll {
         let deployment = loop {
             attempts += 1;
             let call = || async { ecs.update_service(&body).await };
-            let error = match patience.insist(&cx.cancel, false, call).await {
+            let error = match patience.insist(&cx.cancel, call).await {
                 Ok(service) => match started(&service, update, definition, before) {
                     Some(deployment) => break deployment,
                     None => not_shown(),
                 },
-                Err(GivenUp::Aws(error)) if error.is_unclear() => error,
+                Err(GivenUp::Error(error)) if error.is_unclear() => error,
                 Err(error) => return Err(untouched(error)),
             };
             cx.feed.output(format!("{error}; asking ECS whether the service was updated")).await;
@@ -288,9 +292,9 @@ fn not_shown() -> AwsError {
     }
 }
 
-fn untouched(error: GivenUp) -> Failure {
+fn untouched(error: GivenUp<AwsError>) -> Failure {
     match error {
         GivenUp::Stopped(stopped) => Failure::from(stopped).detail("the service was not touched"),
-        GivenUp::Aws(error) => error.into(),
+        GivenUp::Error(error) => error.into(),
     }
 }

@@ -9,7 +9,7 @@ use crate::model::change::Action;
 use crate::model::names::StepId;
 use crate::model::settings::Ready;
 use crate::model::value::Field;
-use crate::steps::ecs::sandbox::{Sandbox, Written};
+use crate::steps::ecs::sandbox::{Fault, Sandbox, Written};
 use crate::steps::{Failure, FailureClass, Proposal};
 use crate::world::cancel::Urgency;
 
@@ -132,7 +132,7 @@ async fn a_first_deployment_that_fails_goes_back_to_the_placeholder() {
     let text = text(&failure);
     assert!(text.contains("container app exited with 3"), "{text}");
     assert!(text.contains(&format!("{}:1 does not run either", sandbox.name)), "{text}");
-    assert!(text.contains("no release but what the service was created with"), "{text}");
+    assert!(text.contains("no release of this flow"), "{text}");
     assert!(text.contains(":none-yet)"), "{text}");
 
     // The same content is not registered twice, and a good one works from here.
@@ -263,5 +263,140 @@ async fn what_is_not_there_is_named() {
     assert_eq!(tag.class, FailureClass::Refused);
     assert!(tag.record.reason.contains("is not pinned"), "{}", text(&tag));
     assert_eq!(Value::Null, tag.record.help.map_or(Value::Null, Value::from));
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn lost_answers_and_throttling_are_settled() {
+    let Some((sandbox, faults)) = Sandbox::with_faults("lost").await else { return };
+    let [first, second] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+    let cx = sandbox.context(None);
+    let first_roll = deploy(&sandbox.name, image(second)).with("desired", 1).ready();
+    faults.plan("RegisterTaskDefinition", Fault::LostAnswer);
+    faults.plan("UpdateService", Fault::LostAnswer);
+    let registered = faults.calls("RegisterTaskDefinition");
+    let done = sandbox.run(&KIND, &first_roll, &cx).await.unwrap();
+    assert_eq!(done.summary, format!("1 of 1 task of {}:2 runs", sandbox.name));
+    assert_eq!(faults.calls("RegisterTaskDefinition"), registered + 1, "a lost answer is settled by a query");
+    assert_eq!(faults.calls("UpdateService"), 1);
+    assert_eq!(sandbox.revisions().await, 2);
+
+    let next = deploy(&sandbox.name, image(second).env(&[("A", "1")])).ready();
+    for _ in 0..2 {
+        faults.plan("RegisterTaskDefinition", Fault::Throttled);
+        faults.plan("UpdateService", Fault::Throttled);
+    }
+    faults.plan("DescribeTasks", Fault::Throttled);
+    let cx = sandbox.context(Some(done.receipt));
+    let proposal = sandbox.plan(&KIND, &next, &cx).await.unwrap();
+    for _ in 0..5 {
+        faults.plan("DescribeServices", Fault::Throttled);
+    }
+    let done = proposal.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(done.summary, format!("1 of 1 task of {}:3 runs", sandbox.name));
+    assert_eq!(sandbox.revisions().await, 3);
+
+    // Nothing to do: nothing is changed.
+    let before = (faults.calls("RegisterTaskDefinition"), faults.calls("UpdateService"));
+    let again = sandbox.plan(&KIND, &next, &sandbox.context(Some(done.receipt))).await.unwrap();
+    assert_eq!(again.action, Action::UpToDate);
+    assert_eq!((faults.calls("RegisterTaskDefinition"), faults.calls("UpdateService")), before);
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn an_update_that_never_arrives_is_sent_again() {
+    let Some((sandbox, faults)) = Sandbox::with_faults("gone").await else { return };
+    let [first, second] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+    let cx = sandbox.context(None);
+    faults.plan("UpdateService", Fault::LostRequest);
+    let ready = deploy(&sandbox.name, image(second)).with("desired", 1).ready();
+    let done = sandbox.run(&KIND, &ready, &cx).await.unwrap();
+    assert_eq!(done.summary, format!("1 of 1 task of {}:2 runs", sandbox.name));
+    assert_eq!(faults.calls("UpdateService"), 2);
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_says_the_same_is_no_change() {
+    let Some(sandbox) = Sandbox::open("file").await else { return };
+    let [first, _] = sandbox.images().await;
+    let mut definition = sandbox.definition(first, &[("B", "2"), ("A", "1")]);
+    definition["containerDefinitions"][0]["portMappings"] = serde_json::json!([{ "containerPort": 8080 }]);
+    definition["tags"] = serde_json::json!([{ "key": "team", "value": "shop" }]);
+    sandbox.service(&definition, 0, true).await;
+    let cx = sandbox.context(None);
+    let file = cx.world.files.locate("task.json").unwrap();
+    cx.world.files.write(&file, definition.to_string().as_bytes()).unwrap();
+    let base = |task: &str| {
+        let step = Written::default().with("cluster", &*sandbox.name).with("service", &*sandbox.name);
+        step.with("task-definition", task)
+    };
+    let same = sandbox.plan(&KIND, &base("task.json").ready(), &cx).await.unwrap();
+    assert_eq!(same.action, Action::UpToDate, "{:?}", shown(&same));
+
+    definition["containerDefinitions"][0]["stopTimeout"] = 5.into();
+    definition["containerDefinitions"][0]["environment"][0]["value"] = "3".into();
+    cx.world.files.write(&file, definition.to_string().as_bytes()).unwrap();
+    let other = sandbox.plan(&KIND, &base("task.json").ready(), &cx).await.unwrap();
+    let changes = shown(&other);
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert!(changes.iter().any(|change| change == "stopTimeout  5"), "{changes:?}");
+    assert!(changes.iter().any(|change| change.starts_with("env B  sha256:")), "{changes:?}");
+    assert!(other.warnings.iter().any(|warning| warning.contains("desired is 0")), "{:?}", other.warnings);
+    let done = other.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(done.summary, format!("{}:2 is set, but was not tried: desired is 0", sandbox.name));
+
+    // Back to a revision by name: nothing new is registered.
+    let back = base(&format!("{}:1", sandbox.name)).ready();
+    let proposal = sandbox.plan(&KIND, &back, &cx).await.unwrap();
+    assert_eq!(proposal.subject, format!("{}:2 → :1", sandbox.name));
+    proposal.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(sandbox.revisions().await, 2);
+    let nothing = sandbox.plan(&KIND, &base("ecsdev-none:7").ready(), &cx).await.unwrap_err();
+    assert_eq!(nothing.record.reason, "there is no task definition ecsdev-none:7");
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn deployment_settings_alone_start_no_task() {
+    let Some(sandbox) = Sandbox::open("config").await else { return };
+    let [first, _] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 1, false).await;
+    let cx = sandbox.context(None);
+    let ready = || {
+        deploy(&sandbox.name, Written::default())
+            .with("circuit-breaker", true)
+            .with("min-healthy", 50)
+            .ready()
+    };
+    let proposal = sandbox.plan(&KIND, &ready(), &cx).await.unwrap();
+    assert_eq!(proposal.summary, "change how it is deployed");
+    assert_eq!(shown(&proposal), ["circuit-breaker  off → on", "min-healthy  100% → 50%"]);
+    let done = proposal.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(done.outputs["revision"].as_text().unwrap(), "1");
+    let again = sandbox.plan(&KIND, &ready(), &cx).await.unwrap();
+    assert_eq!(again.action, Action::UpToDate, "{:?}", shown(&again));
+    assert_eq!(sandbox.revisions().await, 1);
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn all_services_of_a_run_share_a_poll() {
+    let Some((sandbox, faults)) = Sandbox::with_faults("batch").await else { return };
+    let followed: Vec<_> =
+        (0..25).map(|number| sandbox.cloud.poller().follow(&sandbox.name, &format!("s{number}"))).collect();
+    let ecs = sandbox.cloud.ecs().await;
+    for round in 1..=2 {
+        let looks = followed.iter().map(|one| one.look(ecs, Duration::from_millis(500)));
+        let looks = futures_util::future::join_all(looks).await;
+        assert!(looks.into_iter().all(|look| look.unwrap().is_none()));
+        assert_eq!(faults.calls("DescribeServices"), 3 * round);
+        // Looks have to age before anybody asks again.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    drop(followed);
     sandbox.close().await;
 }

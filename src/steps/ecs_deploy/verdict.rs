@@ -29,8 +29,8 @@ pub(super) enum Verdict {
     },
     /// Somebody else's deployment is in force.
     Superseded(Deployment),
-    /// It vanished and nothing is in force.
-    Vanished,
+    /// The service was deleted.
+    Gone,
 }
 
 /// What is known of our deployment besides the look.
@@ -48,9 +48,13 @@ pub(super) struct Ours<'a> {
 
 pub(super) fn judge(service: &Service, ours: Ours<'_>) -> Verdict {
     let other = service.primary().filter(|primary| primary.id != ours.id);
+    if matches!(service.status.as_str(), "DRAINING" | "INACTIVE") {
+        return Verdict::Gone;
+    }
     match (service.deployment(ours.id), other) {
         (None, _) if !ours.seen && ours.since < LATE => Verdict::Going,
-        (None, None) => Verdict::Vanished,
+        // An active service without any deployment: ECS is between two.
+        (None, None) => Verdict::Going,
         (Some(deployment), None) => judge_primary(service, deployment),
         (Some(deployment), Some(other)) if deployment.has_failed() => {
             Verdict::Returning { to: other.clone(), why: deployment.rollout_state_reason.clone() }
@@ -114,7 +118,7 @@ mod tests {
             Verdict::Failed(_) => "failed",
             Verdict::Returning { .. } => "returning",
             Verdict::Superseded(_) => "superseded",
-            Verdict::Vanished => "vanished",
+            Verdict::Gone => "gone",
         }
     }
 
@@ -162,7 +166,7 @@ mod tests {
                 true,
                 "superseded",
             ),
-            ("nothing left", json!([]), true, "vanished"),
+            ("between two", json!([]), true, "going"),
         ];
         for (name, deployments, seen, wanted) in table {
             assert_eq!(verdict(deployments, seen), wanted, "{name}");

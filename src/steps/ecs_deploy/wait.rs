@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::draft::count_tasks;
 use super::outcome::RollError;
 use super::settings::Deploy;
 use super::verdict::{Ours, Verdict, judge};
-use crate::model::units::count;
 use crate::steps::ecs::definition::{Definition, short_arn};
 use crate::steps::ecs::patience::{Patience, may_pass};
 use crate::steps::ecs::service::definition as describe;
@@ -22,6 +22,8 @@ use crate::world::clock::Moment;
 const WATCH_RETURN: Duration = Duration::from_secs(20);
 /// How long ECS's circuit breaker may take to do what the count of failed tasks says it should.
 const BREAKER_DELAY: Duration = Duration::from_mins(1);
+/// How long ECS may take between giving a deployment up and starting the way back.
+const RETURN_DELAY: Duration = Duration::from_secs(15);
 /// How many stopped tasks are told one by one.
 const TOLD: usize = 12;
 
@@ -38,8 +40,8 @@ pub(super) struct Wait<'a> {
     pub(super) definition: &'a Definition,
     /// Deployments that were there before.
     pub(super) before: &'a [String],
-    /// What the service had before flow's first release, in words.
-    pub(super) placeholder: Option<String>,
+    /// The definition that the service had before flow's first release: its ARN, and what it is in words.
+    pub(super) placeholder: Option<&'a (String, String)>,
     /// It was under way before this run.
     pub(super) awaited: bool,
 }
@@ -64,6 +66,8 @@ struct Watch {
     last: Option<Arc<Service>>,
     /// Since when more tasks have failed than the circuit breaker allows.
     over: Option<Moment>,
+    /// Since when our deployment counts as failed without a way back.
+    failed: Option<Moment>,
     /// What was said last.
     said: String,
 }
@@ -80,6 +84,7 @@ impl Wait<'_> {
             seen: false,
             last: None,
             over: None,
+            failed: None,
             said: String::new(),
         };
         loop {
@@ -127,20 +132,40 @@ impl Wait<'_> {
         self.tell_events(watch, &service).await;
         let ours =
             Ours { id: self.id, before: self.before, seen: watch.seen, since: self.patience.elapsed() };
-        let verdict = judge(&service, ours);
+        let verdict = self.settle(judge(&service, ours)).await;
         if let Verdict::Completed(deployment) = verdict {
             return Ok(Some(Rolled { service, deployment }));
         }
         self.tell_stopped(watch).await;
-        let counts = self.counts(watch);
-        self.say(watch, counts).await;
         match verdict {
-            Verdict::Going => self.fail_fast(watch, &service).await.map(|()| None),
-            Verdict::Failed(deployment) => Err(self.given_up(watch, &deployment).await),
+            Verdict::Going => {
+                let counts = self.counts(watch);
+                self.say(watch, counts).await;
+                self.fail_fast(watch, &service).await.map(|()| None)
+            }
+            Verdict::Failed(deployment) => {
+                let failed = *watch.failed.get_or_insert_with(|| self.cx.world.clock.moment());
+                if breaker(&service, "rollback") && failed.elapsed() < RETURN_DELAY {
+                    return Ok(None);
+                }
+                Err(self.given_up(watch, &deployment).await)
+            }
             Verdict::Returning { to, why } => Err(self.returned(watch, following, to, &why).await),
             Verdict::Superseded(by) => Err(self.superseded(by).await),
-            Verdict::Vanished => Err(RollError::Vanished(self.name()).into()),
+            Verdict::Gone => Err(RollError::ServiceGone(self.deploy.service.clone()).into()),
             Verdict::Completed(deployment) => Ok(Some(Rolled { service, deployment })),
+        }
+    }
+
+    /// Once ours is no longer in force, ECS's history knows whether it was taken back. Where there
+    /// is no history the look decides.
+    async fn settle(&self, verdict: Verdict) -> Verdict {
+        let Verdict::Superseded(other) = verdict else { return verdict };
+        let Deploy { cluster, service, .. } = self.deploy;
+        let history = self.cx.cloud.ecs().await.history(cluster, service).await.unwrap_or_default();
+        match history.into_iter().find(|one| one.is(self.id)) {
+            Some(ours) if ours.was_taken_back() => Verdict::Returning { to: other, why: ours.status_reason },
+            _ => Verdict::Superseded(other),
         }
     }
 
@@ -152,10 +177,8 @@ impl Wait<'_> {
         if failures < threshold(deployment.desired_count) || deployment.is_completed() {
             return Ok(());
         }
-        let breaker = service.deployment_configuration.get("deploymentCircuitBreaker");
-        let breaker = breaker.and_then(|one| one.get("enable")).and_then(serde_json::Value::as_bool);
         let over = *watch.over.get_or_insert_with(|| self.cx.world.clock.moment());
-        if breaker == Some(true) && over.elapsed() < BREAKER_DELAY {
+        if breaker(service, "enable") && over.elapsed() < BREAKER_DELAY {
             return Ok(());
         }
         let details = self.explain(watch, service).await;
@@ -219,12 +242,13 @@ impl Wait<'_> {
         } else if desired_count == 0 {
             format!("{name} is in force with no tasks: desired is 0")
         } else {
-            format!(
-                "{name} runs with {running_count} of {}",
-                count(usize::try_from(desired_count).unwrap_or_default(), "task")
-            )
+            format!("{name} runs with {running_count} of {}", count_tasks(desired_count))
         });
-        details.extend(self.placeholder.as_ref().map(|placeholder| format!("that is {placeholder}")));
+        if let Some((arn, words)) = self.placeholder
+            && *arn == to.task_definition
+        {
+            details.push(format!("that is {words}"));
+        }
         let error = if settled(&to) {
             RollError::RolledBack { to: name }
         } else {
@@ -284,7 +308,7 @@ impl Wait<'_> {
         let lines: Vec<_> = match watch.stopped.look(self.cx.cloud.ecs().await, whose).await {
             Ok(tasks) => tasks
                 .iter()
-                .map(|task| format!("task {} stopped: {}", task.id(), stopped::in_words(task)))
+                .map(|task| format!("task {} stopped: {}", task.id(), stopped::in_short(task)))
                 .collect(),
             Err(error) if may_pass(&error) => Vec::new(),
             Err(error) => vec![format!("stopped tasks cannot be read: {error}")],
@@ -306,23 +330,29 @@ impl Wait<'_> {
     fn counts(&self, watch: &Watch) -> String {
         let Some(service) = &watch.last else { return "waiting for ECS".to_owned() };
         let Some(ours) = service.deployment(self.id) else { return "waiting for ECS to start it".to_owned() };
-        let mut text = format!("{} of {} new running", ours.running_count, ours.desired_count);
+        let mut parts = vec![format!("{} of {} new running", ours.running_count, ours.desired_count)];
         let others = service.deployments.iter().filter(|one| one.id != self.id);
         let old: i64 = others.map(|one| one.running_count).sum();
         if old > 0 {
             let state = if ours.running_count >= ours.desired_count { "draining" } else { "running" };
-            text.push_str(&format!(", {old} old {state}"));
+            parts.push(format!("{old} old {state}"));
         }
-        match watch.stopped.count() {
-            0 => {}
-            failed => text.push_str(&format!(", {failed} failed")),
+        let failed = watch.stopped.count();
+        if failed > 0 {
+            parts.push(format!("{failed} failed"));
         }
-        text
+        parts.join(", ")
     }
 
     fn name(&self) -> String {
         short_arn(self.arn).to_owned()
     }
+}
+
+/// A switch of the circuit breaker.
+fn breaker(service: &Service, switch: &str) -> bool {
+    let breaker = service.deployment_configuration.get("deploymentCircuitBreaker");
+    breaker.and_then(|breaker| breaker.get(switch)).and_then(serde_json::Value::as_bool).unwrap_or(false)
 }
 
 /// How many failed tasks are too many: the rule of ECS's circuit breaker, half of the desired

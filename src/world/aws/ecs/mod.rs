@@ -14,15 +14,18 @@ use serde_json::{Value, json};
 pub use self::poller::{Following, ServicePoller};
 use self::raw::Exchange;
 pub use self::view::{
-    Container, Controller, Deployment, LoadBalancer, Missed, Service, ServiceEvent, Task, last_part,
+    Container, Controller, Deployment, LoadBalancer, Missed, Service, ServiceDeployment, ServiceEvent,
+    ServiceRevision, Task, last_part,
 };
 use super::{AwsError, AwsErrorClass};
 
-/// At most so many services in one DescribeServices.
+/// At most so many services in one `DescribeServices`.
 pub const SERVICES_PER_CALL: usize = 10;
-/// At most so many tasks in one DescribeTasks.
+/// At most so many tasks in one `DescribeTasks`.
 const TASKS_PER_CALL: usize = 100;
-/// At most so many pages of ListTasks; more stopped tasks than that tell nothing new.
+/// At most so many service deployments in one `DescribeServiceDeployments`.
+const HISTORY: usize = 20;
+/// At most so many pages of `ListTasks`; more stopped tasks than that tell nothing new.
 const PAGES: usize = 10;
 
 /// ECS in one account and region.
@@ -41,7 +44,7 @@ pub struct Registered {
     pub tags: Vec<Value>,
 }
 
-/// What DescribeServices found.
+/// What `DescribeServices` found.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// These are there.
@@ -50,7 +53,7 @@ pub struct Found {
     pub missed: Vec<Missed>,
 }
 
-/// What RunTask did.
+/// What `RunTask` did.
 #[derive(Clone, Debug, Default)]
 pub struct Started {
     /// These were started.
@@ -81,6 +84,20 @@ impl<'a> Ecs<'a> {
         let body = json!({ "cluster": cluster, "services": names });
         let answer = exchange!(self.reads, describe_services, "DescribeServices", body)?;
         Ok(Found { services: read(&answer, "services")?, missed: read(&answer, "failures")? })
+    }
+
+    /// The newest deployments of a service in ECS's own history, at most twenty.
+    pub async fn history(&self, cluster: &str, service: &str) -> Result<Vec<ServiceDeployment>, AwsError> {
+        let body = json!({ "cluster": cluster, "service": service, "maxResults": HISTORY });
+        let answer = exchange!(self.reads, list_service_deployments, "ListServiceDeployments", body)?;
+        let listed = answer.get("serviceDeployments").and_then(Value::as_array).into_iter().flatten();
+        let arns: Vec<_> = listed.filter_map(|one| one.get("serviceDeploymentArn")).take(HISTORY).collect();
+        if arns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let body = json!({ "serviceDeploymentArns": arns });
+        let answer = exchange!(self.reads, describe_service_deployments, "DescribeServiceDeployments", body)?;
+        read(&answer, "serviceDeployments")
     }
 
     /// A task definition: `family:N`, an ARN, or `family` for its newest active revision.
@@ -117,7 +134,7 @@ impl<'a> Ecs<'a> {
         self.list(json!({ "cluster": cluster, "serviceName": service, "desiredStatus": "STOPPED" })).await
     }
 
-    /// ARNs of the tasks that RunTask started with that mark, also of stopped ones.
+    /// ARNs of the tasks that `RunTask` started with that mark, also of stopped ones.
     pub async fn list_started_by(&self, cluster: &str, mark: &str) -> Result<Vec<String>, AwsError> {
         let mut arns = Vec::new();
         for status in ["RUNNING", "STOPPED"] {

@@ -73,7 +73,7 @@ impl ServicePoller {
                 (state.seen.as_ref().map_or(Duration::MAX, |(when, _)| when.elapsed()), &other.service)
             })
             .collect();
-        others.sort_by(|a, b| b.0.cmp(&a.0));
+        others.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
         let others = others.into_iter().map(|(_, service)| service.clone());
         std::iter::once(key.service.clone()).chain(others).take(SERVICES_PER_CALL).collect()
     }

@@ -74,6 +74,26 @@ pub struct Deployment {
     pub rollout_state_reason: String,
 }
 
+/// One deployment in ECS's own history of a service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceDeployment {
+    /// `SUCCESSFUL`, `STOPPED`, `ROLLBACK_SUCCESSFUL`, …
+    pub status: String,
+    /// In words.
+    pub status_reason: String,
+    /// What it was to bring.
+    pub target_service_revision: ServiceRevision,
+}
+
+/// A service as one deployment made it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceRevision {
+    /// Ends with the number of the deployment's id.
+    pub arn: String,
+}
+
 /// Something that happened to a service.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -104,7 +124,7 @@ pub struct Task {
     pub task_definition_arn: String,
     /// `PROVISIONING` … `STOPPED`.
     pub last_status: String,
-    /// Id of the deployment, or whatever RunTask was given.
+    /// Id of the deployment, or whatever `RunTask` was given.
     pub started_by: String,
     /// `EssentialContainerExited`, `TaskFailedToStart`, …
     pub stop_code: String,
@@ -163,6 +183,20 @@ impl Deployment {
     #[must_use]
     pub fn is_completed(&self) -> bool {
         self.rollout_state.as_deref() == Some("COMPLETED")
+    }
+}
+
+impl ServiceDeployment {
+    /// Whether it is the deployment of that id.
+    #[must_use]
+    pub fn is(&self, id: &str) -> bool {
+        !id.is_empty() && last_part(&self.target_service_revision.arn) == last_part(id)
+    }
+
+    /// Whether it was ended before its time, by ECS or by somebody who stopped it, and not by a newer one.
+    #[must_use]
+    pub fn was_taken_back(&self) -> bool {
+        self.status.starts_with("ROLLBACK") || self.status.starts_with("STOP")
     }
 }
 
