@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ignore::{Ignore, IgnoreError, Matched};
-use crate::world::files::{FileError, Files};
+use crate::world::files::{FileError, Files, digest};
 
+/// Bytes.
+const SMALL: u64 = 64 * 1024;
 /// Below this number of files a thread costs more than it saves.
 const FEW: usize = 64;
 /// Where a Dockerfile from outside the context lies in the archive.
@@ -151,8 +153,13 @@ impl Entry {
     }
 
     fn fill(&mut self, files: &Files) -> Result<(), FileError> {
-        if let What::File { sha256, .. } = &mut self.what {
-            *sha256 = files.digest(&self.source)?;
+        if let What::File { sha256, size, .. } = &mut self.what {
+            // Most are small: one read is cheaper than a large buffer.
+            *sha256 = if *size <= SMALL {
+                digest(&files.read(&self.source)?)
+            } else {
+                files.digest(&self.source)?
+            };
         }
         Ok(())
     }

@@ -80,6 +80,8 @@ pub enum Tagged {
     Done,
     /// The repository does not let a tag move, and it names another image.
     Fixed,
+    /// The answer was lost, and the tag does not name it; why.
+    NotDone(AwsError),
 }
 
 /// Credentials for push and pull, good for twelve hours.
@@ -212,7 +214,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Puts a tag on an image that is in the repository already. An answer that was lost is
-    /// settled by asking what the tag names.
+    /// settled by asking what the tag names; the error is unclear only when that cannot be asked.
     pub async fn tag(&self, image: &StoredImage, tag: &str) -> Result<Tagged, AwsError> {
         let sent = self
             .cloud
@@ -242,7 +244,8 @@ impl<'a> Repository<'a> {
         }
         match self.image(tag).await {
             Ok(Some(now)) if now.digest == image.digest => Ok(Tagged::Done),
-            _ => Err(error),
+            Ok(_) => Ok(Tagged::NotDone(error)),
+            Err(_) => Err(error),
         }
     }
 
