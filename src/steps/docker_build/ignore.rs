@@ -204,8 +204,9 @@ fn matches(tokens: &[Token], path: &str) -> bool {
     // State `2 * i`: token i is next. State `2 * i + 1`: inside the folders of token i.
     let mut states = vec![false; tokens.len() * 2 + 1];
     enter(tokens, &mut states, 0);
+    let mut next = vec![false; states.len()];
     for c in path.chars() {
-        let mut next = vec![false; states.len()];
+        next.fill(false);
         for (index, token) in tokens.iter().enumerate() {
             let (here, inside) = (states.get(2 * index), states.get(2 * index + 1));
             let (here, inside) = (here == Some(&true), inside == Some(&true));
@@ -231,7 +232,10 @@ fn matches(tokens: &[Token], path: &str) -> bool {
                 _ => {}
             }
         }
-        states = next;
+        std::mem::swap(&mut states, &mut next);
+        if !states.contains(&true) {
+            return false;
+        }
     }
     states.last() == Some(&true)
 }

@@ -182,17 +182,16 @@ impl Engine {
                 _ => self.lost(error.to_string()),
             })?)
         };
-        let (docker, version, logins) = match &session {
+        let (docker, version, logins) = if session.is_some() {
             // To the client library a session of somebody else's is the older builder's affair.
-            Some(_) => (&self.own_session, BuilderVersion::BuilderV1, None),
-            None => {
-                let login = request.login.as_ref().map(|login| (login.host.clone(), credentials(login)));
-                (
-                    &self.docker,
-                    BuilderVersion::BuilderBuildKit,
-                    Some(login.into_iter().collect::<HashMap<_, _>>()),
-                )
-            }
+            (&self.own_session, BuilderVersion::BuilderV1, None)
+        } else {
+            let login = request.login.as_ref().map(|login| (login.host.clone(), credentials(login)));
+            (
+                &self.docker,
+                BuilderVersion::BuilderBuildKit,
+                Some(login.into_iter().collect::<HashMap<_, _>>()),
+            )
         };
         let options = BuildImageOptions {
             dockerfile: request.dockerfile,
@@ -217,6 +216,7 @@ impl Engine {
     }
 
     /// Starts a push of one tag.
+    #[must_use]
     pub fn push(&self, repository: &str, tag: &str, login: &Login) -> Push<'_> {
         let options = PushImageOptions { tag: Some(tag.to_owned()), platform: None };
         let stream = self.docker.push_image(repository, Some(options), Some(credentials(login)));

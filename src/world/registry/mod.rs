@@ -45,7 +45,7 @@ pub struct StoredImage {
     pub media_type: Option<String>,
 }
 
-/// What one BatchGetImage said.
+/// What one `BatchGetImage` said.
 #[derive(Debug, Default)]
 struct Answer {
     /// Each with the tag that came with it.
@@ -58,9 +58,8 @@ impl Answer {
     /// for ECR answer with another tag of the image than the one that was asked for.
     fn by_tag(&self, asked: &[&str]) -> Option<BTreeMap<String, StoredImage>> {
         let there = || asked.iter().filter(|tag| !self.missing.contains(**tag));
-        let (_, first) = match self.images.first() {
-            Some(first) => first,
-            None => return (there().count() == 0).then(BTreeMap::new),
+        let Some((_, first)) = self.images.first() else {
+            return (there().count() == 0).then(BTreeMap::new);
         };
         if self.images.iter().all(|(_, image)| image.digest == first.digest) {
             return Some(there().map(|tag| ((*tag).to_owned(), first.clone())).collect());
