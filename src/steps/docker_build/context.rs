@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ignore::{Ignore, IgnoreError, Matched};
-use crate::world::files::{FileError, Files, digest};
+use crate::world::files::{FileError, Files, digest, is_executable};
 
 /// Bytes.
 const SMALL: u64 = 64 * 1024;
@@ -289,17 +289,6 @@ fn digest_all(files: &Files, entries: &mut [Entry]) -> Result<(), FileError> {
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
-}
-
-#[cfg(unix)]
-pub(super) fn is_executable(found: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    found.mode() & 0o111 != 0
-}
-
-#[cfg(not(unix))]
-pub(super) fn is_executable(_: &std::fs::Metadata) -> bool {
-    false
 }
 
 #[cfg(test)]
