@@ -12,7 +12,8 @@ use crate::model::image::is_repository;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::model::value::{Outputs, Value};
-use crate::steps::{Attributes, Context, Done, Effect, Failure, Kind, Proposal, Step};
+use crate::steps::{Attributes, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use crate::world::aws::AwsError;
 use crate::world::registry::{self, Repository, RepositorySettings};
 
 /// The kind.
@@ -181,19 +182,26 @@ impl Effect for SetUp {
         if self.before.is_none() {
             repository.create(wanted.immutable.unwrap_or(false), wanted.scan.unwrap_or(false)).await?;
         }
-        // Every call below may be repeated: it says what shall be, not what to change.
+        // A lost answer changes nothing here: each call says what shall be, and what is gets asked below.
+        let settled = |sent: Result<(), AwsError>| match sent {
+            Err(error) if !error.is_unclear() => Err(error),
+            _ => Ok(()),
+        };
         let now = found(&repository).await?;
         for change in wanted.changes(Some(&now)) {
-            match (change.what.as_str(), wanted) {
+            settled(match (change.what.as_str(), wanted) {
                 ("tags", Wanted { immutable: Some(immutable), .. }) => {
-                    repository.set_immutable(immutable).await?
+                    repository.set_immutable(immutable).await
                 }
-                ("scan", Wanted { scan: Some(scan), .. }) => repository.set_scan_on_push(scan).await?,
-                ("keep", Wanted { keep: Some(keep), .. }) => repository.set_lifecycle(&policy(keep)).await?,
-                _ => {}
-            }
+                ("scan", Wanted { scan: Some(scan), .. }) => repository.set_scan_on_push(scan).await,
+                ("keep", Wanted { keep: Some(keep), .. }) => repository.set_lifecycle(&policy(keep)).await,
+                _ => Ok(()),
+            })?;
         }
-        let now = found(&repository).await?;
+        let now = found(&repository).await.map_err(|failure| {
+            Failure::of(FailureClass::Unknown, format!("how {} is set up now is not known", repository.name))
+                .detail(failure.record.reason)
+        })?;
         if let Some(left) = wanted.changes(Some(&now)).first() {
             return Err(Failure::new(format!("{} still has {left}", self.step.name)));
         }

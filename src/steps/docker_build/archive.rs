@@ -8,12 +8,13 @@ use hyper::body::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::context::{BuildContext, Entry, What, is_executable};
-use crate::world::files::{FileError, Files, hex};
+use super::context::{BuildContext, Entry, What};
+use crate::world::files::{FileError, Files, hex, is_executable, modified_seconds};
 
 /// How much of the archive is on its way at most: this many pieces of this size.
 const PIECES: usize = 8;
 const PIECE: usize = 128 * 1024;
+
 /// How the sending ended.
 #[derive(Debug)]
 pub enum Sent {
@@ -55,7 +56,7 @@ impl Entry {
         let mut header = tar::Header::new_gnu();
         // Times are sent as they are, because servers answer "not modified" by them; they never
         // decide whether something is built, and BuildKit's own cache leaves them out too.
-        header.set_mtime(mtime(&now));
+        header.set_mtime(modified_seconds(&now));
         let written = match &self.what {
             What::Folder => {
                 if !now.is_dir() {
@@ -106,14 +107,14 @@ enum Appended {
 }
 
 /// Digests what passes through it.
-struct Digesting {
-    inner: io::Take<std::fs::File>,
+struct Digesting<R> {
+    inner: io::Take<R>,
     hasher: Sha256,
     /// The file could not be read to the size it had.
     failed: bool,
 }
 
-impl Read for Digesting {
+impl<R: Read> Read for Digesting<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.inner.read(buffer) {
             // The archive already says how long the file is.
@@ -161,14 +162,6 @@ impl Write for Pieces {
 #[must_use]
 pub fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, mpsc::Receiver<io::Result<Bytes>>) {
     mpsc::channel(PIECES)
-}
-
-fn mtime(found: &std::fs::Metadata) -> u64 {
-    found
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

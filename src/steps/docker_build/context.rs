@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ignore::{Ignore, IgnoreError, Matched};
-use crate::world::files::{FileError, Files};
+use crate::world::files::{FileError, Files, digest, is_executable};
 
+/// Bytes.
+const SMALL: u64 = 64 * 1024;
 /// Below this number of files a thread costs more than it saves.
 const FEW: usize = 64;
 /// Where a Dockerfile from outside the context lies in the archive.
@@ -151,8 +153,13 @@ impl Entry {
     }
 
     fn fill(&mut self, files: &Files) -> Result<(), FileError> {
-        if let What::File { sha256, .. } = &mut self.what {
-            *sha256 = files.digest(&self.source)?;
+        if let What::File { sha256, size, .. } = &mut self.what {
+            // Most are small: one read is cheaper than a large buffer.
+            *sha256 = if *size <= SMALL {
+                digest(&files.read(&self.source)?)
+            } else {
+                files.digest(&self.source)?
+            };
         }
         Ok(())
     }
@@ -282,17 +289,6 @@ fn digest_all(files: &Files, entries: &mut [Entry]) -> Result<(), FileError> {
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
-}
-
-#[cfg(unix)]
-pub(super) fn is_executable(found: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    found.mode() & 0o111 != 0
-}
-
-#[cfg(not(unix))]
-pub(super) fn is_executable(_: &std::fs::Metadata) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ enum Form {
     Path(String),
     /// `**/node_modules`: this path in any folder.
     Anywhere(String),
+    /// `*.md`: only what lies at the top.
+    Top(Vec<Token>),
+    /// `**/*.log`: whatever has such a name.
+    Name(Vec<Token>),
     /// Anything else.
     Glob(Vec<Token>),
 }
@@ -101,7 +105,8 @@ impl Ignore {
         let inside = |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         self.patterns.iter().filter(|pattern| pattern.keeps).any(|pattern| match &pattern.form {
             Form::Path(path) => inside(path),
-            Form::Anywhere(_) => true,
+            Form::Anywhere(_) | Form::Name(_) => true,
+            Form::Top(_) => false,
             Form::Glob(tokens) => {
                 let fixed: String = tokens
                     .iter()
@@ -161,7 +166,16 @@ impl Form {
                 c => Token::Char(c),
             });
         }
-        Ok(Self::Glob(tokens))
+        let flat = |tokens: &[Token]| {
+            !tokens.iter().any(|token| matches!(token, Token::Char('/') | Token::Rest | Token::Folders))
+        };
+        Ok(match tokens.split_first() {
+            Some((Token::Folders, name)) if pattern.starts_with("**/") && flat(name) => {
+                Self::Name(name.to_vec())
+            }
+            _ if flat(&tokens) => Self::Top(tokens),
+            _ => Self::Glob(tokens),
+        })
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -170,6 +184,8 @@ impl Form {
             Self::Anywhere(name) => path
                 .strip_suffix(name.as_str())
                 .is_some_and(|before| before.is_empty() || before.ends_with('/')),
+            Self::Top(tokens) => !path.contains('/') && matches(tokens, path),
+            Self::Name(tokens) => matches(tokens, path.rsplit_once('/').map_or(path, |(_, name)| name)),
             Self::Glob(tokens) => matches(tokens, path),
         }
     }
@@ -204,8 +220,9 @@ fn matches(tokens: &[Token], path: &str) -> bool {
     // State `2 * i`: token i is next. State `2 * i + 1`: inside the folders of token i.
     let mut states = vec![false; tokens.len() * 2 + 1];
     enter(tokens, &mut states, 0);
+    let mut next = vec![false; states.len()];
     for c in path.chars() {
-        let mut next = vec![false; states.len()];
+        next.fill(false);
         for (index, token) in tokens.iter().enumerate() {
             let (here, inside) = (states.get(2 * index), states.get(2 * index + 1));
             let (here, inside) = (here == Some(&true), inside == Some(&true));
@@ -231,7 +248,10 @@ fn matches(tokens: &[Token], path: &str) -> bool {
                 _ => {}
             }
         }
-        states = next;
+        std::mem::swap(&mut states, &mut next);
+        if !states.contains(&true) {
+            return false;
+        }
     }
     states.last() == Some(&true)
 }
@@ -285,6 +305,8 @@ mod tests {
             ("a\\*b", vec!["a*b"], vec!["acb"]),
             ("# comment\n  \n #no-comment", vec!["#no-comment"], vec!["# comment"]),
             ("**", vec!["a", "a/b"], vec![]),
+            ("**z", vec!["z", "a/z"], vec!["az"]),
+            ("**/[ab]?", vec!["a1", "x/b2", "x/b2/c"], vec!["x/c1", "x/a"]),
             ("*\n!src", vec!["a", ".env"], vec!["src", "src/a/b"]),
             ("./a/../b/./c", vec!["b/c"], vec!["a", "b"]),
             ("a.b(c)+", vec!["a.b(c)+"], vec!["aXb(c)+"]),

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use self::plan::Prepared;
 use self::record::BuildRecord;
 use self::scan::Severity;
-use crate::model::image::is_tag;
+use crate::model::image::{ImageReference, is_tag};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::secret::Secret;
 use crate::model::settings::{Ready, Setting, Shape, Unready, known};
@@ -122,6 +122,13 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
     if let Some(wrong) = tags.iter().find(|tag| !is_tag(tag)) {
         return Err(invalid("tag", format!("\"{wrong}\" is no tag; it takes letters, digits, _, . and -")));
     }
+    let cache_from = settings.texts("cache-from")?;
+    if let Some(wrong) = cache_from.iter().find(|image| ImageReference::parse(image).is_err()) {
+        return Err(invalid(
+            "cache-from",
+            format!("\"{wrong}\" is no image; the engine takes layers from images only"),
+        ));
+    }
     let existing = settings.flag("existing")?;
     if existing && tags.len() != 1 {
         return Err(invalid("tag", "existing takes the image of exactly one tag".to_owned()));
@@ -136,7 +143,7 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
         repository: settings.text("repository")?,
         tags,
         existing,
-        cache_from: settings.texts("cache-from")?,
+        cache_from,
         inline_cache: settings.opt_text("cache-to")?.is_some(),
         scan: settings.opt_text("scan")?.as_deref().and_then(Severity::parse),
     }))

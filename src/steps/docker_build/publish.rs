@@ -266,6 +266,7 @@ impl Publish {
         })?;
         match put {
             Tagged::Done => Ok(()),
+            Tagged::NotDone(error) => Err(error.into()),
             Tagged::Fixed => {
                 let has = repository.image(tag).await?.map(|there| there.digest).unwrap_or_default();
                 Err(error::fixed_tag(repository, tag, &has, &image.digest))

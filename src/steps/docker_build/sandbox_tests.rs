@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -380,11 +380,18 @@ async fn a_repository_is_created_changed_and_left_alone() {
 /// A program for images without anything else: says what it was given, and fails when told to.
 const TOOL: &str = r#"
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 int main(int argc, char **argv) {
     char text[64] = "nothing";
     FILE *secret = fopen("/run/secrets/token", "r");
     if (secret) fgets(text, sizeof text, secret);
     printf("read %zu characters\n", __builtin_strlen(text));
+    if (argc > 1 && !strcmp(argv[1], "wait")) {
+        puts("waiting");
+        fflush(stdout);
+        pause();
+    }
     puts(argc > 1 ? "cannot reach the moon" : "fine");
     fclose(fopen("/done", "w"));
     return argc > 1 ? 3 : 0;
@@ -431,6 +438,21 @@ async fn secrets_reach_the_build_and_its_lines_reach_the_operator() {
     let failure = bench.run(&[]).await.unwrap_err();
     assert!(failure.record.reason.contains("exit code: 3"), "{:?}", failure.record);
     assert_eq!(failure.record.details, ["read 7 characters", "cannot reach the moon"]);
+
+    // Stopped in the middle of a step.
+    bench.write("api/Dockerfile", &dockerfile(", \"wait\""));
+    let proposal = bench.plan(&[]).await.unwrap();
+    let cx = bench.context(bench.host.clone());
+    let stop = async {
+        while !lines(&bench).contains(&"waiting".to_owned()) {
+            cx.world.clock.pause(Duration::from_millis(20)).await;
+        }
+        bench.canceller.raise(Urgency::Stopping);
+        Instant::now()
+    };
+    let (ended, stopped) = tokio::join!(proposal.effect.unwrap().apply(&cx), stop);
+    assert_eq!(ended.unwrap_err().class, FailureClass::Interrupted);
+    assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
     bench.close().await;
 }
 

@@ -18,9 +18,7 @@ use std::time::Duration;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::PushImageInfo;
-use bollard::query_parameters::{
-    BuildImageOptions, BuilderVersion, ListImagesOptions, PushImageOptions, RemoveImageOptions,
-};
+use bollard::query_parameters::{BuildImageOptions, BuilderVersion, PushImageOptions};
 use bollard::{BollardRequest, Docker};
 use futures_util::{Stream, StreamExt};
 use hyper::body::Bytes;
@@ -184,17 +182,16 @@ impl Engine {
                 _ => self.lost(error.to_string()),
             })?)
         };
-        let (docker, version, logins) = match &session {
+        let (docker, version, logins) = if session.is_some() {
             // To the client library a session of somebody else's is the older builder's affair.
-            Some(_) => (&self.own_session, BuilderVersion::BuilderV1, None),
-            None => {
-                let login = request.login.as_ref().map(|login| (login.host.clone(), credentials(login)));
-                (
-                    &self.docker,
-                    BuilderVersion::BuilderBuildKit,
-                    Some(login.into_iter().collect::<HashMap<_, _>>()),
-                )
-            }
+            (&self.own_session, BuilderVersion::BuilderV1, None)
+        } else {
+            let login = request.login.as_ref().map(|login| (login.host.clone(), credentials(login)));
+            (
+                &self.docker,
+                BuilderVersion::BuilderBuildKit,
+                Some(login.into_iter().collect::<HashMap<_, _>>()),
+            )
         };
         let options = BuildImageOptions {
             dockerfile: request.dockerfile,
@@ -219,27 +216,11 @@ impl Engine {
     }
 
     /// Starts a push of one tag.
+    #[must_use]
     pub fn push(&self, repository: &str, tag: &str, login: &Login) -> Push<'_> {
         let options = PushImageOptions { tag: Some(tag.to_owned()), platform: None };
         let stream = self.docker.push_image(repository, Some(options), Some(credentials(login)));
         Push { engine: self, stream: Box::pin(stream) }
-    }
-
-    /// Takes the names of a repository off the engine's images, and drops those that have no other.
-    pub async fn forget(&self, repository: &str) -> Result<(), EngineError> {
-        let mut wanted = HashMap::new();
-        wanted.insert("reference".to_owned(), vec![repository.to_owned()]);
-        let options = ListImagesOptions { filters: Some(wanted), ..ListImagesOptions::default() };
-        let images = self.docker.list_images(Some(options)).await.map_err(|error| self.said(error))?;
-        for name in images.into_iter().flat_map(|image| image.repo_tags) {
-            if name.starts_with(repository) {
-                self.docker
-                    .remove_image(&name, None::<RemoveImageOptions>, None)
-                    .await
-                    .map_err(|error| self.said(error))?;
-            }
-        }
-        Ok(())
     }
 
     /// What an error of a single request means.
@@ -319,10 +300,30 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
     use super::*;
+
+    impl Engine {
+        /// Takes the names of a repository off the engine's images, and drops those that have no other.
+        pub async fn forget(&self, repository: &str) -> Result<(), EngineError> {
+            let mut wanted = HashMap::new();
+            wanted.insert("reference".to_owned(), vec![repository.to_owned()]);
+            let options = ListImagesOptions { filters: Some(wanted), ..ListImagesOptions::default() };
+            let images = self.docker.list_images(Some(options)).await.map_err(|error| self.said(error))?;
+            for name in images.into_iter().flat_map(|image| image.repo_tags) {
+                if name.starts_with(repository) {
+                    self.docker
+                        .remove_image(&name, None::<RemoveImageOptions>, None)
+                        .await
+                        .map_err(|error| self.said(error))?;
+                }
+            }
+            Ok(())
+        }
+    }
 
     const VERSION: &str =
         "HTTP/1.1 200 OK\r\nContent-Length: 21\r\nConnection: close\r\n\r\n{\"ApiVersion\":\"1.41\"}";

@@ -45,7 +45,7 @@ pub struct StoredImage {
     pub media_type: Option<String>,
 }
 
-/// What one BatchGetImage said.
+/// What one `BatchGetImage` said.
 #[derive(Debug, Default)]
 struct Answer {
     /// Each with the tag that came with it.
@@ -58,9 +58,8 @@ impl Answer {
     /// for ECR answer with another tag of the image than the one that was asked for.
     fn by_tag(&self, asked: &[&str]) -> Option<BTreeMap<String, StoredImage>> {
         let there = || asked.iter().filter(|tag| !self.missing.contains(**tag));
-        let (_, first) = match self.images.first() {
-            Some(first) => first,
-            None => return (there().count() == 0).then(BTreeMap::new),
+        let Some((_, first)) = self.images.first() else {
+            return (there().count() == 0).then(BTreeMap::new);
         };
         if self.images.iter().all(|(_, image)| image.digest == first.digest) {
             return Some(there().map(|tag| ((*tag).to_owned(), first.clone())).collect());
@@ -80,6 +79,8 @@ pub enum Tagged {
     Done,
     /// The repository does not let a tag move, and it names another image.
     Fixed,
+    /// The answer was lost, and the tag does not name it; why.
+    NotDone(AwsError),
 }
 
 /// Credentials for push and pull, good for twelve hours.
@@ -212,7 +213,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Puts a tag on an image that is in the repository already. An answer that was lost is
-    /// settled by asking what the tag names.
+    /// settled by asking what the tag names; the error is unclear only when that cannot be asked.
     pub async fn tag(&self, image: &StoredImage, tag: &str) -> Result<Tagged, AwsError> {
         let sent = self
             .cloud
@@ -242,7 +243,8 @@ impl<'a> Repository<'a> {
         }
         match self.image(tag).await {
             Ok(Some(now)) if now.digest == image.digest => Ok(Tagged::Done),
-            _ => Err(error),
+            Ok(_) => Ok(Tagged::NotDone(error)),
+            Err(_) => Err(error),
         }
     }
 

@@ -47,7 +47,7 @@ impl Repository<'_> {
             mutability: found.image_tag_mutability().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
             scan_on_push: found
                 .image_scanning_configuration()
-                .is_some_and(|scanning| scanning.scan_on_push()),
+                .is_some_and(ImageScanningConfiguration::scan_on_push),
             lifecycle,
         }))
     }
