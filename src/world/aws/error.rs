@@ -49,7 +49,12 @@ impl AwsError {
         let said = error.as_service_error().and_then(ProvideErrorMetadata::message).map(str::to_owned);
         let class = match error {
             SdkError::ConstructionFailure(_) => AwsErrorClass::NotSent,
-            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => AwsErrorClass::Unclear,
+            SdkError::DispatchFailure(failure)
+                if failure
+                    .as_connector_error()
+                    .is_some_and(|error| may_have_left(error, failure.is_io())) =>
+            {
                 AwsErrorClass::Unclear
             }
             SdkError::DispatchFailure(_) => AwsErrorClass::NotSent,
@@ -121,6 +126,22 @@ fn classify(code: &str) -> AwsErrorClass {
     } else {
         AwsErrorClass::Refused
     }
+}
+
+/// Whether a request without an answer may have reached the provider. A connection that broke is
+/// one that was made; missing credentials never come as far as a connection.
+fn may_have_left(error: &(dyn std::error::Error + 'static), is_io: bool) -> bool {
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        if let Some(error) = one.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return !error.is_connect();
+        }
+        if one.is::<hyper::Error>() {
+            return true;
+        }
+        cause = one.source();
+    }
+    is_io
 }
 
 /// The innermost cause says what happened; the outer ones only that something did.
