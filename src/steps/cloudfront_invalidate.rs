@@ -28,6 +28,7 @@ use crate::model::units::show_duration;
 use crate::model::value::{Outputs, Value};
 use crate::world::aws::AwsError;
 use crate::world::aws::repeat::repeat;
+use crate::world::clock::Moment;
 use crate::world::files::digest;
 
 /// The kind.
@@ -160,11 +161,7 @@ impl Effect for Invalidation {
 impl Invalidation {
     /// Asks for the invalidation, and waits for a free place where too many are in progress. Asking
     /// again with the same reference and paths is free, so an unclear answer is repeated.
-    async fn create(
-        &self,
-        cx: &Context,
-        began: crate::world::clock::Moment,
-    ) -> Result<(String, String), Failure> {
+    async fn create(&self, cx: &Context, began: Moment) -> Result<(String, String), Failure> {
         let cloudfront = &cx.cloud.writes().await.cloudfront;
         let batch = self.batch(cx)?;
         let mut pause = FIRST_PAUSE;
@@ -172,33 +169,22 @@ impl Invalidation {
             let answer = repeat(cx.world.clock, &cx.cancel, || async {
                 let request = cloudfront.create_invalidation().distribution_id(&self.distribution);
                 let answer = request.invalidation_batch(batch.clone()).send().await;
-                match answer {
-                    // Neither a throttled request nor a passing one: only other invalidations' ends help.
-                    Err(error)
-                        if error
-                            .as_service_error()
-                            .is_some_and(|e| e.is_too_many_invalidations_in_progress()) =>
-                    {
-                        Ok(None)
-                    }
-                    Err(error) => Err(AwsError::new("CloudFront", "CreateInvalidation", &error)),
-                    Ok(answer) => Ok(Some(answer)),
-                }
+                answer.map_err(|error| AwsError::new("CloudFront", "CreateInvalidation", &error))
             })
             .await;
             match answer {
-                Ok(Some(answer)) => {
+                Ok(answer) => {
                     let made = answer.invalidation();
                     let id = made.map(|made| made.id().to_owned()).unwrap_or_default();
                     return Ok((id, made.map(|made| made.status().to_owned()).unwrap_or_default()));
                 }
-                Ok(None) if began.elapsed() < self.patience => {
+                Err(error) if is_full(&error) && began.elapsed() < self.patience => {
                     let text = "waiting: too many invalidations of this distribution are in progress";
                     cx.feed.progress(text).await;
                     cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await?;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                Ok(None) => {
+                Err(error) if is_full(&error) => {
                     let waited = show_duration(began.elapsed());
                     return Err(Failure::new(format!(
                         "CloudFront had no free place for an invalidation of {} within {waited}",
@@ -235,12 +221,7 @@ impl Invalidation {
     }
 
     /// Whether it ended in time.
-    async fn wait_for(
-        &self,
-        cx: &Context,
-        id: &str,
-        began: crate::world::clock::Moment,
-    ) -> Result<bool, Failure> {
+    async fn wait_for(&self, cx: &Context, id: &str, began: Moment) -> Result<bool, Failure> {
         let cloudfront = &cx.cloud.reads().await.cloudfront;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -258,6 +239,11 @@ impl Invalidation {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+}
+
+/// Only the end of other invalidations helps.
+fn is_full(error: &AwsError) -> bool {
+    error.code.as_deref() == Some("TooManyInvalidationsInProgress")
 }
 
 fn is_complete(status: &str) -> bool {

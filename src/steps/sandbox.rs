@@ -2,8 +2,11 @@
 //! own, a store that stays between steps, and every event that a step sent.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::{Attributes, Context, Done, Failure, Kind, Proposal, Recorded};
@@ -37,6 +40,18 @@ impl Bench {
             eprintln!("skipped: SANDBOX_ENDPOINT is not set (scripts/sandbox env)");
             return None;
         };
+        Some(Self::at(name, endpoint, host))
+    }
+
+    /// Behind a proxy that loses the answer to the first request that has all these words in it.
+    pub async fn losing(name: &str, words: &[&str]) -> Option<(Self, Lost)> {
+        let direct = Self::new(name)?;
+        let sandbox = direct.cloud.target().endpoint.clone().expect("an endpoint");
+        let (endpoint, lost) = Lost::proxy(&sandbox, words).await;
+        Some((Self::at(name, endpoint, Host::current()), lost))
+    }
+
+    fn at(name: &str, endpoint: String, host: Host) -> Self {
         let target = Target {
             environment: EnvName::new("sandbox"),
             account: None,
@@ -48,13 +63,13 @@ impl Bench {
             protected: false,
         };
         let nanos = crate::world::clock::Clock.now().as_nanosecond();
-        Some(Self {
+        Self {
             unique: format!("sitedev-{name}-{}", nanos % 1_000_000_000_000),
             root: tempfile::tempdir().expect("a folder"),
             cloud: Arc::new(Cloud::new(target, host)),
             canceller: Canceller::new(),
             events: Arc::default(),
-        })
+        }
     }
 
     /// The sandbox's clients.
@@ -123,6 +138,16 @@ impl Bench {
         Ok((proposal, done))
     }
 
+    /// How far the step said it is, last.
+    pub fn progress(&self) -> Option<String> {
+        let events = self.events.lock().expect("events");
+        let text = |event: &Event| match event {
+            Event::Progress { text, .. } => Some(text.clone()),
+            _ => None,
+        };
+        events.iter().rev().find_map(text)
+    }
+
     /// Every line of output so far.
     pub fn output(&self) -> Vec<String> {
         let events = self.events.lock().expect("events");
@@ -131,6 +156,62 @@ impl Bench {
             _ => None,
         };
         events.iter().filter_map(line).collect()
+    }
+}
+
+/// Whether an answer was lost.
+#[derive(Clone, Default)]
+pub(crate) struct Lost(Arc<AtomicBool>);
+
+impl Lost {
+    /// Whether it was.
+    pub fn happened(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    async fn proxy(sandbox: &str, words: &[&str]) -> (String, Self) {
+        let upstream = sandbox.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let words: Arc<[String]> = words.iter().map(|&word| word.to_owned()).collect();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let lost = Self::default();
+        let proxy = lost.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&upstream).await.expect("the sandbox");
+                tokio::spawn(proxy.clone().pass(client, server, Arc::clone(&words)));
+            }
+        });
+        (format!("http://{address}"), lost)
+    }
+
+    async fn pass(self, mut client: TcpStream, mut server: TcpStream, words: Arc<[String]>) {
+        let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
+        let mut meant = false;
+        loop {
+            tokio::select! {
+                sent = client.read(&mut up) => match sent {
+                    Ok(length @ 1..) => {
+                        let text = String::from_utf8_lossy(&up[..length]);
+                        meant |= words.iter().all(|word| text.contains(word.as_str()));
+                        if server.write_all(&up[..length]).await.is_err() {
+                            return;
+                        }
+                    }
+                    _ => return,
+                },
+                answered = server.read(&mut down) => match answered {
+                    // The sandbox has done it; nobody hears of that.
+                    Ok(1..) if meant && !self.0.swap(true, Ordering::SeqCst) => return,
+                    Ok(length @ 1..) => {
+                        if client.write_all(&down[..length]).await.is_err() {
+                            return;
+                        }
+                    }
+                    _ => return,
+                },
+            }
+        }
     }
 }
 

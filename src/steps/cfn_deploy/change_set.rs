@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use aws_sdk_cloudformation::operation::describe_change_set::DescribeChangeSetOutput;
-use aws_sdk_cloudformation::types::{ChangeSetType, ResourceChange as Described};
+use aws_sdk_cloudformation::types::{
+    ChangeAction, ChangeSetType, Replacement, ResourceAttribute, ResourceChange as Described,
+};
 use serde::Serialize;
 
 use super::request::Request;
@@ -79,9 +81,9 @@ impl ChangeSet {
                 .client_token(&set.name)
                 .change_set_type(kind.clone())
                 .template_body(&request.template.body)
-                .set_parameters(Some(request.sdk_parameters()))
-                .set_capabilities(Some(request.sdk_capabilities()))
-                .set_tags(Some(request.sdk_tags()));
+                .set_parameters(request.sdk_parameters())
+                .set_capabilities(request.sdk_capabilities())
+                .set_tags(request.sdk_tags());
             call.send().await.map_err(|error| AwsError::new("CloudFormation", "CreateChangeSet", &error))
         })
         .await;
@@ -221,8 +223,8 @@ fn says_no_change(reason: &str) -> bool {
 impl From<&Described> for ResourceChange {
     fn from(change: &Described) -> Self {
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        let replacement = change.replacement().map(|r| r.as_str()).unwrap_or_default();
-        let what = match (change.action().map(|a| a.as_str()).unwrap_or_default(), replacement) {
+        let replacement = change.replacement().map(Replacement::as_str).unwrap_or_default();
+        let what = match (change.action().map(ChangeAction::as_str).unwrap_or_default(), replacement) {
             ("Add", _) => What::Add,
             ("Remove", _) => What::Remove,
             ("Import", _) => What::Import,
@@ -236,7 +238,7 @@ impl From<&Described> for ResourceChange {
             .iter()
             .filter_map(|detail| detail.target())
             .filter_map(|target| {
-                target.name().or_else(|| target.attribute().map(|a| a.as_str())).map(str::to_owned)
+                target.name().or_else(|| target.attribute().map(ResourceAttribute::as_str)).map(str::to_owned)
             })
             .collect();
         touched.sort();

@@ -54,7 +54,7 @@ pub static KIND: Kind = Kind {
                 Shape::Texts,
                 "What the template may do: CAPABILITY_IAM, CAPABILITY_NAMED_IAM, CAPABILITY_AUTO_EXPAND.",
             ),
-            Setting::new("tags", Shape::Map, "Tags of the stack and of all that it creates."),
+            Setting::new("tags", Shape::Map, "Tags of the stack and of all that it creates; without it they stay as they are."),
         ],
         rules: &[],
         outputs: OutputNames::Open,
@@ -71,7 +71,7 @@ struct CfnDeploy {
     template: String,
     parameters: BTreeMap<String, Given>,
     capabilities: Vec<String>,
-    tags: BTreeMap<String, String>,
+    tags: Option<BTreeMap<String, String>>,
 }
 
 fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
@@ -96,7 +96,7 @@ fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
         template: ready.text("template")?,
         parameters,
         capabilities: ready.texts("capability")?,
-        tags,
+        tags: ready.get("tags").is_some().then_some(tags),
     }))
 }
 
@@ -217,10 +217,10 @@ fn propose(request: Request, stack: &Stack, changes: Vec<ResourceChange>, body: 
 
 /// A stack that owns a service's task definition puts its own image back with every change of it.
 fn task_definition_warning(changes: &[ResourceChange]) -> Option<String> {
-    let changed = |change: &&ResourceChange| {
+    let replaced = |change: &&ResourceChange| {
         change.kind == "AWS::ECS::TaskDefinition" && change.certain && change.what != What::Add
     };
-    let ids: Vec<&str> = changes.iter().filter(changed).map(|change| change.id.as_str()).collect();
+    let ids: Vec<&str> = changes.iter().filter(replaced).map(|change| change.id.as_str()).collect();
     (!ids.is_empty()).then(|| {
         format!("services that use {} run the template's image until they are deployed again", ids.join(", "))
     })

@@ -33,8 +33,8 @@ pub(super) struct Request {
     parameters: BTreeMap<String, Given>,
     /// Acknowledged.
     pub capabilities: Vec<String>,
-    /// Of the stack and what it creates.
-    pub tags: BTreeMap<String, String>,
+    /// Of the stack and what it creates; `None` leaves alone what it has.
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 impl Request {
@@ -44,7 +44,7 @@ impl Request {
         template: Template,
         mut parameters: BTreeMap<String, Given>,
         capabilities: Vec<String>,
-        tags: BTreeMap<String, String>,
+        tags: Option<BTreeMap<String, String>>,
         existing: Option<&Stack>,
     ) -> Result<Self, Failure> {
         for (name, given) in &parameters {
@@ -97,7 +97,7 @@ impl Request {
     pub fn is_met_by(&self, stack: &Stack, body: &str) -> bool {
         self.template.body == body
             && !self.template.is_open()
-            && self.tags == stack.tags
+            && self.tags.as_ref().is_none_or(|tags| *tags == stack.tags)
             && self.template.parameters.iter().all(|(name, declared)| {
                 let wanted = match self.parameters.get(name) {
                     Some(Given::Plain(value)) => Some(value),
@@ -141,8 +141,8 @@ impl Request {
             .into()
     }
 
-    /// For the request; never shown.
-    pub fn sdk_parameters(&self) -> Vec<Parameter> {
+    /// For the request; never shown. An empty list would not be the same as none.
+    pub fn sdk_parameters(&self) -> Option<Vec<Parameter>> {
         let parameter = |(name, given): (&String, &Given)| {
             let builder = Parameter::builder().parameter_key(name);
             match given {
@@ -152,17 +152,19 @@ impl Request {
             }
             .build()
         };
-        self.parameters.iter().map(parameter).collect()
+        (!self.parameters.is_empty()).then(|| self.parameters.iter().map(parameter).collect())
     }
 
     /// For the request.
-    pub fn sdk_capabilities(&self) -> Vec<Capability> {
-        self.capabilities.iter().map(|capability| Capability::from(capability.as_str())).collect()
+    pub fn sdk_capabilities(&self) -> Option<Vec<Capability>> {
+        let capability = |capability: &String| Capability::from(capability.as_str());
+        (!self.capabilities.is_empty()).then(|| self.capabilities.iter().map(capability).collect())
     }
 
     /// For the request.
-    pub fn sdk_tags(&self) -> Vec<Tag> {
-        self.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+    pub fn sdk_tags(&self) -> Option<Vec<Tag>> {
+        let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
+        self.tags.as_ref().map(|tags| tags.iter().map(tag).collect())
     }
 }
 
@@ -212,7 +214,7 @@ mod tests {
     ) -> Result<Request, String> {
         let parameters = parameters.iter().map(|(n, g)| ((*n).to_owned(), g.clone())).collect();
         let capabilities = capabilities.iter().map(|&c| c.to_owned()).collect();
-        Request::new("s", template, parameters, capabilities, BTreeMap::new(), existing)
+        Request::new("s", template, parameters, capabilities, None, existing)
             .map_err(|failure| failure.record.reason)
     }
 

@@ -222,3 +222,21 @@ async fn hidden_parameters_are_compared_by_cloudformation_and_shown_nowhere() {
     assert!(!shown.contains("s3cr3t"), "{shown}");
     stack.delete().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answers_are_settled() {
+    for action in ["CreateChangeSet", "ExecuteChangeSet"] {
+        let Some((bench, lost)) = Bench::losing("lost", &[&format!("Action={action}&")]).await else {
+            return;
+        };
+        let stack = Stack(bench);
+        stack.0.write("stack.yaml", TEMPLATE);
+        let cx = stack.0.context(None);
+        let ready = stack.named(vec![]);
+        let (_, done) = stack.0.run(&KIND, &ready, &cx).await.expect(action);
+        assert!(lost.happened(), "{action}");
+        assert_eq!(done.summary, "created, 2 resources", "{action}");
+        assert_eq!(stack.0.plan(&KIND, &ready, &cx).await.expect("planned").action, Action::UpToDate);
+        stack.delete().await;
+    }
+}

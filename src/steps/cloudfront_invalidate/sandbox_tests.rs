@@ -68,3 +68,14 @@ async fn a_distribution_that_does_not_exist_is_named() {
     assert_eq!(failure.class, FailureClass::Missing);
     assert!(failure.record.reason.contains("ENOSUCH"), "{failure:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_makes_no_second_invalidation() {
+    let Some((bench, lost)) = Bench::losing("lostedge", &["POST /", "/invalidation"]).await else { return };
+    let id = distribution(&bench, "").await;
+    let ready = Settings::default().one("distribution", id.as_str()).many("paths", &["/a"]).ready();
+    bench.run(&KIND, &ready, &bench.context(None)).await.expect("invalidated");
+    assert!(lost.happened());
+    let listed = bench.aws().await.cloudfront.list_invalidations().distribution_id(&id).send().await;
+    assert_eq!(listed.expect("listed").invalidation_list().map(|list| list.items().len()), Some(1));
+}

@@ -12,9 +12,9 @@ use super::manifest::{Entry, Manifest, Manifests};
 use super::order::Phase;
 use super::target::Target;
 use super::upload::{Sent, Uploader};
-use super::{count, outputs};
+use super::{count, observed, outputs};
 use crate::model::units::show_size;
-use crate::steps::{Context, Done, Effect, Failure};
+use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::AwsError;
 use crate::world::aws::repeat::repeat;
 
@@ -22,11 +22,13 @@ use crate::world::aws::repeat::repeat;
 const DELETES: usize = 1000;
 
 /// A planned sync.
-pub(super) struct Sync {
+pub(super) struct SyncEffect {
     pub target: Target,
     pub manifests: Manifests,
     /// The manifest that the live release names.
     pub released: Option<String>,
+    /// Digest of what the plan saw of the objects below.
+    pub observed: String,
     /// In the order in which they go up.
     pub sends: Vec<Wanted>,
     /// As wanted already, by key.
@@ -40,8 +42,15 @@ pub(super) struct Sync {
 }
 
 #[async_trait]
-impl Effect for Sync {
+impl Effect for SyncEffect {
     async fn apply(mut self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
+        let listed = listing::list(cx, &self.target).await?;
+        if observed(&listed, &self.sends, &self.deletes) != self.observed {
+            let reason = format!("objects in {} changed since the plan", self.target);
+            return Err(
+                Failure::of(FailureClass::Refused, reason).help("plan again and look at the difference")
+            );
+        }
         self.manifests.begin(&self.changed_now)?;
         let uploader = Uploader::new(cx, &self.target.bucket, self.sends.len()).await;
         let sent = self.send(cx, &uploader).await.map_err(|failure| self.unfinished(failure, &uploader))?;
@@ -73,7 +82,7 @@ impl Effect for Sync {
     }
 }
 
-impl Sync {
+impl SyncEffect {
     /// Group by group: a page goes up only when all it refers to is there.
     async fn send(&self, cx: &Context, uploader: &Uploader) -> Result<Vec<Sent>, Failure> {
         let mut sent = Vec::with_capacity(self.sends.len());

@@ -82,11 +82,17 @@ pub(super) async fn look(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Re
             version: head.version_id().filter(|version| *version != "null").map(str::to_owned),
         })),
         Err(error) => {
-            // A HEAD has no body and so no code.
-            if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404) {
-                return Ok(None);
+            // A HEAD has no body and so no code: only the status tells.
+            let status = error.raw_response().map(|answer| answer.status().as_u16());
+            let error = AwsError::new("S3", "HeadObject", &error);
+            match status {
+                Some(404) => Ok(None),
+                Some(403) => {
+                    let message = format!("the credentials may not read {key} (s3:GetObject)");
+                    Err(AwsError { class: AwsErrorClass::Denied, message, ..error })
+                }
+                _ => Err(error),
             }
-            Err(AwsError::new("S3", "HeadObject", &error))
         }
     }
 }

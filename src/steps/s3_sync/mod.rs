@@ -11,10 +11,12 @@ mod compare;
 mod headers;
 mod listing;
 mod manifest;
+mod multipart;
 mod order;
 mod paths;
 #[cfg(test)]
 mod sandbox_tests;
+mod settings;
 mod source;
 mod target;
 mod upload;
@@ -23,145 +25,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use globset::GlobMatcher;
 use serde_json::json;
 
-use self::apply::Sync;
-use self::compare::{Deletion, Share, TooMany, Verdict, Wanted};
-use self::headers::Rule;
+use self::apply::SyncEffect;
+use self::compare::{TooMany, Verdict, Wanted};
 use self::listing::Listed;
 use self::manifest::{Entry, Manifests, release_digest};
+pub use self::settings::KIND;
+use self::settings::S3Sync;
 use self::target::Target;
-use super::{Attributes, Context, Failure, FailureClass, Kind, Proposal, Step};
+use super::{Context, Failure, FailureClass, Proposal, Step};
 use crate::model::change::{Action, Change, Reversible};
-use crate::model::kind::{KindSpec, Nature, OutputNames};
-use crate::model::settings::{GivenNode, Head, Ready, Setting, Shape, Unready};
-use crate::model::value::{Field, Outputs, Value};
+use crate::model::value::{Outputs, Value};
 use crate::world::aws::AwsError;
 use crate::world::files::digest;
 
-/// The kind.
-pub static KIND: Kind = Kind {
-    spec: KindSpec {
-        name: "s3-sync",
-        about: "Makes a bucket hold what a folder holds, by content, in a safe order.",
-        settings: &[
-            Setting::new("from", Shape::Path { reads: true }, "The folder with the built site.").required(),
-            Setting::new("to", Shape::Text, "Where it goes: `s3://BUCKET` or `s3://BUCKET/PREFIX`.")
-                .required(),
-            Setting::new(
-                "rule",
-                Shape::Node {
-                    head: Head::Text("a glob relative to `from`"),
-                    many: true,
-                    fields: &[
-                        Setting::new("cache-control", Shape::Text, "The header of matching files."),
-                        Setting::new("content-type", Shape::Text, "Instead of what the file's name tells."),
-                        Setting::new(
-                            "content-encoding",
-                            Shape::Text,
-                            "For files that are already compressed.",
-                        ),
-                    ],
-                },
-                "Headers of the files a glob matches; of several rules the last one that names a header wins.",
-            ),
-            Setting::new(
-                "delete",
-                Shape::Node {
-                    head: Head::Bool,
-                    many: false,
-                    fields: &[
-                        Setting::new(
-                            "keep-releases",
-                            Shape::Int,
-                            "An object goes only when so many releases before this one do not have it either.",
-                        ),
-                        Setting::new(
-                            "max-share",
-                            Shape::Text,
-                            "Refuse to delete more than this share of the objects; \"30%\" unless given, and then \
-                             ten objects are never too many.",
-                        ),
-                    ],
-                },
-                "Whether objects that the folder does not have are deleted.",
-            ),
-            Setting::new(
-                "exclude",
-                Shape::Texts,
-                "Globs relative to `from`: neither sent nor, in the bucket, deleted.",
-            ),
-        ],
-        rules: &[],
-        outputs: OutputNames::Fixed(&["changed-paths", "uploaded", "deleted", "bytes"]),
-        nature: Nature::Deploying,
-        aws: true,
-        repeatable: true,
-    },
-    make,
-};
-
 /// Objects that are asked for their headers at a time.
 const LOOKS: usize = 32;
-
-#[derive(Debug)]
-struct S3Sync {
-    from: String,
-    target: Target,
-    rules: Vec<Rule>,
-    exclude: Vec<GlobMatcher>,
-    deletion: Option<Deletion>,
-}
-
-fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
-    let invalid = |setting| move |why| Unready::Invalid { setting, why };
-    let from = ready.text("from")?;
-    if from.starts_with("s3://") {
-        let why = "a bucket cannot be the source yet; give a folder".to_owned();
-        return Err(Unready::Invalid { setting: "from", why });
-    }
-    let exclude = ready.texts("exclude")?;
-    Ok(Box::new(S3Sync {
-        from,
-        target: Target::parse(&ready.text("to")?).map_err(invalid("to"))?,
-        rules: ready.nodes("rule").iter().map(rule).collect::<Result<_, _>>()?,
-        exclude: exclude
-            .iter()
-            .map(|pattern| headers::glob(pattern))
-            .collect::<Result<_, _>>()
-            .map_err(invalid("exclude"))?,
-        deletion: ready.node("delete").map(deletion).transpose()?.flatten(),
-    }))
-}
-
-fn rule(node: &GivenNode<Field<Value>>) -> Result<Rule, Unready> {
-    let files =
-        headers::glob(&node.name("rule")?).map_err(|why| Unready::Invalid { setting: "rule", why })?;
-    Ok(Rule {
-        files,
-        content_type: node.settings.opt_text("content-type")?,
-        cache_control: node.settings.opt_text("cache-control")?,
-        content_encoding: node.settings.opt_text("content-encoding")?,
-    })
-}
-
-fn deletion(node: &GivenNode<Field<Value>>) -> Result<Option<Deletion>, Unready> {
-    let invalid = |setting, why: &str| Unready::Invalid { setting, why: why.to_owned() };
-    let keep_releases = usize::try_from(node.settings.int("keep-releases")?.unwrap_or(0))
-        .map_err(|_| invalid("keep-releases", "a number from 0 is expected"))?;
-    let share = match node.settings.opt_text("max-share")? {
-        None => Share::Usual,
-        Some(text) => text
-            .trim()
-            .strip_suffix('%')
-            .and_then(|number| number.parse().ok())
-            .filter(|percent| *percent <= 100)
-            .map(Share::Percent)
-            .ok_or_else(|| invalid("max-share", "a share such as \"30%\" is expected"))?,
-    };
-    Ok(node.is_on("delete")?.then_some(Deletion { keep_releases, share }))
-}
 
 /// What the bucket, the store and the source say together.
 struct Comparison {
@@ -267,6 +147,7 @@ impl S3Sync {
             sends.iter().map(|wanted| &wanted.key).chain(&deletes).map(|key| paths::url_path(key)).collect();
         changed.extend(now.iter().cloned());
         let bytes: u64 = sends.iter().map(|wanted| wanted.file.size).sum();
+        let observed = observed(listed, &sends, &deletes);
         let outputs = outputs(&changed, sends.len(), deletes.len(), bytes);
         let receipt = json!({
             "bucket": self.target.bucket,
@@ -300,15 +181,16 @@ impl S3Sync {
                 "bucket": self.target.bucket,
                 "prefix": self.target.prefix,
                 "manifest": manifests.newest(),
-                "objects": listing_digest(listed),
+                "objects": observed,
             }),
             receipt,
             ..Proposal::new(action, summary(sends.len(), deletes.len()))
         }
-        .with(Sync {
+        .with(SyncEffect {
             target: self.target.clone(),
             manifests,
             released: released.map(str::to_owned),
+            observed,
             sends,
             same,
             deletes,
@@ -383,8 +265,14 @@ fn outputs(changed: &BTreeSet<String>, uploaded: usize, deleted: usize, bytes: u
     ])
 }
 
-fn listing_digest(listed: &BTreeMap<String, Listed>) -> String {
-    let rows: Vec<_> = listed.iter().map(|(key, object)| (key, &object.etag, object.size)).collect();
+/// Digest of what the listing says of the objects that are replaced or deleted. Others may come and
+/// go: they are nobody's business here.
+fn observed(listed: &BTreeMap<String, Listed>, sends: &[Wanted], deletes: &[String]) -> String {
+    let keys: BTreeSet<&String> = sends.iter().map(|wanted| &wanted.key).chain(deletes).collect();
+    let rows: Vec<_> = keys
+        .into_iter()
+        .map(|key| (key, listed.get(key).map(|object| (&object.etag, object.size))))
+        .collect();
     digest(&serde_json::to_vec(&rows).unwrap_or_default())
 }
 

@@ -18,10 +18,13 @@ struct Site {
 
 impl Site {
     async fn new(name: &str) -> Option<Self> {
-        let bench = Bench::new(name)?;
+        Some(Self::on(Bench::new(name)?).await)
+    }
+
+    async fn on(bench: Bench) -> Self {
         let bucket = bench.unique.clone();
         bench.aws().await.s3.create_bucket().bucket(&bucket).send().await.expect("a bucket");
-        Some(Self { bench, bucket })
+        Self { bench, bucket }
     }
 
     fn settings(&self) -> Settings {
@@ -293,16 +296,43 @@ async fn a_file_that_changes_after_the_plan_stops_the_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_stops_between_requests() {
     let Some(site) = Site::new("signal").await else { return };
-    for n in 0..50 {
+    for n in 0..400 {
         site.bench.write(&format!("dist/{n}.txt"), "x");
     }
     let ready = site.settings().ready();
     let mut proposal = site.plan(&ready).await;
     let cx = site.bench.context(None);
+    let effect = proposal.effect.take().expect("an effect");
+    let running = tokio::spawn(async move { effect.apply(&cx).await });
+    while site.bench.progress().is_none() {
+        tokio::task::yield_now().await;
+    }
     site.bench.canceller.raise(Urgency::Stopping);
-    let failure = proposal.effect.take().expect("an effect").apply(&cx).await.expect_err("stopped");
+    let failure = running.await.expect("joined").expect_err("stopped");
     assert_eq!(failure.class, FailureClass::Interrupted);
-    assert!(failure.record.details[0].starts_with("0 of 50 files were sent"), "{failure:?}");
+    assert!(failure.record.details[0].contains(" of 400 files were sent"), "{failure:?}");
+    let arrived = site.keys().await.len();
+    assert!(arrived > 0 && arrived < 400, "{arrived}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answers_are_asked_for_again() {
+    let Some((bench, lost)) = Bench::losing("lostput", &["PUT /", "/a.txt"]).await else { return };
+    let site = Site::on(bench).await;
+    site.bench.write("dist/a.txt", "x");
+    site.sync(&site.settings().ready()).await;
+    assert!(lost.happened());
+    assert_eq!(site.keys().await, ["a.txt"]);
+
+    let Some((bench, lost)) = Bench::losing("lostparts", &["POST /", "/big.bin?uploadId="]).await else {
+        return;
+    };
+    let site = Site::on(bench).await;
+    site.bench.write("dist/big.bin", vec![1; 17 * 1024 * 1024]);
+    let ready = site.settings().ready();
+    site.sync(&ready).await;
+    assert!(lost.happened());
+    assert_eq!(site.plan(&ready).await.action, Action::UpToDate);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::CompletedPart;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use tokio::sync::Semaphore;
@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 
 use super::compare::Wanted;
 use super::listing::bare;
-use super::source::{LARGE, SourceError, Sum, blocking, read_range};
+use super::multipart::Multipart;
+use super::source::{SourceError, Sum, blocking, read_range};
 use crate::model::units::show_size;
 use crate::steps::{Context, Failure};
 use crate::world::aws::repeat::repeat;
@@ -82,13 +83,14 @@ impl UploadError {
 /// Sends files to one bucket and counts. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Uploader {
-    shared: Arc<Shared>,
+    /// One for all requests of a sync.
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    cx: Context,
-    s3: aws_sdk_s3::Client,
-    bucket: String,
+pub(super) struct Shared {
+    pub(super) cx: Context,
+    pub(super) s3: aws_sdk_s3::Client,
+    pub(super) bucket: String,
     memory: Semaphore,
     total: usize,
     files: AtomicUsize,
@@ -96,16 +98,9 @@ struct Shared {
     shown: std::sync::Mutex<Moment>,
 }
 
-/// A large file on its way.
-struct Multipart {
-    wanted: Wanted,
-    id: String,
-    parts: Vec<CompletedPart>,
-}
-
 enum Finished {
     Whole(Sent, u64),
-    Part { upload: usize, part: CompletedPart, bytes: u64 },
+    Part { upload: usize, part: Box<CompletedPart>, bytes: u64 },
 }
 
 impl Uploader {
@@ -132,7 +127,7 @@ impl Uploader {
     /// Sends a group. After an error or a signal nothing new starts, what is on its way ends, and
     /// unfinished multipart uploads are given up.
     pub async fn send(&self, group: Vec<Wanted>) -> Result<Vec<Sent>, UploadError> {
-        let (large, small): (Vec<_>, Vec<_>) = group.into_iter().partition(|w| w.file.size > LARGE);
+        let (large, small): (Vec<_>, Vec<_>) = group.into_iter().partition(|w| !w.file.parts.is_empty());
         let mut uploads: Vec<Multipart> = Vec::new();
         let outcome = self.send_all(large, small, &mut uploads).await;
         if outcome.is_err() {
@@ -170,7 +165,7 @@ impl Uploader {
                 Finished::Whole(object, _) => sent.push(object),
                 Finished::Part { upload, part, .. } => {
                     if let Some(multipart) = uploads.get_mut(upload) {
-                        multipart.parts.push(part);
+                        multipart.parts.push(*part);
                     }
                 }
             }
@@ -249,7 +244,7 @@ impl Uploader {
             }
             Job::Part { upload, part, id, wanted } => {
                 let (part, bytes) = self.part(&wanted, &id, part).await?;
-                Ok(Finished::Part { upload, part, bytes })
+                Ok(Finished::Part { upload, part: Box::new(part), bytes })
             }
         }
     }
@@ -281,120 +276,14 @@ impl Uploader {
         })
     }
 
-    async fn begin(&self, wanted: &Wanted) -> Result<String, UploadError> {
-        let shared = &self.shared;
-        let answer = repeat(shared.cx.world.clock, &shared.cx.cancel, || async {
-            let request = shared
-                .s3
-                .create_multipart_upload()
-                .bucket(&shared.bucket)
-                .key(&wanted.key)
-                .content_type(&wanted.headers.content_type)
-                .set_cache_control(wanted.headers.cache_control.clone())
-                .set_content_encoding(wanted.headers.content_encoding.clone())
-                .checksum_algorithm(ChecksumAlgorithm::Sha256);
-            request.send().await.map_err(|error| AwsError::new("S3", "CreateMultipartUpload", &error))
-        })
-        .await
-        .map_err(|source| UploadError::Aws { key: wanted.key.clone(), source })?;
-        Ok(answer.upload_id().unwrap_or_default().to_owned())
-    }
-
-    async fn part(
-        &self,
-        wanted: &Wanted,
-        id: &str,
-        part: usize,
-    ) -> Result<(CompletedPart, u64), UploadError> {
-        let shared = &self.shared;
-        let size = wanted.file.part_size();
-        let offset = size * part as u64;
-        let length = size.min(wanted.file.size.saturating_sub(offset));
-        let number = i32::try_from(part + 1).unwrap_or(i32::MAX);
-        let sum = wanted.file.parts.get(part).copied().unwrap_or(wanted.file.sum);
-        let _room = self.room(length).await?;
-        let body = self.body(wanted, offset, length, sum).await?;
-        let answer = repeat(shared.cx.world.clock, &shared.cx.cancel, || async {
-            let request = shared
-                .s3
-                .upload_part()
-                .bucket(&shared.bucket)
-                .key(&wanted.key)
-                .upload_id(id)
-                .part_number(number)
-                .checksum_sha256(sum.base64())
-                .body(copy(&body));
-            let request = request.customize().config_override(patient());
-            request.send().await.map_err(|error| AwsError::new("S3", "UploadPart", &error))
-        })
-        .await
-        .map_err(|source| UploadError::Aws { key: wanted.key.clone(), source })?;
-        let done = CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(answer.e_tag().map(str::to_owned))
-            .checksum_sha256(sum.base64())
-            .build();
-        Ok((done, length))
-    }
-
-    async fn complete(
-        &self,
-        wanted: &Wanted,
-        id: &str,
-        mut parts: Vec<CompletedPart>,
-    ) -> Result<Sent, UploadError> {
-        let shared = &self.shared;
-        parts.sort_by_key(CompletedPart::part_number);
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        // Completing twice answers NoSuchUpload the second time: then the object tells whether it is there.
-        let request = shared.s3.complete_multipart_upload().bucket(&shared.bucket).key(&wanted.key);
-        let request = request.upload_id(id).multipart_upload(parts).customize().config_override(patient());
-        let aws = |source| UploadError::Aws { key: wanted.key.clone(), source };
-        match request.send().await {
-            Ok(answer) => Ok(Sent {
-                key: wanted.key.clone(),
-                etag: bare(answer.e_tag()),
-                version: answer.version_id().map(str::to_owned),
-            }),
-            Err(error) => {
-                let error = AwsError::new("S3", "CompleteMultipartUpload", &error);
-                if !error.is_unclear() {
-                    return Err(aws(error));
-                }
-                self.settle(wanted, id).await.map_err(aws)?.ok_or_else(|| aws(error))
-            }
-        }
-    }
-
-    /// After a lost answer: the upload is gone from the list of open ones only when it was completed.
-    async fn settle(&self, wanted: &Wanted, id: &str) -> Result<Option<Sent>, AwsError> {
-        let reads = &self.shared.cx.cloud.reads().await.s3;
-        let open = reads.list_parts().bucket(&self.shared.bucket).key(&wanted.key).upload_id(id).send().await;
-        match open.map_err(|error| AwsError::new("S3", "ListParts", &error)) {
-            Ok(_) => return Ok(None),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-        let seen = super::listing::look(reads, &self.shared.bucket, &wanted.key).await?;
-        Ok(seen.map(|seen| Sent { key: wanted.key.clone(), etag: seen.etag, version: seen.version }))
-    }
-
-    async fn abort(&self, upload: &Multipart) {
-        let shared = &self.shared;
-        let request = shared.s3.abort_multipart_upload().bucket(&shared.bucket).key(&upload.wanted.key);
-        if let Err(error) = request.upload_id(&upload.id).send().await {
-            let error = AwsError::new("S3", "AbortMultipartUpload", &error);
-            let line = format!("an unfinished upload of {} is left: {error}", upload.wanted.key);
-            shared.cx.feed.output(line).await;
-        }
-    }
-
-    async fn room(&self, bytes: u64) -> Result<tokio::sync::SemaphorePermit<'_>, UploadError> {
+    /// Waits until a body of that size may be in memory.
+    pub async fn room(&self, bytes: u64) -> Result<tokio::sync::SemaphorePermit<'_>, UploadError> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(MEMORY_UNITS);
         self.shared.memory.acquire_many(units).await.map_err(|_| UploadError::Stopped)
     }
 
-    async fn body(
+    /// Bytes of a file, if they are still those of the plan.
+    pub async fn body(
         &self,
         wanted: &Wanted,
         offset: u64,
@@ -423,12 +312,14 @@ enum Job {
     Part { upload: usize, part: usize, id: String, wanted: Wanted },
 }
 
-fn copy(body: &SdkBody) -> ByteStream {
+/// The same bytes once more, for one more attempt.
+pub(super) fn copy(body: &SdkBody) -> ByteStream {
     // A body made from bytes in memory can always be copied, and the copy shares them.
     ByteStream::new(body.try_clone().unwrap_or_else(SdkBody::taken))
 }
 
-fn patient() -> aws_sdk_s3::config::Builder {
+/// Time enough for a body.
+pub(super) fn patient() -> aws_sdk_s3::config::Builder {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(BODY_TIMEOUT).build();
     aws_sdk_s3::Config::builder().timeout_config(timeouts)
 }

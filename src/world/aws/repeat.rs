@@ -11,7 +11,7 @@ use crate::world::clock::Clock;
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Makes a call up to five times while its answer is unclear or asks for patience. Between two
+/// Makes a call up to five times while it does not get through, its answer is unclear or asks for patience. Between two
 /// attempts it looks whether the run is being stopped, and then returns the last error.
 pub async fn repeat<T, F, Fut>(clock: Clock, cancel: &Cancel, mut call: F) -> Result<T, AwsError>
 where
@@ -34,7 +34,7 @@ where
 }
 
 fn is_passing(error: &AwsError) -> bool {
-    matches!(error.class, AwsErrorClass::Unclear | AwsErrorClass::Throttled)
+    matches!(error.class, AwsErrorClass::Unclear | AwsErrorClass::Throttled | AwsErrorClass::NotSent)
 }
 
 #[cfg(test)]
