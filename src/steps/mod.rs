@@ -9,6 +9,7 @@
 pub mod attributes;
 pub mod failure;
 mod http_check;
+mod migrate;
 mod notify;
 mod program;
 mod run;
@@ -44,7 +45,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&http_check::KIND, &notify::KIND, &run::KIND, &wait::KIND];
+pub static KINDS: &[&Kind] = &[&http_check::KIND, &migrate::KIND, &notify::KIND, &run::KIND, &wait::KIND];
 
 /// The kind of that name.
 #[must_use]
