@@ -19,6 +19,7 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _};
+use tokio_util::sync::CancellationToken;
 
 pub use self::error::{ApplyError, DatabaseError, Place, SqlFault};
 use super::cancel::{Cancel, Urgency};
@@ -29,6 +30,9 @@ const TABLE: &str = "_sqlx_migrations";
 
 /// Longer does no server take that is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause before a session is told once more to stop.
+const STOP_AGAIN: Duration = Duration::from_millis(250);
 
 /// A script to apply.
 #[derive(Clone, Debug)]
@@ -156,33 +160,31 @@ impl Database {
         let (place, user) = (self.place.clone(), self.user.clone());
         match &mut self.connection {
             Connection::Postgres { connection, options, process } => {
-                let work = run_postgres(connection, script);
+                let stop = CancellationToken::new();
+                let work = run_postgres(connection, script, &stop);
                 tokio::pin!(work);
                 let why = tokio::select! {
                     biased;
-                    done = &mut work => return done.map_err(|(error, at)| located(&place, &user, &error, at).into()),
                     () = patience.cancel.reached(Urgency::Stopping) => ApplyError::Stopped,
                     () = passed(patience.timeout) => ApplyError::TimedOut,
+                    done = &mut work => return done.map_err(|halt| halt.read(&place, &user, ApplyError::Unanswered)),
                 };
-                let stop = async {
-                    // Without an answer here, the answer of the script decides.
-                    let _ = stop_postgres(options, *process).await;
-                    work.await
-                };
-                match tokio::time::timeout(patience.grace, stop).await {
-                    // It was quicker than the stop.
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err((error, at))) => match located(&place, &user, &error, at) {
-                        DatabaseError::Sql(fault) if fault.code.as_deref() == Some("57014") => Err(why),
-                        error => Err(error.into()),
-                    },
-                    Err(_) => Err(ApplyError::Unanswered),
+                stop.cancel();
+                tokio::select! {
+                    biased;
+                    // It may have been quicker than the stop.
+                    done = work => done.map_err(|halt| halt.read(&place, &user, why)),
+                    () = keep_stopping(options, *process) => Err(ApplyError::Unanswered),
+                    () = tokio::time::sleep(patience.grace) => Err(ApplyError::Unanswered),
                 }
             }
             other => {
                 let migration = migration(script);
                 let work = other.migrate().apply(TABLE, &migration);
                 tokio::pin!(work);
+                if patience.cancel.is_stopping() {
+                    return Err(ApplyError::Stopped);
+                }
                 let done = tokio::select! {
                     biased;
                     done = &mut work => done,
@@ -311,37 +313,69 @@ async fn sqlite(url: &str, lock_timeout: Duration) -> Result<Database, DatabaseE
     Ok(Database { connection: Connection::Sqlite(connection), place, user: String::new(), lock_timeout })
 }
 
-/// An error and, where it is known, its place in the script.
-type Located = (sqlx::Error, Option<usize>);
+/// Why a script did not run to its end.
+enum Halt {
+    /// An error and, where it is known, its place in the script.
+    Error(sqlx::Error, Option<usize>),
+    /// It was asked to stop, between two statements.
+    Stopped,
+}
 
-fn located(place: &Place, user: &str, error: &sqlx::Error, at: Option<usize>) -> DatabaseError {
-    match error::read(place, user, false, error) {
-        DatabaseError::Sql(fault) => DatabaseError::Sql(SqlFault { at, ..fault }),
-        other => other,
+impl Halt {
+    fn read(self, place: &Place, user: &str, stopped: ApplyError) -> ApplyError {
+        match self {
+            Self::Stopped => stopped,
+            Self::Error(error, at) => match error::read(place, user, false, &error) {
+                // The server gave up a statement because it was told to.
+                DatabaseError::Sql(fault)
+                    if fault.code.as_deref() == Some("57014") && stopped != ApplyError::Unanswered =>
+                {
+                    stopped
+                }
+                DatabaseError::Sql(fault) => DatabaseError::Sql(SqlFault { at, ..fault }).into(),
+                other => other.into(),
+            },
+        }
     }
 }
 
-async fn run_postgres(connection: &mut PgConnection, script: &Script) -> Result<(), Located> {
-    let elsewhere = |error| (error, None);
+impl From<sqlx::Error> for Halt {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Error(error, None)
+    }
+}
+
+async fn run_postgres(
+    connection: &mut PgConnection,
+    script: &Script,
+    stop: &CancellationToken,
+) -> Result<(), Halt> {
     if !script.transaction {
-        statements(connection, script).await?;
-        return record(connection, script).await.map_err(elsewhere);
+        statements(connection, script, stop).await?;
+        return Ok(record(connection, script).await?);
     }
-    let mut transaction = connection.begin().await.map_err(elsewhere)?;
-    statements(&mut transaction, script).await?;
-    record(&mut transaction, script).await.map_err(elsewhere)?;
-    transaction.commit().await.map_err(elsewhere)
+    let mut transaction = connection.begin().await?;
+    statements(&mut transaction, script, stop).await?;
+    record(&mut transaction, script).await?;
+    Ok(transaction.commit().await?)
 }
 
-async fn statements(connection: &mut PgConnection, script: &Script) -> Result<(), Located> {
+async fn statements(
+    connection: &mut PgConnection,
+    script: &Script,
+    stop: &CancellationToken,
+) -> Result<(), Halt> {
     for range in &script.statements {
+        if stop.is_cancelled() {
+            return Err(Halt::Stopped);
+        }
         let statement = script.text.get(range.clone()).unwrap_or_default();
         let sent = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *connection).await;
         sent.map_err(|error| {
             let inside = error::position(&error)
                 .and_then(|chars| statement.char_indices().nth(chars))
                 .map_or(0, |(byte, _)| byte);
-            (error, Some(range.start + inside))
+            Halt::Error(error, Some(range.start + inside))
         })?;
     }
     Ok(())
@@ -359,6 +393,15 @@ async fn record(connection: &mut PgConnection, script: &Script) -> Result<(), sq
         .execute(connection)
         .await
         .map(drop)
+}
+
+/// Tells the server to give up what the session does, again and again: told between two statements
+/// it gives up nothing. Without an answer here, the session's own answer decides.
+async fn keep_stopping(options: &PgConnectOptions, process: i32) {
+    loop {
+        let _ = stop_postgres(options, process).await;
+        tokio::time::sleep(STOP_AGAIN).await;
+    }
 }
 
 async fn stop_postgres(options: &PgConnectOptions, process: i32) -> Result<(), sqlx::Error> {
