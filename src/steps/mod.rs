@@ -17,6 +17,7 @@ pub mod ecs_deploy;
 pub mod ecs_run;
 pub mod failure;
 mod http_check;
+mod migrate;
 mod notify;
 mod program;
 mod run;
@@ -56,7 +57,7 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&approve::KIND, &cfn_deploy::KIND, &cloudfront_invalidate::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &ecs_run::KIND, &http_check::KIND, &notify::KIND, &run::KIND, &s3_sync::KIND, &wait::KIND];
+pub static KINDS: &[&Kind] = &[&approve::KIND, &cfn_deploy::KIND, &cloudfront_invalidate::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &ecs_run::KIND, &http_check::KIND, &migrate::KIND, &notify::KIND, &run::KIND, &s3_sync::KIND, &wait::KIND];
 
 /// The kind of that name.
 #[must_use]

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod cancel;
 pub mod clock;
+pub mod database;
 pub mod docker;
 pub mod files;
 pub mod git;
