@@ -6,6 +6,7 @@ use super::suggest;
 use crate::model::decode::BUILT_IN;
 use crate::model::project::{Environment, Project, Var};
 use crate::model::template::{Part, Reference, Template};
+use crate::model::value::Value;
 use crate::syntax::problem::{Problem, Problems};
 use crate::syntax::source::Spanned;
 
@@ -74,9 +75,11 @@ fn sizes(env: &Environment, problems: &mut Problems) {
                 stack.extend(parts().filter_map(named).map(|name| (name, false)));
                 continue;
             }
-            let size =
-                parts().map(|part| named(part).map_or(16, |name| sizes.get(name).copied().unwrap_or(0)));
-            let size = size.fold(16, usize::saturating_add);
+            let sizes_of = |part: &Part| match part {
+                Part::Literal(Value::Text(text)) => text.len(),
+                part => named(part).map_or(16, |name| sizes.get(name).copied().unwrap_or(0)),
+            };
+            let size = parts().map(sizes_of).fold(1, usize::saturating_add);
             if size > LONGEST
                 && let Some(template) = templates(var).first()
             {

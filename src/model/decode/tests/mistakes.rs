@@ -633,8 +633,8 @@ fn templates_and_variables_that_multiply_are_refused() {
     insta::assert_snapshot!(lines.join("\n"), @r#"
     error: this becomes too long once parameters are put in
     error: templates make more than 20000 steps or 2000 uses of this flow
-    error: variable "v7" becomes too long once others are put in
-    error: variable "v19" becomes too long once others are put in
+    error: variable "v3" becomes too long once others are put in
+    error: variable "v15" becomes too long once others are put in
     error: step "r" would have 12100 instances
     "#);
 }
