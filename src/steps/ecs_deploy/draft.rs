@@ -71,18 +71,19 @@ impl Draft<'_> {
         }
     }
 
-    /// Family and revision that will run; a revision that is not registered yet gets the next number.
+    /// Family and revision that will run; a revision that is not registered yet gets the next number,
+    /// and with an image that is still to be built none is registered yet.
     fn next(&self) -> (String, String) {
-        match self.target {
-            Target::Registered(arn) => {
+        let definition = match self.target {
+            Target::Registered(arn) if self.wanted.unknown.is_empty() => {
                 let (family, revision) = short_arn(arn).rsplit_once(':').unwrap_or((arn, ""));
-                (family.to_owned(), revision.to_owned())
+                return (family.to_owned(), revision.to_owned());
             }
-            Target::New(definition) => {
-                let last = self.observed.newest.as_ref().map_or(0, Registered::revision);
-                (definition.family().to_owned(), (last + 1).to_string())
-            }
-        }
+            Target::Registered(_) => &self.wanted.definition,
+            Target::New(definition) => definition,
+        };
+        let last = self.observed.newest.as_ref().map_or(0, Registered::revision);
+        (definition.family().to_owned(), (last + 1).to_string())
     }
 
     fn changes(&self) -> Vec<Change> {

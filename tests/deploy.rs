@@ -1,0 +1,1 @@
+//! `flow run deploy --env sandbox`: the sample shop, really deployed.
