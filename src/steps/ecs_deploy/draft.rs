@@ -24,6 +24,8 @@ pub(super) struct Draft<'a> {
     pub(super) configuration: &'a Configuration,
     /// ARN and words of what the service had before the first release.
     pub(super) placeholder: Option<&'a (String, String)>,
+    /// ARN that the last release left running.
+    pub(super) released: Option<&'a str>,
 }
 
 impl Draft<'_> {
@@ -112,6 +114,7 @@ impl Draft<'_> {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.wanted.warnings.clone();
+        self.warn_of_others(&mut warnings);
         match self.way {
             Some(Way::Update(update)) if update.rolls() => {
                 self.warn_of_roll(&mut warnings);
@@ -120,6 +123,17 @@ impl Draft<'_> {
             _ => self.warn_of_registry(&mut warnings),
         }
         warnings
+    }
+
+    /// What the file does not name is taken from the definition that runs, whoever made it: that
+    /// somebody else did is said, since no difference may show it.
+    fn warn_of_others(&self, warnings: &mut Vec<String>) {
+        let now = self.observed.service.task_definition.as_str();
+        if let Some(released) = self.released.filter(|released| *released != now) {
+            let (now, released) = (short_arn(now), short_arn(released));
+            let name = &self.deploy.service;
+            warnings.push(format!("{name} was moved to {now} outside of flow; the last release ran {released}"));
+        }
     }
 
     fn warn_of_roll(&self, warnings: &mut Vec<String>) {
