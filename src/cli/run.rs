@@ -24,6 +24,7 @@ use crate::report::look::Look;
 use crate::report::plain::Plain;
 use crate::steps::Answers;
 use crate::world::cancel::Canceller;
+use crate::world::clock::{Clock, Moment};
 use crate::world::terminal;
 
 /// Plan a flow, pass its gates and carry it out
@@ -69,6 +70,7 @@ enum Log {
 
 pub(super) fn exec(session: &Session, args: Args) -> Done {
     block_on(async {
+        let begun = Clock.moment();
         let canceller = Arc::new(Canceller::new());
         let prepared = session.prepare(args.selection.request(), &canceller.view()).await?;
         let observed = observe(&prepared, &canceller.view()).await.map_err(CliError::Plan)?;
@@ -78,7 +80,7 @@ pub(super) fn exec(session: &Session, args: Args) -> Done {
         }
         prepared.check_branch()?;
         refuse_unknown(&observed)?;
-        run(session, &args, prepared, observed, canceller).await
+        run(session, &args, prepared, observed, canceller, begun).await
     })
 }
 
@@ -100,6 +102,7 @@ async fn run(
     prepared: Prepared,
     observed: Observed,
     canceller: Arc<Canceller>,
+    begun: Moment,
 ) -> Done {
     let world = prepared.world.clone();
     let look = Look::detect(&session.host, terminal::width().map(usize::from), jiff::tz::TimeZone::system());
@@ -117,6 +120,7 @@ async fn run(
         },
         again: args.selection.command_line("run"),
         past,
+        begun,
         run,
         prepared,
         observed,

@@ -31,6 +31,7 @@ use crate::plan::prepare::Prepared;
 use crate::plan::scope::RunFacts;
 use crate::steps::Answers;
 use crate::world::cancel::{Cancel, Canceller};
+use crate::world::clock::Moment;
 
 use self::dispatcher::Dispatcher;
 use self::scheduler::Scheduler;
@@ -61,6 +62,8 @@ pub struct Start {
     pub past: Past,
     /// The command line that does the same again.
     pub again: String,
+    /// When it was asked for: the plan is part of what it takes.
+    pub begun: Moment,
 }
 
 /// What is shared by all units of a run.
@@ -95,9 +98,8 @@ const QUEUE: usize = 1024;
 
 /// Carries a plan out and records it.
 pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>) -> Ended {
-    let Start { mut prepared, observed, options, run, past, again } = start;
+    let Start { mut prepared, observed, options, run, past, again, begun } = start;
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let begun = prepared.world.clock.moment();
     prepared.values.run = RunFacts {
         id: Some(run.to_string()),
         time: Some(prepared.world.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string()),
