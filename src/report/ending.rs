@@ -264,7 +264,8 @@ impl View<'_> {
     fn balance(&self, lines: &mut Vec<String>) {
         let done = &self.ending.done;
         if done.is_empty() {
-            self.say(lines, "No other step was done.");
+            let other = if self.ending.troubled.is_empty() { "" } else { "other " };
+            self.say(lines, &format!("No {other}step was done."));
         } else {
             self.say(lines, &format!("Done: {}.", name_list(done, NAMED)));
         }

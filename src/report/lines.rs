@@ -102,8 +102,8 @@ pub fn retried(
 #[must_use]
 pub fn signal(look: &Look, signal: &str, times: u32) -> String {
     let meaning = match times {
-        0 | 1 => "nothing new starts, running steps are being stopped; once more kills them",
-        2 => "running steps are killed; once more ends flow at once",
+        0 | 1 => "nothing new starts, running steps stop; a second one kills them",
+        2 => "running steps are killed; a third one ends flow at once",
         _ => "flow ends now",
     };
     look.cut(&format!("  {signal}: {meaning}"), look.right_edge())
@@ -125,16 +125,18 @@ pub fn question(
     (lines, format!("    type {expected} to go on, anything else stops here: "))
 }
 
-/// `2 of 6 done, 27 up to date, 3 waiting for service[api]`
+/// `2 of 6 done, 27 up to date, 3 waiting for service[api]`, with `shown` steps listed above it.
 #[must_use]
-pub fn counts(look: &Look, board: &Board) -> String {
+pub fn counts(look: &Look, board: &Board, shown: usize) -> String {
     let planned = board.header.as_ref().map_or(0, |header| header.planned.len());
     let mut parts = Vec::new();
     if planned > 0 {
-        parts.push(format!("{} of {planned} done", board.ended));
+        let done = board.ended.saturating_sub(board.troubled + board.left_out);
+        parts.push(format!("{done} of {planned} done"));
     }
     for (count, what) in [
-        (board.running.len().saturating_sub(SHOWN), "more running"),
+        (board.troubled, "failed"),
+        (board.running.len().saturating_sub(shown), "more running"),
         (board.unchanged, "up to date"),
         (board.cached, "cached"),
         (board.skipped, "skipped"),

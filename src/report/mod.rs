@@ -7,12 +7,13 @@
 //! ```text
 //! look, text     marks, colours, widths: how a line is built     board    what runs right now
 //! lines          one event, one line                             ending   the last lines of a run
-//! console        a terminal: lines scroll up, a block is redrawn
+//! console, screen   a terminal: lines scroll up, a block is redrawn
 //! plain          a pipe or a CI job: the same lines              json     for programs
 //! plan_view      a plan, before anybody says yes                 history  runs, releases, logs
 //! ```
 
 pub mod board;
+pub mod console;
 pub mod ending;
 pub mod json;
 pub mod lines;
@@ -20,6 +21,7 @@ pub mod look;
 pub mod plain;
 #[cfg(test)]
 mod sample;
+pub mod screen;
 pub mod text;
 pub mod when;
 
