@@ -59,8 +59,8 @@ impl Console {
         }
     }
 
-    fn line(&mut self, step: Option<&StepId>, line: String) {
-        self.last = step.cloned();
+    fn line(&mut self, line: String) {
+        self.last = None;
         self.items.push_back(Item::Line(line));
     }
 
@@ -68,11 +68,11 @@ impl Console {
         let names = self.board.names();
         match event {
             Event::RunStarted(started) if started.to_run > 0 || self.all => {
-                self.line(None, lines::header(&self.look, started));
+                self.line(lines::header(&self.look, started));
             }
             Event::StepSettled { step, action, reason, .. } if self.all => {
                 let line = lines::row(&self.look, names, Mark::from(*action), &step.to_string(), reason, "");
-                self.line(None, line);
+                self.line(line);
             }
             Event::GateAsked { step, text, expected } => {
                 let (lines, prompt) = lines::question(&self.look, names, step, text, expected);
@@ -81,20 +81,21 @@ impl Console {
             Event::GateAnswered { step, .. } => self.answered(step, false),
             Event::StepRetried { step, attempt, reason, pause_ms } => {
                 let line = lines::retried(&self.look, names, step, *attempt, reason, *pause_ms);
-                self.line(None, line);
+                self.line(line);
             }
             Event::StepEnded(ended) => {
                 self.answered(&ended.step, true);
                 if self.all || lines::matters(ended.outcome) {
-                    let line = lines::ended(&self.look, names, ended, &self.board.planned);
-                    self.line(Some(&ended.step), line);
+                    let lines = lines::ended(&self.look, names, ended, &self.board.planned);
+                    self.items.extend(lines.into_iter().map(Item::Line));
+                    self.last = Some(ended.step.clone());
                 }
             }
             Event::Interrupted { signal, times } => {
                 if let Some(step) = self.asking.clone() {
                     self.answered(&step, true);
                 }
-                self.line(None, lines::signal(&self.look, signal, *times));
+                self.line(lines::signal(&self.look, signal, *times));
             }
             Event::RunEnded(_) => {
                 let lines = self.ending.lines(&self.look, names, time, self.last.as_ref());

@@ -20,8 +20,7 @@ pub fn row(look: &Look, names: usize, mark: Mark, name: &str, middle: &str, righ
     let names = names.min(look.right_edge() / 2);
     let name = text::pad(&name_cell(look, name, names), names);
     let right = look.text(right);
-    let taken = 2 + look.mark_width() + 1 + names + 2;
-    let room = look.right_edge().saturating_sub(taken);
+    let room = look.right_edge().saturating_sub(start_width(look, names));
     let behind = if right.is_empty() { 0 } else { text::width(&right) + 2 };
     let middle = look.cut(&text::clean(middle), room.saturating_sub(behind));
     let start = format!("  {} {name}  ", look.mark(mark));
@@ -45,13 +44,32 @@ pub fn header(look: &Look, run: &RunStarted) -> String {
     look.cut(&format!("{} → {}   run {}   {live}", run.flow, run.environment, run.run), look.right_edge())
 }
 
-/// A step that is over; where it has nothing to say, `planned` says what it was about.
+/// A step that is over; where it has nothing to say, `planned` says what it was about. Why a step
+/// did not succeed is said in full, on as many lines as it takes.
 #[must_use]
-pub fn ended(look: &Look, names: usize, ended: &StepEnded, planned: &str) -> String {
-    let duration = show_duration(Duration::from_millis(ended.duration_ms));
+pub fn ended(look: &Look, names: usize, ended: &StepEnded, planned: &str) -> Vec<String> {
+    let duration = match ended.outcome {
+        StepOutcome::Waiting => String::new(),
+        _ => show_duration(Duration::from_millis(ended.duration_ms)),
+    };
+    let (mark, name) = (Mark::from(ended.outcome), ended.step.to_string());
     let verdict = verdict(ended);
     let middle = if verdict.is_empty() { planned } else { &verdict };
-    row(look, names, ended.outcome.into(), &ended.step.to_string(), middle, &duration)
+    if ended.outcome.satisfies() {
+        return vec![row(look, names, mark, &name, middle, &duration)];
+    }
+    let start = start_width(look, names);
+    let room = look.right_edge().saturating_sub(start + text::width(&duration) + 2);
+    let mut parts = text::wrap(&look.text(&text::clean(middle)), room).into_iter();
+    let first = parts.next().unwrap_or_default();
+    let mut lines = vec![row(look, names, mark, &name, &first, &duration)];
+    lines.extend(parts.map(|part| format!("{}{part}", " ".repeat(start))));
+    lines
+}
+
+/// Columns in front of the middle.
+fn start_width(look: &Look, names: usize) -> usize {
+    2 + look.mark_width() + 1 + names.min(look.right_edge() / 2) + 2
 }
 
 /// What stands behind the name of a step that is over.
@@ -160,6 +178,19 @@ pub fn counts(look: &Look, board: &Board, shown: usize) -> String {
 pub fn paragraph(look: &Look, text: &str) -> Vec<String> {
     let clean = look.text(&text::clean(text));
     text::wrap(&clean, look.right_edge() - 4).into_iter().map(|line| format!("    {line}")).collect()
+}
+
+/// Sentences on one line behind an indent, or each on its own when they do not fit.
+#[must_use]
+pub fn sentences(look: &Look, indent: usize, sentences: &[String]) -> Vec<String> {
+    let room = look.right_edge().saturating_sub(indent);
+    let one = look.text(&sentences.join(" "));
+    let lines = if text::width(&one) <= room {
+        vec![one]
+    } else {
+        sentences.iter().flat_map(|sentence| text::wrap(&look.text(sentence), room)).collect()
+    };
+    lines.into_iter().map(|line| format!("{}{line}", " ".repeat(indent))).collect()
 }
 
 /// Time since then in whole seconds; never less than nothing when the wall clock was set back.

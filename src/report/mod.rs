@@ -9,19 +9,23 @@
 //! lines          one event, one line                             ending   the last lines of a run
 //! console, screen   a terminal: lines scroll up, a block is redrawn
 //! plain          a pipe or a CI job: the same lines              json     for programs
-//! plan_view      a plan, before anybody says yes                 history  runs, releases, logs
+//! plan_view         a plan, before anybody says yes               history  runs and releases
+//! story             a run or a step, told from its records        when     times of day
 //! ```
 
 pub mod board;
 pub mod console;
 pub mod ending;
+pub mod history;
 pub mod json;
 pub mod lines;
 pub mod look;
 pub mod plain;
+pub mod plan_view;
 #[cfg(test)]
 mod sample;
 pub mod screen;
+pub mod story;
 pub mod text;
 pub mod when;
 
