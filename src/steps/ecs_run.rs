@@ -118,31 +118,7 @@ impl From<RunError> for Failure {
 }
 
 fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready> {
-    let mut env = Vec::new();
-    for (name, value) in ready.map("env") {
-        match open_text("env", name, value)? {
-            Field::Known(value) => env.push((name.clone(), value)),
-            Field::After(step) => return Err(Unready::After { setting: "env", step }),
-        }
-    }
-    let run = Run {
-        cluster: ready.text("cluster")?,
-        service: ready.opt_text("service")?,
-        definition: ready.opt_text("task-definition")?,
-        container: ready.opt_text("container")?,
-        command: ready.texts("command")?,
-        env,
-        cpu: at_least("cpu", 0, ready.int("cpu")?)?,
-        memory: at_least("memory", 4, ready.int("memory")?)?,
-        limit: limit(attributes.timeout),
-    };
-    if run.service.is_none() && run.definition.is_none() {
-        return Err(Unready::Invalid {
-            setting: "service",
-            why: "service or task-definition must be given".to_owned(),
-        });
-    }
-    Ok(Box::new(run))
+    Ok(Box::new(Run::read(ready, attributes)?))
 }
 
 #[async_trait]
@@ -179,6 +155,34 @@ impl Step for Run {
 }
 
 impl Run {
+    fn read(ready: &Ready, attributes: &Attributes) -> Result<Self, Unready> {
+        let mut env = Vec::new();
+        for (name, value) in ready.map("env") {
+            match open_text("env", name, value)? {
+                Field::Known(value) => env.push((name.clone(), value)),
+                Field::After(step) => return Err(Unready::After { setting: "env", step }),
+            }
+        }
+        let run = Self {
+            cluster: ready.text("cluster")?,
+            service: ready.opt_text("service")?,
+            definition: ready.opt_text("task-definition")?,
+            container: ready.opt_text("container")?,
+            command: ready.texts("command")?,
+            env,
+            cpu: at_least("cpu", 0, ready.int("cpu")?)?,
+            memory: at_least("memory", 4, ready.int("memory")?)?,
+            limit: limit(attributes.timeout),
+        };
+        if run.service.is_none() && run.definition.is_none() {
+            return Err(Unready::Invalid {
+                setting: "service",
+                why: "service or task-definition must be given".to_owned(),
+            });
+        }
+        Ok(run)
+    }
+
     /// The container that decides.
     fn container(&self, definition: &Definition, called: &str) -> Result<String, Failure> {
         let mut names = definition.container_names();
@@ -361,7 +365,10 @@ impl OneOff {
                 _ => None,
             };
             if let Some(end) = end {
-                let reason = "flow gave it up: interrupted, or out of time";
+                let reason = match &end {
+                    RunError::Stopped(_) => "the flow run that started it is being stopped",
+                    _ => "it took longer than its flow step allows",
+                };
                 if let Err(error) = ecs.stop_task(&self.run.cluster, &task.task_arn, reason).await {
                     return Err(Failure::from(RunError::Left(id)).detail(error.to_string()));
                 }
@@ -464,6 +471,31 @@ mod sandbox_tests {
 
     use super::*;
     use crate::steps::ecs::sandbox::{Fault, Sandbox, Written};
+
+    #[test]
+    fn where_it_runs_is_copied_from_the_service() {
+        let service: Service = serde_json::from_value(json!({
+            "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["a"], "notInventedYet": 1 } },
+            "capacityProviderStrategy": [], "launchType": "FARGATE", "platformVersion": "LATEST",
+        }))
+        .unwrap();
+        let ready = run("c").texts("command", &["migrate"]).env(&[("A", "1")]).with("memory", 64).ready();
+        let run = Run::read(&ready, &Attributes::default()).unwrap();
+        assert_eq!(
+            Value::Object(run.body("arn:42", "api", Some(&service))),
+            json!({
+                "cluster": "c", "taskDefinition": "arn:42", "count": 1,
+                "overrides": { "containerOverrides": [{
+                    "name": "api", "command": ["migrate"], "environment": [{ "name": "A", "value": "1" }], "memory": 64,
+                }] },
+                "networkConfiguration": { "awsvpcConfiguration": { "subnets": ["a"], "notInventedYet": 1 } },
+                "launchType": "FARGATE", "platformVersion": "LATEST",
+            })
+        );
+        let neither = Written::default().with("cluster", "c").ready();
+        let error = Run::read(&neither, &Attributes::default()).unwrap_err();
+        assert_eq!(error.to_string(), "service: service or task-definition must be given");
+    }
 
     fn run(name: &str) -> Written {
         Written::default().with("cluster", name).with("service", name)
