@@ -5,8 +5,10 @@
 //! [`Cloud::reads`] retries by itself, [`Cloud::writes`] never does, because a
 //! repeated effect whose first answer was lost must be settled by a query.
 
+mod credentials;
 pub mod ecs;
 mod error;
+pub mod repeat;
 
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::OnceCell;
 
+pub use self::credentials::{NoCredentials, ProgramAccess};
 use self::ecs::{Ecs, ServicePoller};
 pub use self::error::{AwsError, AwsErrorClass};
 use super::host::Host;
@@ -128,12 +131,13 @@ impl Cloud {
 
     /// Clients for calls that change nothing: they retry by themselves.
     pub async fn reads(&self) -> &Clients {
-        self.reads.get_or_init(|| self.clients(RetryConfig::standard().with_max_attempts(4))).await
+        // Boxed, since every step's future would else have room for loading the configuration.
+        self.reads.get_or_init(|| Box::pin(self.clients(RetryConfig::standard().with_max_attempts(4)))).await
     }
 
     /// Clients for calls that change something: they never retry by themselves.
     pub async fn writes(&self) -> &Clients {
-        self.writes.get_or_init(|| self.clients(RetryConfig::disabled())).await
+        self.writes.get_or_init(|| Box::pin(self.clients(RetryConfig::disabled()))).await
     }
 
     /// ECS, with the whole of every answer.

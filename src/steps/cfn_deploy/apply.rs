@@ -1,0 +1,264 @@
+//! The effect: a change set that says what the plan said, executed and followed
+//! to its end.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_cloudformation::types::ChangeSetType;
+use serde_json::json;
+
+use super::change_set::{ChangeSet, Reading, ResourceChange, What};
+use super::events::Events;
+use super::request::Request;
+use super::stack::{delete_command, describe};
+use crate::model::value::Outputs;
+use crate::steps::{Context, Done, Effect, Failure, FailureClass};
+use crate::world::aws::AwsError;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// What the plan knows of the stack.
+#[derive(Clone, Debug)]
+pub(super) enum Planned {
+    /// There is none yet.
+    Create,
+    /// Exactly these changes of the stack with that ARN.
+    Update {
+        /// The stack.
+        id: String,
+        /// Sorted.
+        changes: Vec<ResourceChange>,
+        /// Digest of the template it has.
+        template: String,
+    },
+}
+
+/// A planned deployment.
+pub(super) struct Deploy {
+    pub request: Request,
+    pub planned: Planned,
+}
+
+#[async_trait]
+impl Effect for Deploy {
+    async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
+        let kind = match self.planned {
+            Planned::Create => ChangeSetType::Create,
+            Planned::Update { .. } => ChangeSetType::Update,
+        };
+        let set = ChangeSet::create(cx, &self.request, kind).await?;
+        match self.prepare(cx, &set).await {
+            Ok(None) => {
+                self.discard(cx, &set).await;
+                let (id, outputs) = self.now(cx).await?;
+                Ok(self.done(&id, "is as wanted already", outputs))
+            }
+            Ok(Some((id, changes))) => self.carry_out(cx, &set, &id, &changes).await,
+            Err(failure) => {
+                self.discard(cx, &set).await;
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl Deploy {
+    /// Reads the change set and compares it with the plan; `None` when nothing is left to do.
+    async fn prepare(
+        &self,
+        cx: &Context,
+        set: &ChangeSet,
+    ) -> Result<Option<(String, Vec<ResourceChange>)>, Failure> {
+        let changes = match set.read(cx).await? {
+            Reading::NoChange => return Ok(None),
+            Reading::Changes(changes) => changes,
+        };
+        let name = &self.request.stack;
+        let (id, _) = self.now(cx).await?;
+        let (same, differing) = match &self.planned {
+            Planned::Create => (changes.iter().all(|change| change.what == What::Add), &[][..]),
+            Planned::Update { id: planned, changes: then, .. } => {
+                (id == *planned && changes == *then, &then[..])
+            }
+        };
+        if same {
+            return Ok(Some((id, changes)));
+        }
+        let lines = |changes: &[ResourceChange], other: &[ResourceChange], word: &str| {
+            let only = changes.iter().filter(|change| !other.contains(change));
+            only.map(|change| format!("{word}: {}", change.shown())).collect::<Vec<_>>()
+        };
+        Err(Failure::of(FailureClass::Refused, format!("the stack {name} changed since the plan"))
+            .details(lines(differing, &changes, "planned"))
+            .details(lines(&changes, differing, "now"))
+            .help("plan again and look at the difference"))
+    }
+
+    async fn carry_out(
+        &self,
+        cx: &Context,
+        set: &ChangeSet,
+        id: &str,
+        changes: &[ResourceChange],
+    ) -> Result<Done, Failure> {
+        let mut events = Events::from_now(cx, id).await?;
+        self.execute(cx, set).await?;
+        cx.feed.note("executed", json!({ "stack": id })).await?;
+        let status = self.follow(cx, &mut events, changes.len()).await?;
+        if matches!(status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE") {
+            let (id, outputs) = self.now(cx).await?;
+            let summary = match &self.planned {
+                Planned::Create => format!("created, {} resources", changes.len()),
+                Planned::Update { .. } => super::change_set::summary(changes),
+            };
+            return Ok(self.done(&id, &summary, outputs));
+        }
+        Err(self.failed(&status).details(events.causes()))
+    }
+
+    async fn execute(&self, cx: &Context, set: &ChangeSet) -> Result<(), Failure> {
+        let Err(error) = set.execute(cx).await else { return Ok(()) };
+        let settled = if error.is_unclear() {
+            // Executing with the same token twice is executing once.
+            match set.is_executed(cx).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => set.execute(cx).await,
+                Err(_) => Err(error),
+            }
+        } else {
+            Err(error)
+        };
+        let Err(error) = settled else { return Ok(()) };
+        if error.is_unclear() {
+            let text =
+                format!("CloudFormation did not say whether it changes {}: {error}", self.request.stack);
+            return Err(Failure::of(FailureClass::Unknown, text).help(self.events_command()));
+        }
+        self.discard(cx, set).await;
+        Err(error.into())
+    }
+
+    /// Tells every event until the stack says that it is done, and returns its state.
+    async fn follow(&self, cx: &Context, events: &mut Events, total: usize) -> Result<String, Failure> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let fresh = cx.cancel.unless_stopped(events.fresh(cx)).await.map_err(|_| self.left_running())?;
+            // A throttled or broken look is repeated: what CloudFormation does goes on without it.
+            let fresh = match fresh {
+                Ok(fresh) => fresh,
+                Err(error) if is_passing(&error) => Vec::new(),
+                Err(error) => return Err(self.lost(&error)),
+            };
+            for event in &fresh {
+                cx.feed.output(event.line()).await;
+            }
+            if let Some(status) = events.ended() {
+                return Ok(status.to_owned());
+            }
+            if fresh.is_empty() {
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            } else {
+                pause = FIRST_PAUSE;
+                cx.feed.progress(format!("{} of {total} resources", events.complete().min(total))).await;
+            }
+            cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await.map_err(|_| self.left_running())?;
+        }
+    }
+
+    /// The stack as it is: its ARN and outputs.
+    async fn now(&self, cx: &Context) -> Result<(String, Outputs), Failure> {
+        let name = &self.request.stack;
+        let stack = describe(cx, name).await?;
+        let stack = stack.ok_or_else(|| Failure::new(format!("the stack {name} is gone")))?;
+        Ok((stack.id, stack.outputs))
+    }
+
+    /// Takes back what only was prepared, also the empty stack around a first change set.
+    async fn discard(&self, cx: &Context, set: &ChangeSet) {
+        if let Err(left) = set.delete(cx).await {
+            cx.feed.output(left).await;
+        }
+        if matches!(self.planned, Planned::Update { .. }) {
+            return;
+        }
+        let name = &self.request.stack;
+        let is_empty = |status: &str| status == "REVIEW_IN_PROGRESS";
+        match describe(cx, name).await {
+            Ok(Some(stack)) if is_empty(&stack.status) => {
+                let call = cx.cloud.writes().await.cloudformation.delete_stack().stack_name(&stack.id);
+                if let Err(error) = call.send().await {
+                    let error = AwsError::new("CloudFormation", "DeleteStack", &error);
+                    cx.feed.output(format!("the empty stack {name} is left behind: {error}")).await;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => cx.feed.output(format!("the empty stack {name} may be left behind: {error}")).await,
+        }
+    }
+
+    fn done(&self, id: &str, summary: &str, outputs: Outputs) -> Done {
+        Done { summary: summary.to_owned(), outputs, receipt: receipt(&self.request, id, self.previous()) }
+    }
+
+    fn previous(&self) -> Option<&str> {
+        match &self.planned {
+            Planned::Create => None,
+            Planned::Update { template, .. } => Some(template),
+        }
+    }
+
+    fn failed(&self, status: &str) -> Failure {
+        let name = &self.request.stack;
+        match status {
+            "ROLLBACK_COMPLETE" => Failure::new(format!(
+                "the stack {name} could not be created, and CloudFormation took back what it had made"
+            ))
+            .help(format!("correct the cause, delete what is left and run it again: {}", delete_command(name))),
+            "CREATE_FAILED" | "ROLLBACK_FAILED" => {
+                Failure::new(format!("the stack {name} could not be created and is {status}"))
+                    .help(format!("correct the cause, delete what is left and run it again: {}", delete_command(name)))
+            }
+            "UPDATE_ROLLBACK_COMPLETE" => Failure::new(format!(
+                "the stack {name} could not be updated, and CloudFormation put it back as it was"
+            )),
+            "UPDATE_ROLLBACK_FAILED" => Failure::new(format!(
+                "the stack {name} could not be updated, and CloudFormation could not put it back"
+            ))
+            .help(format!(
+                "repair what its events name, then: aws cloudformation continue-update-rollback --stack-name {name}"
+            )),
+            _ => Failure::new(format!("the stack {name} ended as {status}")),
+        }
+    }
+
+    fn left_running(&self) -> Failure {
+        let text = format!("CloudFormation goes on changing {} by itself", self.request.stack);
+        Failure::of(FailureClass::Unknown, text).help(self.events_command())
+    }
+
+    fn lost(&self, error: &AwsError) -> Failure {
+        let text =
+            format!("{} is being changed, and how it ends cannot be seen: {error}", self.request.stack);
+        Failure::of(FailureClass::Unknown, text).help(self.events_command())
+    }
+
+    fn events_command(&self) -> String {
+        format!("aws cloudformation describe-stack-events --stack-name {}", self.request.stack)
+    }
+}
+
+/// What a rollback needs.
+pub(super) fn receipt(request: &Request, id: &str, previous: Option<&str>) -> serde_json::Value {
+    json!({
+        "stack": id,
+        "template": request.template.digest(),
+        "previous-template": previous,
+        "parameters": request.recorded_parameters(),
+    })
+}
+
+fn is_passing(error: &AwsError) -> bool {
+    use crate::world::aws::AwsErrorClass;
+    matches!(error.class, AwsErrorClass::Unclear | AwsErrorClass::Throttled)
+}

@@ -1,0 +1,227 @@
+//! `cfn-deploy`: a CloudFormation stack from a template.
+//!
+//! The plan validates the template and asks CloudFormation itself what would
+//! change: by comparison where all that decides can be seen, else by a change
+//! set that is read and deleted again. A stack that does not exist yet is
+//! planned from its template. The effect makes the change set once more,
+//! refuses to go on when it says something else than the plan, and follows the
+//! stack's events to their end.
+
+mod apply;
+mod change_set;
+mod events;
+mod request;
+#[cfg(test)]
+mod sandbox_tests;
+mod stack;
+mod template;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use aws_sdk_cloudformation::types::ChangeSetType;
+use serde_json::json;
+
+use self::apply::{Deploy, Planned, receipt};
+use self::change_set::{ChangeSet, Reading, ResourceChange, What};
+use self::request::{Given, Request};
+use self::stack::{Stack, State, busy, stuck};
+use self::template::Template;
+use super::{Attributes, Context, Failure, Kind, Proposal, Step};
+use crate::model::change::{Action, Change, Reversible};
+use crate::model::kind::{KindSpec, Nature, OutputNames};
+use crate::model::settings::{Ready, Setting, Shape, Unready, known};
+use crate::model::value::Value;
+use crate::world::files::digest;
+
+/// The kind.
+pub static KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "cfn-deploy",
+        about: "Creates or updates a CloudFormation stack from a template.",
+        settings: &[
+            Setting::new("stack", Shape::Text, "The stack's name.").required(),
+            Setting::new("template", Shape::Path { reads: true }, "The template's file, YAML or JSON.").required(),
+            Setting::new(
+                "parameter",
+                Shape::Map,
+                "Values of the template's parameters; secrets only for those with NoEcho. One that is left out takes \
+                 the template's default, and without one keeps its value.",
+            )
+            .secret(),
+            Setting::new(
+                "capability",
+                Shape::Texts,
+                "What the template may do: CAPABILITY_IAM, CAPABILITY_NAMED_IAM, CAPABILITY_AUTO_EXPAND.",
+            ),
+            Setting::new("tags", Shape::Map, "Tags of the stack and of all that it creates; without it they stay as they are."),
+        ],
+        rules: &[],
+        outputs: OutputNames::Open,
+        nature: Nature::Infrastructure,
+        aws: true,
+        repeatable: true,
+    },
+    make,
+};
+
+#[derive(Debug)]
+struct CfnDeploy {
+    stack: String,
+    template: String,
+    parameters: BTreeMap<String, Given>,
+    capabilities: Vec<String>,
+    tags: Option<BTreeMap<String, String>>,
+}
+
+fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
+    let invalid = |setting, why: &str| Unready::Invalid { setting, why: why.to_owned() };
+    let mut parameters = BTreeMap::new();
+    for (name, field) in ready.map("parameter") {
+        let given = match known("parameter", field)? {
+            Value::Secret(secret) => Given::Secret(secret.clone()),
+            value => Given::Plain(
+                value.as_text().ok_or_else(|| invalid("parameter", "a list cannot hold secrets here"))?,
+            ),
+        };
+        parameters.insert(name.clone(), given);
+    }
+    let mut tags = BTreeMap::new();
+    for (name, field) in ready.map("tags") {
+        let value = known("tags", field)?.as_text();
+        tags.insert(name.clone(), value.ok_or_else(|| invalid("tags", "a secret cannot stand here"))?);
+    }
+    Ok(Box::new(CfnDeploy {
+        stack: ready.text("stack")?,
+        template: ready.text("template")?,
+        parameters,
+        capabilities: ready.texts("capability")?,
+        tags: ready.get("tags").is_some().then_some(tags),
+    }))
+}
+
+#[async_trait]
+impl Step for CfnDeploy {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let template = Template::read(cx, &self.template).await?;
+        match stack::state(cx, &self.stack).await? {
+            State::Absent => Ok(plan_new(self.request(template, None)?)),
+            State::Busy(stack) => Err(busy(&self.stack, &stack)),
+            State::Stuck(stack) => Err(stuck(&self.stack, &stack)),
+            State::Cleaning(stack) => {
+                let request = self.request(template, Some(&stack))?;
+                let body = stack::template(cx, &stack.id).await?;
+                if request.is_met_by(&stack, &body) {
+                    Ok(up_to_date(&request, stack, &body))
+                } else {
+                    Err(busy(&self.stack, &stack))
+                }
+            }
+            State::Ready(stack) => {
+                let request = self.request(template, Some(&stack))?;
+                let body = stack::template(cx, &stack.id).await?;
+                // After a failed update without rollback, equality of what was asked says nothing.
+                if stack.status != "UPDATE_FAILED" && request.is_met_by(&stack, &body) {
+                    return Ok(up_to_date(&request, stack, &body));
+                }
+                plan_change(cx, request, stack, &body).await
+            }
+        }
+    }
+}
+
+impl CfnDeploy {
+    fn request(&self, template: Template, existing: Option<&Stack>) -> Result<Request, Failure> {
+        let (parameters, capabilities) = (self.parameters.clone(), self.capabilities.clone());
+        Request::new(&self.stack, template, parameters, capabilities, self.tags.clone(), existing)
+    }
+}
+
+fn up_to_date(request: &Request, stack: Stack, body: &str) -> Proposal {
+    let summary = format!("{} is {}", request.stack, stack.status);
+    Proposal {
+        receipt: receipt(request, &stack.id, Some(&digest(body.as_bytes()))),
+        ..Proposal::up_to_date(summary, stack.outputs)
+    }
+}
+
+fn plan_new(request: Request) -> Proposal {
+    let resources = request.template.resources();
+    let summary = match resources.as_ref().map(Vec::len) {
+        Some(1) => "1 resource".to_owned(),
+        Some(number) => format!("{number} resources"),
+        None => "a new stack".to_owned(),
+    };
+    let changes = resources
+        .unwrap_or_default()
+        .into_iter()
+        .map(|resource| {
+            let what = match resource.kind {
+                Some(kind) => format!("{} ({kind})", resource.id),
+                None => resource.id,
+            };
+            Change::new(what, None, "new".to_owned())
+        })
+        .collect();
+    Proposal {
+        subject: request.stack.clone(),
+        changes,
+        reversible: Reversible::Manual,
+        baseline: json!({
+            "stack": null,
+            "wanted": request.template.digest(),
+            "parameters": request.recorded_parameters(),
+            "tags": request.tags,
+        }),
+        ..Proposal::new(Action::Create, summary)
+    }
+    .with(Deploy { request, planned: Planned::Create })
+}
+
+async fn plan_change(cx: &Context, request: Request, stack: Stack, body: &str) -> Result<Proposal, Failure> {
+    let set = ChangeSet::create(cx, &request, ChangeSetType::Update).await?;
+    let reading = set.read(cx).await;
+    let left = set.delete(cx).await.err();
+    let mut proposal = match reading? {
+        Reading::NoChange => up_to_date(&request, stack, body),
+        Reading::Changes(changes) => propose(request, &stack, changes, body),
+    };
+    proposal.warnings.extend(left);
+    Ok(proposal)
+}
+
+fn propose(request: Request, stack: &Stack, changes: Vec<ResourceChange>, body: &str) -> Proposal {
+    let template = digest(body.as_bytes());
+    let mut warnings: Vec<String> = changes.iter().filter_map(ResourceChange::warning).collect();
+    warnings.extend(task_definition_warning(&changes));
+    let mut shown = request.parameter_changes(stack);
+    shown.extend(changes.iter().map(ResourceChange::shown));
+    Proposal {
+        subject: request.stack.clone(),
+        changes: shown,
+        warnings,
+        reversible: Reversible::Manual,
+        baseline: json!({
+            "stack": stack.id,
+            "template": template,
+            "wanted": request.template.digest(),
+            "parameters": request.recorded_parameters(),
+            "tags": request.tags,
+            "changes": changes,
+        }),
+        receipt: receipt(&request, &stack.id, Some(&template)),
+        ..Proposal::new(change_set::action(&changes), change_set::summary(&changes))
+    }
+    .with(Deploy { request, planned: Planned::Update { id: stack.id.clone(), changes, template } })
+}
+
+/// A stack that owns a service's task definition puts its own image back with every change of it.
+fn task_definition_warning(changes: &[ResourceChange]) -> Option<String> {
+    let replaced = |change: &&ResourceChange| {
+        change.kind == "AWS::ECS::TaskDefinition" && change.certain && change.what != What::Add
+    };
+    let ids: Vec<&str> = changes.iter().filter(replaced).map(|change| change.id.as_str()).collect();
+    (!ids.is_empty()).then(|| {
+        format!("services that use {} run the template's image until they are deployed again", ids.join(", "))
+    })
+}

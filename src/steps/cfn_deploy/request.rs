@@ -1,0 +1,271 @@
+//! What a step asks of CloudFormation, checked against the template.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_cloudformation::types::{Capability, Parameter, Tag};
+use serde_json::json;
+
+use super::stack::Stack;
+use super::template::Template;
+use crate::model::change::Change;
+use crate::model::secret::Secret;
+use crate::steps::{Failure, FailureClass};
+
+/// The value of a parameter.
+#[derive(Clone, Debug)]
+pub(super) enum Given {
+    /// In the open.
+    Plain(String),
+    /// Only in the request.
+    Secret(Secret),
+    /// What the stack has: the step does not say, and the template has no default.
+    Previous,
+}
+
+/// A checked request.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// The stack's name.
+    pub stack: String,
+    /// The template.
+    pub template: Template,
+    /// A value for each parameter that the template has and that is not left to its default.
+    parameters: BTreeMap<String, Given>,
+    /// Acknowledged.
+    pub capabilities: Vec<String>,
+    /// Of the stack and what it creates; `None` leaves alone what it has.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl Request {
+    /// Checks what the step gives against the template. The stack is the one that exists, if any.
+    pub fn new(
+        stack: &str,
+        template: Template,
+        mut parameters: BTreeMap<String, Given>,
+        capabilities: Vec<String>,
+        tags: Option<BTreeMap<String, String>>,
+        existing: Option<&Stack>,
+    ) -> Result<Self, Failure> {
+        for (name, given) in &parameters {
+            let Some(declared) = template.parameters.get(name) else {
+                let known: Vec<&str> = template.parameters.keys().map(String::as_str).collect();
+                return Err(Failure::new(format!("the template has no parameter {name}")).detail(format!(
+                    "it has: {}",
+                    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+                )));
+            };
+            if matches!(given, Given::Secret(_)) && !declared.no_echo {
+                return Err(Failure::of(
+                    FailureClass::Refused,
+                    format!(
+                        "the parameter {name} is a secret, and CloudFormation would show it to everybody"
+                    ),
+                )
+                .help(format!("write `NoEcho: true` at the parameter {name} of the template")));
+            }
+        }
+        for (name, declared) in &template.parameters {
+            if parameters.contains_key(name) || declared.default.is_some() {
+                continue;
+            }
+            if !existing.is_some_and(|stack| stack.parameters.contains_key(name)) {
+                return Err(Failure::new(format!(
+                    "the parameter {name} has no value and the template no default"
+                ))
+                .help(format!("give it: parameter {name}=\"…\"")));
+            }
+            parameters.insert(name.clone(), Given::Previous);
+        }
+        let lacking: Vec<&str> = template
+            .capabilities
+            .iter()
+            .filter(|needed| !acknowledged(&capabilities, needed))
+            .map(String::as_str)
+            .collect();
+        if !lacking.is_empty() {
+            return Err(Failure::new(format!("the template needs {} acknowledged", lacking.join(" and ")))
+                .detail(template.capabilities_reason.clone())
+                .help(format!("if that is meant, add: capability \"{}\"", lacking.join("\" \""))));
+        }
+        Ok(Self { stack: stack.to_owned(), template, parameters, capabilities, tags })
+    }
+
+    /// Whether a stack with this template already has everything asked for. Where that cannot be
+    /// seen from outside (hidden values, templates whose meaning may change), it says no, and a
+    /// change set tells. Capabilities only acknowledge: they change nothing in a stack.
+    pub fn is_met_by(&self, stack: &Stack, body: &str) -> bool {
+        self.template.body == body
+            && !self.template.is_open()
+            && self.tags.as_ref().is_none_or(|tags| *tags == stack.tags)
+            && self.template.parameters.iter().all(|(name, declared)| {
+                let wanted = match self.parameters.get(name) {
+                    Some(Given::Plain(value)) => Some(value),
+                    Some(Given::Previous) => return true,
+                    Some(Given::Secret(_)) => None,
+                    None => declared.default.as_ref(),
+                };
+                !declared.no_echo && wanted.is_some() && wanted == stack.parameters.get(name)
+            })
+    }
+
+    /// Differences of the parameters that may be shown.
+    pub fn parameter_changes(&self, stack: &Stack) -> Vec<Change> {
+        let declared = self.template.parameters.iter().filter(|(_, declared)| !declared.no_echo);
+        declared
+            .filter_map(|(name, declared)| {
+                let to = match self.parameters.get(name) {
+                    Some(Given::Plain(value)) => Some(value),
+                    Some(Given::Previous | Given::Secret(_)) => return None,
+                    None => declared.default.as_ref(),
+                };
+                let from = stack.parameters.get(name);
+                (from != to).then(|| Change::new(format!("parameter {name}"), from.cloned(), to.cloned()))
+            })
+            .collect()
+    }
+
+    /// The values that may be recorded; `null` for the others.
+    pub fn recorded_parameters(&self) -> serde_json::Value {
+        self.parameters
+            .iter()
+            .map(|(name, given)| {
+                let hidden = self.template.parameters.get(name).is_some_and(|declared| declared.no_echo);
+                let value = match given {
+                    Given::Plain(value) if !hidden => json!(value),
+                    _ => serde_json::Value::Null,
+                };
+                (name.clone(), value)
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
+    /// For the request; never shown. An empty list would not be the same as none.
+    pub fn sdk_parameters(&self) -> Option<Vec<Parameter>> {
+        let parameter = |(name, given): (&String, &Given)| {
+            let builder = Parameter::builder().parameter_key(name);
+            match given {
+                Given::Plain(value) => builder.parameter_value(value),
+                Given::Secret(value) => builder.parameter_value(value.expose()),
+                Given::Previous => builder.use_previous_value(true),
+            }
+            .build()
+        };
+        (!self.parameters.is_empty()).then(|| self.parameters.iter().map(parameter).collect())
+    }
+
+    /// For the request.
+    pub fn sdk_capabilities(&self) -> Option<Vec<Capability>> {
+        let capability = |capability: &String| Capability::from(capability.as_str());
+        (!self.capabilities.is_empty()).then(|| self.capabilities.iter().map(capability).collect())
+    }
+
+    /// For the request.
+    pub fn sdk_tags(&self) -> Option<Vec<Tag>> {
+        let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
+        self.tags.as_ref().map(|tags| tags.iter().map(tag).collect())
+    }
+}
+
+/// The stronger of the two capabilities for roles includes the weaker one.
+fn acknowledged(given: &[String], needed: &str) -> bool {
+    given.iter().any(|given| given == needed)
+        || (needed == "CAPABILITY_IAM" && given.iter().any(|given| given == "CAPABILITY_NAMED_IAM"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::value::Outputs;
+    use crate::steps::cfn_deploy::template::Declared;
+
+    fn template(parameters: &[(&str, Option<&str>, bool)], capabilities: &[&str]) -> Template {
+        let declared = |default: Option<&str>, no_echo| Declared {
+            default: default.map(str::to_owned),
+            no_echo,
+            kind: "String".to_owned(),
+        };
+        Template {
+            body: "Resources: {}".to_owned(),
+            parameters: parameters.iter().map(|&(n, d, e)| (n.to_owned(), declared(d, e))).collect(),
+            capabilities: capabilities.iter().map(|&c| c.to_owned()).collect(),
+            capabilities_reason: "roles".to_owned(),
+            transforms: Vec::new(),
+        }
+    }
+
+    fn stack(parameters: &[(&str, &str)]) -> Stack {
+        Stack {
+            id: "arn".to_owned(),
+            status: "CREATE_COMPLETE".to_owned(),
+            reason: String::new(),
+            parameters: parameters.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect(),
+            tags: BTreeMap::new(),
+            outputs: Outputs::new(),
+        }
+    }
+
+    fn request(
+        template: Template,
+        parameters: &[(&str, Given)],
+        capabilities: &[&str],
+        existing: Option<&Stack>,
+    ) -> Result<Request, String> {
+        let parameters = parameters.iter().map(|(n, g)| ((*n).to_owned(), g.clone())).collect();
+        let capabilities = capabilities.iter().map(|&c| c.to_owned()).collect();
+        Request::new("s", template, parameters, capabilities, None, existing)
+            .map_err(|failure| failure.record.reason)
+    }
+
+    fn plain(value: &str) -> Given {
+        Given::Plain(value.to_owned())
+    }
+
+    #[test]
+    fn what_does_not_fit_the_template_is_refused() {
+        let one = || template(&[("Name", None, false), ("Key", Some("k"), true)], &["CAPABILITY_IAM"]);
+        let secret = Given::Secret(Secret::new("s3cr3t"));
+        for (parameters, capabilities, wanted) in [
+            (&[("Nam", plain("x"))][..], &["CAPABILITY_IAM"][..], "no parameter Nam"),
+            (&[("Name", secret.clone())], &["CAPABILITY_IAM"], "would show it"),
+            (&[], &["CAPABILITY_IAM"], "Name has no value"),
+            (&[("Name", plain("x"))], &[], "needs CAPABILITY_IAM"),
+        ] {
+            let error = request(one(), parameters, capabilities, None).expect_err(wanted);
+            assert!(error.contains(wanted), "{error}");
+            assert!(!error.contains("s3cr3t"));
+        }
+        assert!(
+            request(one(), &[("Name", plain("x")), ("Key", secret)], &["CAPABILITY_NAMED_IAM"], None).is_ok()
+        );
+        let existing = stack(&[("Name", "x")]);
+        assert!(request(one(), &[], &["CAPABILITY_IAM"], Some(&existing)).is_ok(), "it keeps what it has");
+    }
+
+    #[test]
+    fn a_stack_is_as_wanted_only_where_that_can_be_seen() {
+        let given = |value: &str| {
+            let template = template(&[("Name", Some("d"), false)], &[]);
+            request(template, &[("Name", plain(value))], &[], None).expect("fits")
+        };
+        let body = "Resources: {}";
+        assert!(given("x").is_met_by(&stack(&[("Name", "x")]), body));
+        assert!(!given("y").is_met_by(&stack(&[("Name", "x")]), body));
+        assert!(!given("x").is_met_by(&stack(&[("Name", "x")]), "other"));
+        let left_out = request(template(&[("Name", Some("d"), false)], &[]), &[], &[], None).expect("fits");
+        assert!(!left_out.is_met_by(&stack(&[("Name", "x")]), body), "the default is wanted");
+        let hidden = request(template(&[("Key", Some("d"), true)], &[]), &[], &[], None).expect("fits");
+        assert!(!hidden.is_met_by(&stack(&[("Key", "****")]), body));
+    }
+
+    #[test]
+    fn hidden_values_are_never_recorded() {
+        let template = template(&[("Name", None, false), ("Key", None, true)], &[]);
+        let given = [("Name", plain("n")), ("Key", plain("s3cr3t"))];
+        let request = request(template, &given, &[], None).expect("fits");
+        assert_eq!(request.recorded_parameters(), json!({ "Key": null, "Name": "n" }));
+        let shown = format!("{:?}", request.parameter_changes(&stack(&[])));
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+}

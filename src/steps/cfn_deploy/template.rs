@@ -1,0 +1,205 @@
+//! A template: its text, and what CloudFormation says of it.
+
+use std::collections::BTreeMap;
+
+use crate::steps::{Context, Failure};
+use crate::world::aws::AwsError;
+use crate::world::files::digest;
+
+/// The longest template that a request may carry.
+const LONGEST: usize = 51_200;
+
+/// A template that CloudFormation has accepted as such.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    /// As it lies in the file.
+    pub body: String,
+    /// By name.
+    pub parameters: BTreeMap<String, Declared>,
+    /// What has to be acknowledged, and why.
+    pub capabilities: Vec<String>,
+    /// CloudFormation's words for them.
+    pub capabilities_reason: String,
+    /// Its macros.
+    pub transforms: Vec<String>,
+}
+
+/// A declared parameter.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Declared {
+    /// Taken where the step says nothing.
+    pub default: Option<String>,
+    /// CloudFormation shows it to nobody.
+    pub no_echo: bool,
+    /// `String`, `AWS::SSM::Parameter::Value<String>`, …
+    pub kind: String,
+}
+
+/// A resource as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Its logical id.
+    pub id: String,
+    /// Its type, where it can be told.
+    pub kind: Option<String>,
+}
+
+impl Template {
+    /// Reads a file and has CloudFormation validate it.
+    pub async fn read(cx: &Context, path: &str) -> Result<Self, Failure> {
+        let body = cx.world.files.read_text(&cx.world.files.locate(path)?)?;
+        if body.len() > LONGEST {
+            let size = body.len();
+            return Err(Failure::new(format!("{path} has {size} bytes, and a template may have {LONGEST}"))
+                .help("split it into several stacks"));
+        }
+        let cloudformation = &cx.cloud.reads().await.cloudformation;
+        let refused = |error: AwsError| match error.code.as_deref() {
+            Some("ValidationError") => {
+                Failure::new(format!("{path} is no valid template: {}", error.message))
+            }
+            _ => error.into(),
+        };
+        let validate = cloudformation.validate_template().template_body(&body).send();
+        let validated = cx
+            .cancel
+            .unless_stopped(validate)
+            .await?
+            .map_err(|error| refused(AwsError::new("CloudFormation", "ValidateTemplate", &error)))?;
+        // It alone tells the types of parameters.
+        let summarise = cloudformation.get_template_summary().template_body(&body).send();
+        let summary = cx
+            .cancel
+            .unless_stopped(summarise)
+            .await?
+            .map_err(|error| refused(AwsError::new("CloudFormation", "GetTemplateSummary", &error)))?;
+        let parameters = summary
+            .parameters()
+            .iter()
+            .filter_map(|parameter| {
+                let declared = Declared {
+                    default: parameter.default_value().map(str::to_owned),
+                    no_echo: parameter.no_echo() == Some(true),
+                    kind: parameter.parameter_type().unwrap_or_default().to_owned(),
+                };
+                Some((parameter.parameter_key()?.to_owned(), declared))
+            })
+            .collect();
+        Ok(Self {
+            parameters,
+            capabilities: validated.capabilities().iter().map(|c| c.as_str().to_owned()).collect(),
+            capabilities_reason: validated.capabilities_reason().unwrap_or_default().to_owned(),
+            transforms: summary.declared_transforms().to_vec(),
+            body,
+        })
+    }
+
+    /// Digest of its text.
+    pub fn digest(&self) -> String {
+        digest(self.body.as_bytes())
+    }
+
+    /// Whether the same text can mean other resources another time: macros, nested stacks, values
+    /// that are looked up.
+    pub fn is_open(&self) -> bool {
+        !self.transforms.is_empty()
+            || ["Transform", "AWS::CloudFormation::Stack", "{{resolve:"]
+                .iter()
+                .any(|word| self.body.contains(word))
+            || self.parameters.values().any(|parameter| parameter.kind.starts_with("AWS::SSM::"))
+    }
+
+    /// Its resources in order of writing; `None` where the text does not show them plainly (flow
+    /// style, macros, loops). Only for counting: CloudFormation's own answer names types, not resources.
+    pub fn resources(&self) -> Option<Vec<Written>> {
+        if self.body.trim_start().starts_with('{') { in_json(&self.body) } else { in_yaml(&self.body) }
+    }
+}
+
+fn in_json(body: &str) -> Option<Vec<Written>> {
+    let template: serde_json::Value = serde_json::from_str(body).ok()?;
+    let resources = template.get("Resources")?.as_object()?;
+    let written = resources.iter().map(|(id, resource)| Written {
+        id: id.clone(),
+        kind: resource.get("Type").and_then(|kind| kind.as_str()).map(str::to_owned),
+    });
+    plain(written.collect())
+}
+
+fn in_yaml(body: &str) -> Option<Vec<Written>> {
+    let lines = body.lines().filter(|line| {
+        let text = line.trim_start();
+        !text.is_empty() && !text.starts_with('#')
+    });
+    let mut lines = lines.skip_while(|line| !line.starts_with("Resources:"));
+    let rest = lines.next()?.strip_prefix("Resources:")?.trim_start();
+    if !rest.is_empty() && !rest.starts_with('#') {
+        return None;
+    }
+    let mut found: Vec<Written> = Vec::new();
+    let (mut margin, mut inner) = (None, None);
+    for line in lines {
+        let indent = line.len() - line.trim_start().len();
+        if indent == 0 {
+            break;
+        }
+        let margin = *margin.get_or_insert(indent);
+        if indent == margin {
+            // A key of CloudFormation's own, such as a loop, has colons in it and is no resource.
+            let key = line.trim_start().split(": ").next()?.trim_end();
+            let id = key.strip_suffix(':').unwrap_or(key).trim_matches(['"', '\'']).to_owned();
+            found.push(Written { id, kind: None });
+            inner = None;
+        } else if indent > margin && indent == *inner.get_or_insert(indent) {
+            let kind =
+                line.trim_start().strip_prefix("Type:").map(|kind| kind.trim().trim_matches(['"', '\'']));
+            if let (Some(kind), Some(last)) = (kind, found.last_mut()) {
+                last.kind = Some(kind.to_owned());
+            }
+        }
+    }
+    plain(found)
+}
+
+fn plain(found: Vec<Written>) -> Option<Vec<Written>> {
+    let plain = found.iter().all(|written| written.id.chars().all(|c| c.is_ascii_alphanumeric()));
+    (plain && !found.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(body: &str) -> Option<String> {
+        let template = Template {
+            body: body.to_owned(),
+            parameters: BTreeMap::new(),
+            capabilities: Vec::new(),
+            capabilities_reason: String::new(),
+            transforms: Vec::new(),
+        };
+        let shown = |w: Written| w.kind.map_or(w.id.clone(), |kind| format!("{} {kind}", w.id));
+        template.resources().map(|all| all.into_iter().map(shown).collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn resources_are_counted_where_the_text_shows_them() {
+        for (body, wanted) in [
+            (
+                "Resources: # all\n  A:\n    Type: AWS::S3::Bucket\n    Properties:\n      Type: no\n\n  # b\n  B: {Type: X}\nOutputs:\n  C:\n    Value: 1\n",
+                Some("A AWS::S3::Bucket, B"),
+            ),
+            (
+                "Resources:\n    'A':\n      Properties:\n        x: |\n          B:\n      Type: T\n",
+                Some("A T"),
+            ),
+            (r#"{"Resources": {"A": {"Type": "T"}, "B": {}}}"#, Some("A T, B")),
+            ("Resources: {A: {Type: T}}", None),
+            ("Resources:\n  Fn::ForEach::X:\n    - a\n", None),
+            ("{}", None),
+            ("", None),
+        ] {
+            assert_eq!(ids(body).as_deref(), wanted, "{body}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What lies in the bucket: its listing, and the headers of single objects
+//! where the listing cannot tell.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_s3::types::ChecksumMode;
+
+use super::headers::Headers;
+use super::target::Target;
+use crate::steps::{Context, Failure};
+use crate::world::aws::{AwsError, AwsErrorClass};
+
+/// One object as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Without its quotes.
+    pub etag: String,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since 1970; only compared for equality.
+    pub modified: i64,
+}
+
+/// What an object says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// Its headers.
+    pub headers: Headers,
+    /// SHA-256 of all its bytes, base64, where S3 keeps one.
+    pub sum: Option<String>,
+    /// Without its quotes.
+    pub etag: String,
+    /// In versioned buckets.
+    pub version: Option<String>,
+}
+
+/// Every object of the place, by key.
+pub(super) async fn list(cx: &Context, target: &Target) -> Result<BTreeMap<String, Listed>, Failure> {
+    let s3 = &cx.cloud.reads().await.s3;
+    let mut objects = BTreeMap::new();
+    let mut token = None;
+    loop {
+        let request = s3
+            .list_objects_v2()
+            .bucket(&target.bucket)
+            .set_prefix((!target.prefix.is_empty()).then(|| target.prefix.clone()))
+            .set_continuation_token(token.take());
+        let page = cx
+            .cancel
+            .unless_stopped(request.send())
+            .await?
+            .map_err(|error| bucket_failure(AwsError::new("S3", "ListObjectsV2", &error), target, cx))?;
+        for object in page.contents() {
+            let Some(key) = object.key() else { continue };
+            let listed = Listed {
+                etag: bare(object.e_tag()),
+                size: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+                modified: object.last_modified().map_or(0, aws_smithy_types::DateTime::secs),
+            };
+            objects.insert(key.to_owned(), listed);
+        }
+        match page.next_continuation_token() {
+            Some(next) if page.is_truncated() == Some(true) => token = Some(next.to_owned()),
+            _ => return Ok(objects),
+        }
+    }
+}
+
+/// Headers and checksum of one object; `None` when it went meanwhile.
+pub(super) async fn look(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Result<Option<Seen>, AwsError> {
+    let request = s3.head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
+    match request.send().await {
+        Ok(head) => Ok(Some(Seen {
+            headers: Headers {
+                content_type: head.content_type().unwrap_or_default().to_owned(),
+                cache_control: head.cache_control().map(str::to_owned),
+                content_encoding: head.content_encoding().map(str::to_owned),
+            },
+            // That of an object in parts is one over the parts' and ends in their number.
+            sum: head.checksum_sha256().filter(|sum| !sum.contains('-')).map(str::to_owned),
+            etag: bare(head.e_tag()),
+            version: head.version_id().filter(|version| *version != "null").map(str::to_owned),
+        })),
+        Err(error) => {
+            // A HEAD has no body and so no code: only the status tells.
+            let status = error.raw_response().map(|answer| answer.status().as_u16());
+            let error = AwsError::new("S3", "HeadObject", &error);
+            match status {
+                Some(404) => Ok(None),
+                Some(403) => {
+                    let message = format!("the credentials may not read {key} (s3:GetObject)");
+                    Err(AwsError { class: AwsErrorClass::Denied, message, ..error })
+                }
+                _ => Err(error),
+            }
+        }
+    }
+}
+
+/// An ETag without its quotes.
+pub(super) fn bare(etag: Option<&str>) -> String {
+    etag.unwrap_or_default().trim_matches('"').to_owned()
+}
+
+/// What an answer about the bucket means, in the operator's words.
+pub(super) fn bucket_failure(error: AwsError, target: &Target, cx: &Context) -> Failure {
+    let bucket = &target.bucket;
+    match error.code.as_deref() {
+        Some("NoSuchBucket") => Failure::missing(format!("the bucket {bucket} does not exist"))
+            .help("create it, or correct `to` or the environment's variables"),
+        Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+            let region = cx.cloud.target().region.as_deref().unwrap_or("the default region");
+            Failure::new(format!("the bucket {bucket} is not in {region}"))
+                .detail(error.to_string())
+                .help("correct the environment's `region`")
+        }
+        _ if error.class == AwsErrorClass::Denied => {
+            Failure::new(format!("the credentials may not use the bucket {bucket}")).detail(error.to_string())
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,316 @@
+//! `s3-sync`: a folder becomes the content of a bucket, or of a part of one.
+//!
+//! The plan reads the source, the last manifest and the bucket's listing and
+//! says what has to be sent and deleted ([`compare`]); the effect sends it in
+//! an order in which no visitor meets a page without its files ([`order`],
+//! [`upload`]), deletes last, looks at the bucket once more and writes the
+//! manifest of what it left ([`apply`], [`manifest`]).
+
+mod apply;
+mod compare;
+mod headers;
+mod listing;
+mod manifest;
+mod multipart;
+mod order;
+mod paths;
+#[cfg(test)]
+mod sandbox_tests;
+mod settings;
+mod source;
+mod target;
+mod upload;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+use self::apply::SyncEffect;
+use self::compare::{TooMany, Verdict, Wanted};
+use self::listing::Listed;
+use self::manifest::{Entry, Manifests, release_digest};
+pub use self::settings::KIND;
+use self::settings::S3Sync;
+use self::target::Target;
+use super::{Context, Failure, FailureClass, Proposal, Step};
+use crate::model::change::{Action, Change, Reversible};
+use crate::model::value::{Outputs, Value};
+use crate::world::aws::AwsError;
+use crate::world::files::digest;
+
+/// Objects that are asked for their headers at a time.
+const LOOKS: usize = 32;
+
+/// What the bucket, the store and the source say together.
+struct Comparison {
+    /// To be sent.
+    sends: Vec<Wanted>,
+    /// As wanted already, by key.
+    same: BTreeMap<String, Entry>,
+    /// Keys that go.
+    deletes: Vec<String>,
+    /// Every difference.
+    changes: Vec<Change>,
+}
+
+#[async_trait]
+impl Step for S3Sync {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let reading = source::read(&cx.world.files, &self.from, &self.exclude);
+        let files = cx.cancel.unless_stopped(reading).await??;
+        let wanted: Vec<Wanted> =
+            files.into_iter().map(|file| Wanted::new(file, &self.target, &self.rules)).collect();
+        let manifests =
+            Manifests::open(&cx.world.store, &self.target, cx.cloud.target().endpoint.as_deref())?;
+        let last = manifests.newest().map(|name| manifests.read(name)).transpose()?.flatten();
+        let recorded = last.map(|manifest| manifest.objects).unwrap_or_default();
+        let listed = listing::list(cx, &self.target).await?;
+
+        let release = release_digest(
+            wanted
+                .iter()
+                .map(|w| (w.key.as_str(), w.file.sum.hex(), &w.headers))
+                .collect::<Vec<_>>()
+                .iter()
+                .map(|(key, sum, headers)| (*key, sum.as_str(), *headers)),
+        );
+        let compared = self.compare(cx, wanted, &recorded, &listed, &manifests, &release).await?;
+        self.propose(cx, compared, manifests, &listed)
+    }
+}
+
+impl S3Sync {
+    async fn compare(
+        &self,
+        cx: &Context,
+        wanted: Vec<Wanted>,
+        recorded: &BTreeMap<String, Entry>,
+        listed: &BTreeMap<String, Listed>,
+        manifests: &Manifests,
+        release: &str,
+    ) -> Result<Comparison, Failure> {
+        let deletes = self.deletes(&wanted, listed, manifests, release)?;
+        let mut compared =
+            Comparison { sends: Vec::new(), same: BTreeMap::new(), deletes, changes: Vec::new() };
+        let mut asked = Vec::new();
+        for wanted in wanted {
+            match compare::judge(&wanted, recorded.get(&wanted.key), listed.get(&wanted.key)) {
+                Verdict::Ask => asked.push(wanted),
+                verdict => compared.take(wanted, verdict),
+            }
+        }
+        for (wanted, verdict) in ask(cx, &self.target, asked, recorded, listed).await? {
+            compared.take(wanted, verdict);
+        }
+        compared.changes.sort_by(|a, b| a.what.cmp(&b.what));
+        compared.sends.sort_by(|a, b| (a.phase, &a.key).cmp(&(b.phase, &b.key)));
+        let gone = compared.deletes.iter().map(|key| {
+            let size = listed.get(key).map(|listed| crate::model::units::show_size(listed.size));
+            Change::new(key, size, None)
+        });
+        compared.changes.extend(gone);
+        Ok(compared)
+    }
+
+    fn deletes(
+        &self,
+        wanted: &[Wanted],
+        listed: &BTreeMap<String, Listed>,
+        manifests: &Manifests,
+        release: &str,
+    ) -> Result<Vec<String>, Failure> {
+        let Some(deletion) = self.deletion else { return Ok(Vec::new()) };
+        let releases = manifests.releases_before(release, deletion.keep_releases)?;
+        let keys: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.key.as_str()).collect();
+        compare::deletes(deletion, &self.target, &self.exclude, &keys, listed, releases.as_deref())
+            .map_err(|error| refuse(error, &self.target))
+    }
+
+    fn propose(
+        &self,
+        cx: &Context,
+        compared: Comparison,
+        manifests: Manifests,
+        listed: &BTreeMap<String, Listed>,
+    ) -> Result<Proposal, Failure> {
+        let Comparison { sends, same, deletes, changes } = compared;
+        let released = cx.recorded.as_ref().and_then(|recorded| recorded.receipt["manifest"].as_str());
+        let unfinished = manifests.unfinished()?;
+        // What was changed and perhaps never invalidated, because the run ended before it did.
+        let mut changed = match released {
+            Some(_) => manifests.changed_since(released)?,
+            None => manifests.changed_since(None)?,
+        };
+        let now: BTreeSet<String> =
+            sends.iter().map(|wanted| &wanted.key).chain(&deletes).map(|key| paths::url_path(key)).collect();
+        changed.extend(now.iter().cloned());
+        let bytes: u64 = sends.iter().map(|wanted| wanted.file.size).sum();
+        let observed = observed(listed, &sends, &deletes);
+        let outputs = outputs(&changed, sends.len(), deletes.len(), bytes);
+        let receipt = json!({
+            "bucket": self.target.bucket,
+            "prefix": self.target.prefix,
+            "manifest": manifests.newest(),
+            "previous": released,
+        });
+
+        if sends.is_empty() && deletes.is_empty() && unfinished.is_empty() {
+            let summary = format!("{} in {}", count(same.len(), "file"), self.target);
+            return Ok(Proposal { receipt, ..Proposal::up_to_date(summary, outputs) });
+        }
+        let action = match (manifests.newest(), listed.is_empty(), sends.is_empty()) {
+            (None, true, _) => Action::Create,
+            (_, _, true) if !deletes.is_empty() => Action::Delete,
+            _ => Action::Update,
+        };
+        let subjects: Vec<&str> = sends
+            .iter()
+            .rev()
+            .map(|wanted| wanted.key.as_str())
+            .chain(deletes.iter().map(String::as_str))
+            .map(|key| self.target.relative(key))
+            .collect();
+        Ok(Proposal {
+            subject: some_of(&subjects),
+            changes,
+            reversible: Reversible::Auto,
+            outputs,
+            baseline: json!({
+                "bucket": self.target.bucket,
+                "prefix": self.target.prefix,
+                "manifest": manifests.newest(),
+                "objects": observed,
+            }),
+            receipt,
+            ..Proposal::new(action, summary(sends.len(), deletes.len()))
+        }
+        .with(SyncEffect {
+            target: self.target.clone(),
+            manifests,
+            released: released.map(str::to_owned),
+            observed,
+            sends,
+            same,
+            deletes,
+            bytes,
+            changed: changed.into_iter().collect(),
+            changed_now: now.into_iter().chain(unfinished).collect(),
+        }))
+    }
+}
+
+impl Comparison {
+    fn take(&mut self, wanted: Wanted, verdict: Verdict) {
+        match verdict {
+            Verdict::Same(entry) => {
+                self.same.insert(wanted.key, entry);
+            }
+            Verdict::Send(changes) => {
+                self.changes.extend(changes);
+                self.sends.push(wanted);
+            }
+            // Whoever cannot judge sends: the object is right afterwards.
+            Verdict::Ask => self.sends.push(wanted),
+        }
+    }
+}
+
+async fn ask(
+    cx: &Context,
+    target: &Target,
+    asked: Vec<Wanted>,
+    recorded: &BTreeMap<String, Entry>,
+    listed: &BTreeMap<String, Listed>,
+) -> Result<Vec<(Wanted, Verdict)>, Failure> {
+    let s3 = &cx.cloud.reads().await.s3;
+    let mut looks = futures_util::stream::iter(asked.into_iter().map(|wanted| {
+        let (s3, bucket) = (s3.clone(), target.bucket.clone());
+        async move {
+            let seen = listing::look(&s3, &bucket, &wanted.key).await;
+            (wanted, seen)
+        }
+    }))
+    .buffer_unordered(LOOKS);
+    let mut judged = Vec::new();
+    while let Some((wanted, seen)) = cx.cancel.unless_stopped(looks.next()).await? {
+        let seen = seen.map_err(|error: AwsError| listing::bucket_failure(error, target, cx))?;
+        let Some(now) = listed.get(&wanted.key) else { continue };
+        let files = cx.world.files.clone();
+        let path = wanted.file.path.clone();
+        let verdict = compare::judge_seen(&wanted, recorded.get(&wanted.key), now, seen, || {
+            source::md5(&files, &path)
+        })?;
+        judged.push((wanted, verdict));
+    }
+    Ok(judged)
+}
+
+fn refuse(error: TooMany, target: &Target) -> Failure {
+    let TooMany { deletes, objects, .. } = error;
+    let needed = (deletes * 100).div_ceil(objects.max(1));
+    Failure::of(FailureClass::Refused, format!("{target}: {error}"))
+        .detail("perhaps `from` or `to` is not what is meant, or the build is not complete")
+        .help(format!("if they are right, allow it once: delete #true max-share=\"{needed}%\""))
+}
+
+fn outputs(changed: &BTreeSet<String>, uploaded: usize, deleted: usize, bytes: u64) -> Outputs {
+    let number = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    Outputs::from([
+        ("changed-paths".to_owned(), Value::texts(changed.iter().cloned())),
+        ("uploaded".to_owned(), number(uploaded as u64)),
+        ("deleted".to_owned(), number(deleted as u64)),
+        ("bytes".to_owned(), number(bytes)),
+    ])
+}
+
+/// Digest of what the listing says of the objects that are replaced or deleted. Others may come and
+/// go: they are nobody's business here.
+fn observed(listed: &BTreeMap<String, Listed>, sends: &[Wanted], deletes: &[String]) -> String {
+    let keys: BTreeSet<&String> = sends.iter().map(|wanted| &wanted.key).chain(deletes).collect();
+    let rows: Vec<_> = keys
+        .into_iter()
+        .map(|key| (key, listed.get(key).map(|object| (&object.etag, object.size))))
+        .collect();
+    digest(&serde_json::to_vec(&rows).unwrap_or_default())
+}
+
+/// `3 uploads, 1 delete`
+fn summary(uploads: usize, deletes: usize) -> String {
+    let parts: Vec<String> = [(uploads, "upload"), (deletes, "delete")]
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| count(number, word))
+        .collect();
+    if parts.is_empty() { "finish an interrupted sync".to_owned() } else { parts.join(", ") }
+}
+
+fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `index.html, assets/app-91c0.js, and 2 more`
+fn some_of(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [one, two] => format!("{one}, {two}"),
+        [one, two, rest @ ..] => format!("{one}, {two}, and {} more", rest.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        assert_eq!(summary(3, 1), "3 uploads, 1 delete");
+        assert_eq!(summary(0, 2), "2 deletes");
+        assert_eq!(summary(0, 0), "finish an interrupted sync");
+        assert_eq!(some_of(&["a"]), "a");
+        assert_eq!(some_of(&["a", "b"]), "a, b");
+        assert_eq!(some_of(&["a", "b", "c", "d"]), "a, b, and 2 more");
+    }
+}

@@ -1,0 +1,361 @@
+//! The files of a site as they lie in the source folder, with their digests.
+//!
+//! Everything is read once for the plan. Files above [`LARGE`] also get a
+//! digest for each part, so that an upload notices a file that changed since
+//! without reading it twice.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use globset::GlobMatcher;
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+use crate::steps::Failure;
+use crate::steps::failure::FailureClass;
+use crate::world::files::{FileError, Files, hex};
+
+/// From this size on a file goes up in parts.
+pub(super) const LARGE: u64 = 16 * 1024 * 1024;
+const PART: u64 = 8 * 1024 * 1024;
+/// S3 takes no more.
+const MOST_PARTS: u64 = 10_000;
+const READERS: usize = 4;
+
+/// A SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sum([u8; 32]);
+
+impl Sum {
+    /// Of bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// As the manifest writes it.
+    pub fn hex(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// As S3 writes it.
+    pub fn base64(&self) -> String {
+        base64::engine::general_purpose::STANDARD.encode(self.0)
+    }
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub(super) struct LocalFile {
+    /// Relative to the source folder, forward slashes.
+    pub relative: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// Of all its bytes.
+    pub sum: Sum,
+    /// Of each part, for large files; else empty.
+    pub parts: Vec<Sum>,
+}
+
+impl LocalFile {
+    /// The size of its parts; the last may be smaller.
+    pub fn part_size(&self) -> u64 {
+        part_size(self.size)
+    }
+}
+
+fn part_size(size: u64) -> u64 {
+    PART.max(size.div_ceil(MOST_PARTS).next_multiple_of(1024 * 1024))
+}
+
+/// Why a source folder cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    #[error("{0} does not exist")]
+    Missing(String),
+    #[error("{0} is not a folder")]
+    NotAFolder(String),
+    #[error("{0} holds no files")]
+    Empty(String),
+    #[error("the name of {} is not UTF-8, so it cannot be an object's key", .0.display())]
+    NotUtf8(PathBuf),
+    #[error("{} is a link that leaves the source folder", .0.display())]
+    LinkOutside(PathBuf),
+    #[error("{} is a link to a folder", .0.display())]
+    LinkToFolder(PathBuf),
+    #[error("{} is neither a file nor a folder", .0.display())]
+    Special(PathBuf),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("reading the source folder was given up")]
+    Stopped,
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let reason = error.to_string();
+        match error {
+            SourceError::Missing(_) | SourceError::NotAFolder(_) => {
+                Self::new(reason).help("build the site first, or correct `from`")
+            }
+            SourceError::Empty(_) => Self::of(FailureClass::Refused, reason)
+                .detail("an empty folder would empty the site, so nothing is done")
+                .help("build the site first, or correct `from` and `exclude`"),
+            SourceError::NotUtf8(_) => {
+                Self::new(reason).help("rename the file, or leave it out with `exclude`")
+            }
+            SourceError::LinkOutside(_) | SourceError::LinkToFolder(_) | SourceError::Special(_) => {
+                Self::of(FailureClass::Refused, reason)
+                    .help("copy what it stands for, or leave it out with `exclude`")
+            }
+            SourceError::File(error) => error.into(),
+            SourceError::Stopped => Self::of(FailureClass::Interrupted, reason),
+        }
+    }
+}
+
+/// Every file of a folder with its digests, sorted by path.
+pub(super) async fn read(
+    files: &Files,
+    from: &str,
+    exclude: &[GlobMatcher],
+) -> Result<Vec<LocalFile>, SourceError> {
+    let root = files.locate(from)?;
+    let (files, from, exclude) = (files.clone(), from.to_owned(), exclude.to_vec());
+    let found = blocking({
+        let files = files.clone();
+        move || {
+            let walk =
+                Walk { real: files.real_path(&root).ok(), files: &files, root: &root, exclude: &exclude };
+            walk.all(&from)
+        }
+    })
+    .await?;
+    let found = Arc::new(found);
+    let mut readers = Vec::new();
+    for reader in 0..READERS {
+        let (files, found) = (files.clone(), Arc::clone(&found));
+        readers.push(blocking(move || {
+            found
+                .iter()
+                .skip(reader)
+                .step_by(READERS)
+                .map(|found| digest(&files, found))
+                .collect::<Result<Vec<_>, _>>()
+        }));
+    }
+    let mut all: Vec<LocalFile> = Vec::with_capacity(found.len());
+    for batch in futures_util::future::join_all(readers).await {
+        all.extend(batch?);
+    }
+    all.sort_by(|a, b| a.relative.cmp(&b.relative));
+    Ok(all)
+}
+
+/// Bytes of a file from an offset, at most `length`; fewer when the file ends before.
+pub(super) fn read_range(files: &Files, path: &Path, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {
+    let cannot = |source| FileError { what: "cannot read", path: path.to_owned(), source };
+    let mut file = files.open(path)?;
+    file.seek(SeekFrom::Start(offset)).map_err(cannot)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(length).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes)
+}
+
+/// MD5 in hexadecimal: what S3 answers as the ETag of an object sent in one piece. Only compared.
+pub(super) fn md5(files: &Files, path: &Path) -> Result<String, FileError> {
+    let cannot = |source| FileError { what: "cannot read", path: path.to_owned(), source };
+    let mut file = files.open(path)?;
+    let mut hasher = Md5::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer).map_err(cannot)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+/// Runs work that blocks on a thread for such work.
+pub(super) async fn blocking<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, SourceError>
+where
+    T: Send + 'static,
+    E: Into<SourceError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_) => Err(SourceError::Stopped),
+    }
+}
+
+struct Found {
+    relative: String,
+    path: PathBuf,
+}
+
+struct Walk<'a> {
+    files: &'a Files,
+    root: &'a Path,
+    real: Option<PathBuf>,
+    exclude: &'a [GlobMatcher],
+}
+
+impl Walk<'_> {
+    fn all(&self, from: &str) -> Result<Vec<Found>, SourceError> {
+        let metadata = self
+            .files
+            .metadata(self.real.as_deref().unwrap_or(self.root))?
+            .ok_or_else(|| SourceError::Missing(from.to_owned()))?;
+        if !metadata.is_dir() {
+            return Err(SourceError::NotAFolder(from.to_owned()));
+        }
+        let mut found = Vec::new();
+        let mut folders = vec![self.root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for path in self.files.list(&folder)? {
+                self.visit(path, &mut folders, &mut found)?;
+            }
+        }
+        if found.is_empty() {
+            return Err(SourceError::Empty(from.to_owned()));
+        }
+        Ok(found)
+    }
+
+    fn visit(
+        &self,
+        path: PathBuf,
+        folders: &mut Vec<PathBuf>,
+        found: &mut Vec<Found>,
+    ) -> Result<(), SourceError> {
+        let relative = self.relative(&path)?;
+        if self.exclude.iter().any(|glob| glob.is_match(&relative)) {
+            return Ok(());
+        }
+        let Some(metadata) = self.files.metadata(&path)? else { return Ok(()) };
+        if metadata.is_dir() {
+            folders.push(path);
+        } else if metadata.is_file() {
+            found.push(Found { relative, path });
+        } else if metadata.is_symlink() {
+            let real = self.files.real_path(&path)?;
+            // A link may not publish what lies elsewhere on the machine.
+            if !self.real.as_ref().is_some_and(|root| real.starts_with(root)) {
+                return Err(SourceError::LinkOutside(path));
+            }
+            match self.files.metadata(&real)? {
+                Some(target) if target.is_file() => found.push(Found { relative, path: real }),
+                _ => return Err(SourceError::LinkToFolder(path)),
+            }
+        } else {
+            return Err(SourceError::Special(path));
+        }
+        Ok(())
+    }
+
+    fn relative(&self, path: &Path) -> Result<String, SourceError> {
+        let parts = path.strip_prefix(self.root).unwrap_or(path).components();
+        let parts: Option<Vec<&str>> = parts.map(|part| part.as_os_str().to_str()).collect();
+        parts.map(|parts| parts.join("/")).ok_or_else(|| SourceError::NotUtf8(path.to_owned()))
+    }
+}
+
+fn digest(files: &Files, found: &Found) -> Result<LocalFile, FileError> {
+    let cannot = |source| FileError { what: "cannot read", path: found.path.clone(), source };
+    let mut file = files.open(&found.path)?;
+    let expected = file.metadata().map_err(cannot)?.len();
+    let part = part_size(expected);
+    let (mut whole, mut current) = (Sha256::new(), Sha256::new());
+    let (mut parts, mut size, mut in_part) = (Vec::new(), 0_u64, 0_u64);
+    let mut buffer = vec![0; usize::try_from(expected.clamp(1, 256 * 1024)).unwrap_or(256 * 1024)];
+    loop {
+        // Never across the border of a part.
+        let room = usize::try_from(part - in_part).unwrap_or(usize::MAX).min(buffer.len());
+        let read = file.read(buffer.get_mut(..room).unwrap_or_default()).map_err(cannot)?;
+        if read == 0 {
+            break;
+        }
+        let bytes = buffer.get(..read).unwrap_or_default();
+        whole.update(bytes);
+        size += read as u64;
+        if expected > LARGE {
+            current.update(bytes);
+            in_part += read as u64;
+            if in_part == part {
+                parts.push(Sum(std::mem::take(&mut current).finalize().into()));
+                in_part = 0;
+            }
+        }
+    }
+    if in_part > 0 {
+        parts.push(Sum(current.finalize().into()));
+    }
+    let sum = Sum(whole.finalize().into());
+    Ok(LocalFile { relative: found.relative.clone(), path: found.path.clone(), size, sum, parts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::s3_sync::headers::glob;
+
+    fn folder(entries: &[(&str, &[u8])]) -> (tempfile::TempDir, Files) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Files::new(folder.path());
+        for (name, bytes) in entries {
+            files.write(&folder.path().join("dist").join(name), bytes).expect("a file");
+        }
+        (folder, files)
+    }
+
+    #[tokio::test]
+    async fn reads_files_sorted_and_leaves_out_what_is_excluded() {
+        let (_keep, files) = folder(&[("b/ä.txt", b"2"), ("a.txt", b"1"), ("b/.map", b"3")]);
+        let all = read(&files, "dist", &[glob("**/.map").expect("a glob")]).await.expect("files");
+        let names: Vec<&str> = all.iter().map(|file| file.relative.as_str()).collect();
+        assert_eq!(names, ["a.txt", "b/ä.txt"]);
+        assert_eq!(all[0].sum.hex(), crate::world::files::digest(b"1"));
+        assert!(all[0].parts.is_empty());
+    }
+
+    #[tokio::test]
+    async fn large_files_get_a_digest_for_each_part() {
+        let bytes = vec![7_u8; usize::try_from(2 * LARGE + 5).expect("fits")];
+        let (_keep, files) = folder(&[("big.bin", &bytes)]);
+        let all = read(&files, "dist", &[]).await.expect("files");
+        let parts: Vec<Sum> = bytes.chunks(usize::try_from(PART).expect("fits")).map(Sum::of).collect();
+        assert_eq!(all[0].parts, parts);
+        assert_eq!(all[0].sum, Sum::of(&bytes));
+    }
+
+    #[test]
+    fn never_more_parts_than_s3_takes() {
+        for size in [LARGE, 80 * 1024 * 1024 * 1024, 5 * 1024 * 1024 * 1024 * 1024] {
+            assert!(size.div_ceil(part_size(size)) <= MOST_PARTS, "{size}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn refuses_what_cannot_be_a_site() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let (keep, files) = folder(&[("a.txt", b"1")]);
+        let dist = keep.path().join("dist");
+        assert!(matches!(read(&files, "nosuch", &[]).await, Err(SourceError::Missing(_))));
+        assert!(matches!(read(&files, "dist/a.txt", &[]).await, Err(SourceError::NotAFolder(_))));
+        let everything = [glob("**").expect("a glob")];
+        assert!(matches!(read(&files, "dist", &everything).await, Err(SourceError::Empty(_))));
+
+        std::os::unix::fs::symlink("/etc/hostname", dist.join("link")).expect("a link");
+        assert!(matches!(read(&files, "dist", &[]).await, Err(SourceError::LinkOutside(_))));
+        files.remove(&dist.join("link")).expect("removed");
+
+        files.write(&dist.join(std::ffi::OsStr::from_bytes(b"\xff.txt")), b"x").expect("a file");
+        assert!(matches!(read(&files, "dist", &[]).await, Err(SourceError::NotUtf8(_))));
+    }
+}

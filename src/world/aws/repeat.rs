@@ -1,0 +1,75 @@
+//! Repeating a call whose effect is the same however often it is made: a read,
+//! an object written with the same bytes, a request with a client token.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::{AwsError, AwsErrorClass};
+use crate::world::cancel::Cancel;
+use crate::world::clock::Clock;
+
+const ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Makes a call up to five times while it does not get through, its answer is unclear or asks for patience. Between two
+/// attempts it looks whether the run is being stopped, and then returns the last error.
+pub async fn repeat<T, F, Fut>(clock: Clock, cancel: &Cancel, mut call: F) -> Result<T, AwsError>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, AwsError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..ATTEMPTS {
+        match call().await {
+            Err(error) if is_passing(&error) => {
+                if cancel.unless_stopped(clock.pause(pause)).await.is_err() {
+                    return Err(error);
+                }
+            }
+            answer => return answer,
+        }
+        pause *= 3;
+    }
+    call().await
+}
+
+fn is_passing(error: &AwsError) -> bool {
+    matches!(error.class, AwsErrorClass::Unclear | AwsErrorClass::Throttled | AwsErrorClass::NotSent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::cancel::Canceller;
+
+    fn error(class: AwsErrorClass) -> AwsError {
+        AwsError {
+            service: "S3",
+            operation: "PutObject",
+            class,
+            code: None,
+            message: "no".to_owned(),
+            request_id: None,
+        }
+    }
+
+    async fn calls(class: AwsErrorClass, good_after: u32, stopper: &Canceller) -> (u32, bool) {
+        let mut made = 0;
+        let answer = repeat(Clock, &stopper.view(), || {
+            made += 1;
+            std::future::ready(if made > good_after { Ok(()) } else { Err(error(class)) })
+        })
+        .await;
+        (made, answer.is_ok())
+    }
+
+    #[tokio::test]
+    async fn only_passing_errors_are_repeated_and_only_until_a_signal() {
+        let stopper = Canceller::new();
+        assert_eq!(calls(AwsErrorClass::Unclear, 1, &stopper).await, (2, true));
+        assert_eq!(calls(AwsErrorClass::Throttled, 1, &stopper).await, (2, true));
+        assert_eq!(calls(AwsErrorClass::Denied, 9, &stopper).await, (1, false));
+        stopper.raise(crate::world::cancel::Urgency::Stopping);
+        assert_eq!(calls(AwsErrorClass::Unclear, 9, &stopper).await, (1, false));
+    }
+}
