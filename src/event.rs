@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,7 +19,7 @@ use crate::model::value::Outputs;
 pub const VERSION: u32 = 1;
 
 /// What happened.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Event {
     /// The plan stands and the run begins.
@@ -60,6 +61,9 @@ pub enum Event {
         attempt: u32,
         /// What is about to happen.
         summary: String,
+        /// How long it took the last time, milliseconds.
+        #[serde(default)]
+        usual_ms: Option<u64>,
     },
     /// Written and synced before an effect is made.
     Intent {
@@ -110,6 +114,11 @@ pub enum Event {
     },
     /// A step is over. Written and synced after its effect.
     StepEnded(StepEnded),
+    /// Something the operator should know that is not a failure.
+    Warning {
+        /// In one sentence.
+        text: String,
+    },
     /// A signal arrived.
     Interrupted {
         /// `SIGINT`, `SIGTERM`, `SIGHUP`
@@ -122,7 +131,7 @@ pub enum Event {
 }
 
 /// What a run is, as its first record.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunStarted {
     /// Version of all records that follow.
     pub version: u32,
@@ -154,10 +163,25 @@ pub struct RunStarted {
     pub to_run: usize,
     /// How many are as wanted already.
     pub unchanged: usize,
+    /// The steps that will run, in the order of the plan.
+    #[serde(default)]
+    pub planned: Vec<StepId>,
+    /// When the live release was recorded.
+    #[serde(default)]
+    pub live_since: Option<Timestamp>,
+    /// How long the last successful run of this flow in this environment took, milliseconds.
+    #[serde(default)]
+    pub last_duration_ms: Option<u64>,
+    /// How long the flow says that it should take, milliseconds.
+    #[serde(default)]
+    pub target_ms: Option<u64>,
+    /// The command line that does the same again: `flow run deploy --env prod --only backend`.
+    #[serde(default)]
+    pub again: String,
 }
 
 /// How a step ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepEnded {
     /// The step.
     pub step: StepId,
@@ -219,7 +243,7 @@ pub struct FailureRecord {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunEnded {
     /// How.
     pub outcome: RunOutcome,
@@ -266,7 +290,7 @@ impl Event {
             | Self::Output { step, .. }
             | Self::StepRetried { step, .. } => Some(step),
             Self::StepEnded(ended) => Some(&ended.step),
-            Self::RunStarted(_) | Self::Interrupted { .. } | Self::RunEnded(_) => None,
+            Self::RunStarted(_) | Self::Warning { .. } | Self::Interrupted { .. } | Self::RunEnded(_) => None,
         }
     }
 
@@ -339,5 +363,55 @@ impl Feed {
     pub async fn send(&self, event: Event) {
         // Nobody listens while planning and once the run is over: then nothing is lost.
         let _ = self.sender.send(Message { event, stored: None }).await;
+    }
+}
+
+/// Somebody who watches a run. A report that cannot be written never fails a
+/// run, so nothing here returns an error.
+pub trait Subscriber: Send {
+    /// Something happened. Events come in the order of the journal, secrets masked already.
+    fn event(&mut self, time: Timestamp, event: &Event);
+
+    /// Time passed: redraws, and says what still runs. Called several times a second.
+    fn tick(&mut self, now: Timestamp);
+}
+
+impl Event {
+    /// Changes every text in it: how secrets are masked before anybody sees the event.
+    #[must_use]
+    pub fn map_text(self, change: &dyn Fn(&str) -> String) -> Self {
+        match self {
+            Self::Output { step, line } => Self::Output { step, line: change(&line) },
+            Self::Progress { step, text } => Self::Progress { step, text: change(&text) },
+            other => {
+                let mut json = match serde_json::to_value(&other) {
+                    Ok(json) => json,
+                    Err(_) => return other,
+                };
+                if !map_json(&mut json, change) {
+                    return other;
+                }
+                serde_json::from_value(json).unwrap_or(other)
+            }
+        }
+    }
+}
+
+/// Changes every text in JSON; `false` when nothing changed.
+fn map_json(json: &mut serde_json::Value, change: &dyn Fn(&str) -> String) -> bool {
+    match json {
+        serde_json::Value::String(text) => {
+            let new = change(text);
+            let changed = new != *text;
+            *text = new;
+            changed
+        }
+        serde_json::Value::Array(items) => {
+            items.iter_mut().fold(false, |any, item| map_json(item, change) || any)
+        }
+        serde_json::Value::Object(fields) => {
+            fields.values_mut().fold(false, |any, value| map_json(value, change) || any)
+        }
+        _ => false,
     }
 }

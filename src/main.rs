@@ -1,1 +1,7 @@
-fn main() {}
+//! The `flow` program; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flow::cli::main().into()
+}

@@ -1,1 +1,10 @@
+//! The one integration binary: the real `flow` against real files, programs
+//! and, where a provider is involved, the sandbox (`scripts/sandbox up`).
+//!
+//! The tests read like the manual: a module a topic, a sentence a test.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]
+
+mod support;
+
+mod layers;

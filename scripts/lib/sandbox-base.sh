@@ -30,7 +30,7 @@ prepare_home() {
 
 # One command changes the sandbox at a time; a second one waits for the first.
 with_lock() {
-    mkdir -p "$home"
+    prepare_home
     exec 9>"$home/lock"
     flock -w 900 9 || die "another scripts/sandbox has been working in $home for 15 minutes"
     "$1"

@@ -73,6 +73,8 @@ engine_down() {
         [ "${#ids[@]}" = 0 ] || DOCKER_HOST=unix://$engine_sock timeout 60 docker rm -f "${ids[@]}" >/dev/null 2>&1 || true
         daemon_stop dockerd TERM 30
         rm -f "$engine_sock" "$home/docker.pid"
+        # An engine that was once killed leaves its data folder mounted onto itself.
+        if mountpoint -q "$home/docker"; then umount "$home/docker" || true; fi
     fi
     rm -f "$run/engine" "$run/dockerd.pid"
 }

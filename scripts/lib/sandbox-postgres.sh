@@ -77,7 +77,14 @@ postgres_empty() {
         die_with_log "the database could not be emptied" "$log/postgres.log"
 }
 
-postgres_down() { daemon_stop postgres INT 15; }
+# Without its AWS the data means nothing: the folder goes too, above all the one below /var/tmp.
+postgres_down() {
+    daemon_stop postgres INT 15
+    case $(postgres_dir) in
+    "$home/postgres" | /var/tmp/flow-sandbox-postgres.*) rm -rf "$(postgres_dir)" ;;
+    esac
+    rm -f "$run/postgres.dir"
+}
 
 postgres_status() {
     if ! postgres_alive; then

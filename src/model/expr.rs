@@ -1,5 +1,11 @@
 //! `when`: conditions, parsed and typed when the file is checked.
 
+mod eval;
+mod parse;
+#[cfg(test)]
+mod tests;
+pub mod types;
+
 use crate::syntax::source::Span;
 
 use super::template::Template;

@@ -170,6 +170,7 @@ impl<T> Settings<T> {
     }
 
     /// Every value in it.
+    #[must_use]
     pub fn values(&self) -> Vec<&T> {
         let mut all = Vec::new();
         for (given, _) in self.entries.values() {

@@ -30,6 +30,7 @@ pub struct Step {
 
 /// Attributes common to all kinds; see the manual's page "Steps".
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent attributes, as in a flow file")]
 pub struct Common {
     /// What must have succeeded before (`needs`) or run before if selected (`after`).
     pub needs: Vec<Need>,
@@ -93,6 +94,8 @@ pub struct Each {
     pub var: String,
     /// `${env.services}`
     pub list: Template,
+    /// Where the variable is named.
+    pub span: Span,
 }
 
 /// `retry N backoff="2s" max="1m"`
@@ -167,5 +170,25 @@ impl Step {
             || !self.common.files.is_empty()
             || self.common.env.iter().any(|(_, value)| secret(value))
             || self.settings.values().into_iter().any(secret)
+    }
+}
+
+impl Step {
+    /// Every value of the step in which a reference can stand, conditions included.
+    #[must_use]
+    pub fn templates(&self) -> Vec<&Template> {
+        let c = &self.common;
+        let mut all = self.settings.values();
+        all.extend(c.env.iter().chain(&c.files).map(|(_, value)| value));
+        all.extend(c.environment.as_ref());
+        all.extend(c.inputs.iter().flat_map(|inputs| inputs.globs.iter().chain(&inputs.exclude)));
+        all.extend(&c.outputs);
+        all.extend(c.tools.iter().filter_map(|tool| tool.version_from.as_ref()));
+        all.extend(c.probe.iter().flatten());
+        if let Some(Undo::Command(argv)) = &c.undo {
+            all.extend(argv);
+        }
+        all.extend(c.when.iter().flat_map(|condition| condition.expr.templates()));
+        all
     }
 }

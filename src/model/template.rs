@@ -6,6 +6,10 @@
 
 use crate::syntax::source::{Span, Spanned};
 
+pub mod parse;
+#[cfg(test)]
+mod tests;
+
 use super::names::{StepId, StepName};
 use super::value::{Field, Value};
 
@@ -106,6 +110,7 @@ impl Template {
     }
 
     /// Every reference, also those inside brackets.
+    #[must_use]
     pub fn references(&self) -> Vec<&Spanned<Reference>> {
         let mut found = Vec::new();
         self.collect(&mut found);
@@ -219,6 +224,17 @@ pub enum Missing {
         /// What went wrong.
         why: String,
     },
+    /// A value that came out as something else than the place needs.
+    #[error("\"{value}\" is not {wanted}")]
+    Unfit {
+        /// The value.
+        value: String,
+        /// `a number`, `#true or #false`.
+        wanted: &'static str,
+    },
+    /// A fact of the checkout, where there is no commit.
+    #[error("git.{0} is not known: this is no checkout of a commit")]
+    Checkout(&'static str),
     /// Something that is not in scope here.
     #[error("{0} is not known here")]
     NotHere(String),

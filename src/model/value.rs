@@ -136,6 +136,12 @@ impl Value {
     }
 }
 
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 /// Equal when both are known in the clear and the same; a secret equals nothing.
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {

@@ -6,22 +6,37 @@
 //! a [`Proposal`]: what would change, and the [`Effect`] that would change it.
 //! Only `exec` applies effects, after the intent is on disk.
 
+pub mod approve;
 pub mod attributes;
 pub mod cfn_deploy;
 pub mod cloudfront_invalidate;
+pub mod docker_build;
+pub mod ecr_repository;
+pub mod ecs;
+pub mod ecs_deploy;
+pub mod ecs_run;
 pub mod failure;
+mod http_check;
+mod migrate;
+mod notify;
+mod program;
+mod run;
 pub mod s3_sync;
 #[cfg(test)]
 mod sandbox;
+mod wait;
+pub(crate) mod testing;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::approve::Answers;
 pub use self::attributes::Attributes;
 pub use self::failure::{Failure, FailureClass};
 use crate::event::Feed;
+pub use crate::journal::releases::Recorded;
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::KindSpec;
 use crate::model::names::{FlowName, RunId, StepId};
@@ -42,12 +57,18 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&cfn_deploy::KIND, &cloudfront_invalidate::KIND, &s3_sync::KIND];
+pub static KINDS: &[&Kind] = &[&approve::KIND, &cfn_deploy::KIND, &cloudfront_invalidate::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &ecs_run::KIND, &http_check::KIND, &migrate::KIND, &notify::KIND, &run::KIND, &s3_sync::KIND, &wait::KIND];
 
 /// The kind of that name.
 #[must_use]
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.spec.name == name).copied()
+}
+
+/// The tables of all kinds, for the reader and `flow check`.
+#[must_use]
+pub fn specs() -> Vec<&'static KindSpec> {
+    KINDS.iter().map(|kind| &kind.spec).collect()
 }
 
 /// What a step may use. Cheap to clone.
@@ -69,17 +90,8 @@ pub struct Context {
     pub feed: Feed,
     /// Whether the run is being stopped.
     pub cancel: Cancel,
-}
-
-/// What a release keeps of a step.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Recorded {
-    /// Its kind.
-    pub kind: String,
-    /// What it handed on.
-    pub outputs: Outputs,
-    /// What a rollback needs.
-    pub receipt: serde_json::Value,
+    /// Who answers gates.
+    pub answers: Answers,
 }
 
 /// A step whose settings are known well enough to plan it.

@@ -87,8 +87,12 @@ impl Problems {
     }
 }
 
-/// The name among `known` that is nearest to `wrong`, if one is near enough to be meant.
+/// The name among `known` that is nearest to `wrong`, if one is near enough to be meant. What is
+/// longer than any name is near to none.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if wrong.len() > 100 {
+        return None;
+    }
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))

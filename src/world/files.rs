@@ -21,7 +21,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { what, path, source }
     }
@@ -213,4 +213,29 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// Whether anybody may run it.
+#[cfg(unix)]
+#[must_use]
+pub fn is_executable(found: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    found.mode() & 0o111 != 0
+}
+
+/// Whether anybody may run it; never where files do not say.
+#[cfg(not(unix))]
+#[must_use]
+pub fn is_executable(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// When it was last written, in seconds since 1970; 0 where that is not known.
+#[must_use]
+pub fn modified_seconds(found: &std::fs::Metadata) -> u64 {
+    found
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .map_or(0, |since| since.as_secs())
 }

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{FileError, Files};
+use super::growing::{self, Growing, Tail};
 
 /// A store in a folder. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,5 +63,55 @@ impl Store {
     /// A file that only grows.
     pub fn append(&self, key: &str) -> Result<std::fs::File, FileError> {
         self.files.append(&self.path(key))
+    }
+
+    /// Makes a file that only grows, and locks it; `None` when the key is taken. Its name lasts once
+    /// this returns.
+    pub fn begin(&self, key: &str) -> Result<Option<Growing>, FileError> {
+        let path = self.path(key);
+        self.files.create_dir(path.parent().unwrap_or(&self.folder))?;
+        let made = Growing::create_new(&path)?;
+        if made.is_some() {
+            self.settle(key)?;
+        }
+        Ok(made)
+    }
+
+    /// Goes on with a file that only grows, without a lock.
+    pub fn grow(&self, key: &str) -> Result<Growing, FileError> {
+        let path = self.path(key);
+        self.files.create_dir(path.parent().unwrap_or(&self.folder))?;
+        Growing::open(&path)
+    }
+
+    /// Reads a file that may still grow.
+    #[must_use]
+    pub fn tail(&self, key: &str) -> Tail {
+        Tail::new(self.path(key))
+    }
+
+    /// The first and the last whole line of a file; `None` when there is none.
+    pub fn ends(&self, key: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, FileError> {
+        match growing::ends(&self.path(key)) {
+            Err(error) if error.is_not_found() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Whether the writer of a file made by [`Store::begin`] is alive.
+    pub fn is_held(&self, key: &str) -> Result<bool, FileError> {
+        growing::is_held(&self.path(key))
+    }
+
+    /// Makes the names of a key and of the folders above it last.
+    pub fn settle(&self, key: &str) -> Result<(), FileError> {
+        let path = self.path(key);
+        for folder in path.ancestors().skip(1) {
+            growing::sync_folder(folder)?;
+            if folder == self.folder {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -48,7 +48,6 @@ impl AwsError {
         let code = error.as_service_error().and_then(ProvideErrorMetadata::code).map(str::to_owned);
         let said = error.as_service_error().and_then(ProvideErrorMetadata::message).map(str::to_owned);
         let class = match error {
-            SdkError::ConstructionFailure(_) => AwsErrorClass::NotSent,
             SdkError::DispatchFailure(failure) if failure.is_timeout() => AwsErrorClass::Unclear,
             SdkError::DispatchFailure(failure)
                 if failure
@@ -57,7 +56,7 @@ impl AwsError {
             {
                 AwsErrorClass::Unclear
             }
-            SdkError::DispatchFailure(_) => AwsErrorClass::NotSent,
+            SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => AwsErrorClass::NotSent,
             SdkError::ServiceError(_) => classify(code.as_deref().unwrap_or_default()),
             _ => AwsErrorClass::Unclear,
         };

@@ -5,6 +5,8 @@
 //! [`Cloud::reads`] retries by itself, [`Cloud::writes`] never does, because a
 //! repeated effect whose first answer was lost must be settled by a query.
 
+mod credentials;
+pub mod ecs;
 mod error;
 pub mod repeat;
 
@@ -15,6 +17,8 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::OnceCell;
 
+pub use self::credentials::{NoCredentials, ProgramAccess};
+use self::ecs::{Ecs, ServicePoller};
 pub use self::error::{AwsError, AwsErrorClass};
 use super::host::Host;
 use crate::model::names::EnvName;
@@ -49,6 +53,7 @@ pub struct Cloud {
     reads: OnceCell<Clients>,
     writes: OnceCell<Clients>,
     identity: OnceCell<Identity>,
+    poller: ServicePoller,
 }
 
 /// Who the credentials belong to.
@@ -114,6 +119,7 @@ impl Cloud {
             reads: OnceCell::new(),
             writes: OnceCell::new(),
             identity: OnceCell::new(),
+            poller: ServicePoller::default(),
         }
     }
 
@@ -132,6 +138,17 @@ impl Cloud {
     /// Clients for calls that change something: they never retry by themselves.
     pub async fn writes(&self) -> &Clients {
         self.writes.get_or_init(|| Box::pin(self.clients(RetryConfig::disabled()))).await
+    }
+
+    /// ECS, with the whole of every answer.
+    pub async fn ecs(&self) -> Ecs<'_> {
+        Ecs::new(&self.reads().await.ecs, &self.writes().await.ecs)
+    }
+
+    /// What all steps that wait for services of this account share.
+    #[must_use]
+    pub fn poller(&self) -> &ServicePoller {
+        &self.poller
     }
 
     /// Asks STS once who the credentials belong to, and refuses another account than the environment's.

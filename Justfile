@@ -1,0 +1,21 @@
+# What CI runs, by the same names. `just check` before a commit, `just test` before a push.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# Format, lints, shell scripts.
+check:
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+    shellcheck scripts/demo scripts/test scripts/sandbox scripts/lib/*.sh scripts/bench/*.sh .ci/run
+
+# Everything, against the sandbox.
+test:
+    scripts/test
+
+# The sandbox up, the sample deployed.
+demo:
+    scripts/demo
+
+# Start, stop, reset, show the sandbox: just sandbox up
+sandbox what="status":
+    scripts/sandbox {{what}}

@@ -1,0 +1,3 @@
+//! What steps that only make files left behind.
+
+pub mod successes;

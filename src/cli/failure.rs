@@ -1,0 +1,202 @@
+//! From errors to words, hints and exit codes: the only place that does it.
+
+use crate::event::JournalDown;
+use crate::exit::Exit;
+use crate::journal::log::ReadError;
+use crate::journal::runs::FindError;
+use crate::model::units::count;
+use crate::plan::graph::unresolved;
+use crate::plan::load::LoadError;
+use crate::plan::observe::PlanFailure;
+use crate::plan::params::ParamError;
+use crate::plan::prepare::PrepareError;
+use crate::plan::propose::NoProposal;
+use crate::plan::selection::SelectionError;
+use crate::report::out;
+use crate::steps::FailureClass;
+use crate::syntax::problem::Problems;
+use crate::syntax::render::{self, Style};
+use crate::syntax::source::Sources;
+use crate::world::aws::IdentityError;
+use crate::world::files::FileError;
+
+use super::session::Session;
+
+/// Why a command could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The machine does not let flow look around.
+    #[error("{0}")]
+    NoFolder(String),
+    /// There is no project, or it cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Mistakes in flow files.
+    #[error("mistakes in the flow files")]
+    Problems(Problems),
+    /// The request cannot be planned.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// Steps cannot be planned.
+    #[error("steps cannot be planned")]
+    Plan(Vec<PlanFailure>),
+    /// The world could not be asked about some steps, and a run must know.
+    #[error("the world could not be asked about {}", count(.0.len(), "step"))]
+    Unknown(Vec<(String, String)>),
+    /// A store that this version cannot use.
+    #[error("the store lies in the bucket {0}, and shared stores are not part of this version")]
+    SharedStore(String),
+    /// No run of that name.
+    #[error(transparent)]
+    FindRun(FindError),
+    /// A journal that cannot be read.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// A journal that cannot be written.
+    #[error(transparent)]
+    JournalDown(#[from] JournalDown),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Says what happened, why, and what to type, and picks the exit code.
+pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
+    let (lines, exit) = match (error, session) {
+        (
+            CliError::Problems(problems) | CliError::Prepare(PrepareError::Problems(problems)),
+            Some(session),
+        ) => (vec![draw(problems, &session.loaded.sources, session)], Exit::Usage),
+        (CliError::Plan(failures), Some(session)) => plan_failures(failures, session),
+        (CliError::Prepare(error), _) => prepare(error),
+        (CliError::Unknown(steps), _) => {
+            let mut lines = vec![format!("error: {error}; nothing was run")];
+            lines.extend(steps.iter().map(|(step, why)| format!("  {step}  {why}")));
+            (lines, Exit::Failed)
+        }
+        (CliError::Load(LoadError::NoProject(_)), _) => (
+            vec![
+                format!("error: {error}"),
+                "  go to a project's folder, name one with --root, or begin with flows/project.kdl"
+                    .to_owned(),
+            ],
+            Exit::Usage,
+        ),
+        (CliError::SharedStore(_), _) => (
+            vec![format!("error: {error}"), "  name a folder: store \".flow/store\"".to_owned()],
+            Exit::Usage,
+        ),
+        (CliError::FindRun(_), _) => {
+            (vec![format!("error: {error}"), "  all runs: flow runs".to_owned()], Exit::Usage)
+        }
+        (CliError::JournalDown(_), _) => (
+            vec![
+                format!("error: {error}"),
+                "  nothing was run: what cannot be recorded is not done".to_owned(),
+            ],
+            Exit::Failed,
+        ),
+        _ => (vec![format!("error: {error}")], Exit::Failed),
+    };
+    lines.iter().for_each(|line| out::note(line.trim_end_matches('\n')));
+    exit
+}
+
+fn draw(problems: &Problems, sources: &Sources, session: &Session) -> String {
+    let width = usize::from(crate::world::terminal::width().unwrap_or(100)).clamp(40, 160);
+    let style = Style { color: session.colours(), ascii: !session.unicode(), width };
+    render::report(problems, sources, style)
+}
+
+fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
+    let mut lines = vec![format!("error: {error}")];
+    let exit = match error {
+        PrepareError::NoFlow { hint, known, .. } => {
+            lines.push(suggestion(hint.as_ref(), known, "flows"));
+            Exit::Usage
+        }
+        PrepareError::NoEnvironment { hint, known, .. } => {
+            lines.push(suggestion(hint.as_ref(), known, "environments"));
+            Exit::Usage
+        }
+        PrepareError::Auto { .. } => {
+            lines.push("  name one: --env NAME".to_owned());
+            Exit::Usage
+        }
+        PrepareError::Params(errors) => {
+            lines = errors.iter().map(|error: &ParamError| format!("error: {error}")).collect();
+            Exit::Usage
+        }
+        PrepareError::Selection(errors) => {
+            lines = errors.iter().flat_map(selection).collect();
+            Exit::Usage
+        }
+        PrepareError::Identity(IdentityError::WrongAccount { arn, .. }) => {
+            lines[0] = lines[0].replacen("error", "refused", 1);
+            lines.push(format!("  the caller is {arn}"));
+            lines.push("  sign in to the right account, or set the environment's profile".to_owned());
+            Exit::Refused
+        }
+        PrepareError::Identity(IdentityError::Aws(_)) => {
+            lines.push("  nothing was run: flow asks whose account it is before anything else".to_owned());
+            lines.push(
+                "  check the credentials, the region and, if the environment names one, its endpoint"
+                    .to_owned(),
+            );
+            Exit::Failed
+        }
+        PrepareError::Branch { .. } => {
+            lines[0] = lines[0].replacen("error", "refused", 1);
+            Exit::Refused
+        }
+        PrepareError::Problems(_) => Exit::Usage,
+        PrepareError::File(_) | PrepareError::Release(_) => Exit::Failed,
+    };
+    (lines, exit)
+}
+
+fn selection(error: &SelectionError) -> Vec<String> {
+    let mut lines = vec![format!("error: {error}")];
+    match error {
+        SelectionError::Unrecorded { add, .. } => {
+            lines.push(format!("  add it: --only {add}, or run everything once"))
+        }
+        SelectionError::Gate(_) => lines.push("  leave out what stands behind it instead".to_owned()),
+        SelectionError::Unknown { .. } | SelectionError::Empty => {}
+    }
+    lines
+}
+
+fn suggestion(hint: Option<&String>, known: &[String], what: &str) -> String {
+    match hint {
+        Some(near) => format!("  did you mean {near}?"),
+        None if known.is_empty() => format!("  this project has no {what}"),
+        None => format!("  {what}: {}", known.join(", ")),
+    }
+}
+
+/// All steps that cannot be planned. References without a value are drawn like other mistakes.
+fn plan_failures(failures: &[PlanFailure], session: &Session) -> (Vec<String>, Exit) {
+    let mut problems = Problems::default();
+    let mut lines = Vec::new();
+    let mut refused = false;
+    for failure in failures {
+        match &failure.why {
+            NoProposal::Unresolved(error) => problems.push(unresolved(error)),
+            NoProposal::Failure(said) => {
+                refused |= said.class == FailureClass::Refused;
+                let word = if said.class == FailureClass::Refused { "refused" } else { "error" };
+                lines.push(format!("{word}: {}  {}", failure.step, said.record.reason));
+                lines.extend(said.record.details.iter().map(|line| format!("  {line}")));
+                lines.extend(said.record.help.iter().map(|help| format!("  {help}")));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        problems.sort();
+        lines.insert(0, draw(&problems, &session.loaded.sources, session));
+        return (lines, Exit::Usage);
+    }
+    lines.push(format!("{} cannot be planned. Nothing was run.", count(failures.len(), "step")));
+    (lines, if refused { Exit::Refused } else { Exit::Failed })
+}

@@ -1,0 +1,174 @@
+//! What is left when the last step is over: outcome, release, summary.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{RunOutcome, StepOutcome};
+use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
+use crate::model::change::Action;
+use crate::model::kind::Nature;
+use crate::model::names::StepId;
+use crate::model::units::show_duration;
+use crate::model::value::Field;
+use crate::plan::scope::{RunFacts, StepScope, Values};
+use crate::world::cancel::Cancel;
+
+use super::Shared;
+use super::unit::UnitEnd;
+
+type Ends = BTreeMap<StepId, UnitEnd>;
+
+/// How the run ended, the worst of its steps deciding.
+#[must_use]
+pub fn outcome(shared: &Shared, ends: &Ends, cancel: &Cancel) -> RunOutcome {
+    let has = |outcome| ends.values().any(|end| end.outcome == outcome);
+    if has(StepOutcome::Unknown) {
+        RunOutcome::Unknown
+    } else if cancel.is_stopping() || has(StepOutcome::Interrupted) {
+        RunOutcome::Interrupted
+    } else if has(StepOutcome::Failed) || ends.values().any(|end| end.journal_down) {
+        RunOutcome::Failed
+    } else if has(StepOutcome::Refused) {
+        RunOutcome::Refused
+    } else if has(StepOutcome::Waiting) {
+        RunOutcome::Waiting
+    } else if unfinished(shared, ends) {
+        // A step that should have run and did not, without any failure, is a defect: no success.
+        RunOutcome::Failed
+    } else {
+        RunOutcome::Succeeded
+    }
+}
+
+fn unfinished(shared: &Shared, ends: &Ends) -> bool {
+    let graph = &shared.prepared.graph;
+    shared.observed.plan.to_run().any(|step| {
+        let finally = graph.find_id(&step.id).is_some_and(|id| graph.node(id).finally);
+        !finally && !ends.contains_key(&step.id)
+    })
+}
+
+/// Whether any step went wrong.
+#[must_use]
+pub fn any_failed(ends: &Ends) -> bool {
+    ends.values().any(|end| !(end.outcome.satisfies() || end.outcome == StepOutcome::Skipped))
+}
+
+/// The exit code of an outcome; see the manual's page "Exit codes".
+#[must_use]
+pub fn exit_code(outcome: RunOutcome) -> u8 {
+    match outcome {
+        RunOutcome::Succeeded => 0,
+        RunOutcome::Failed => 1,
+        RunOutcome::Waiting => 3,
+        RunOutcome::Refused => 5,
+        RunOutcome::Interrupted => 6,
+        RunOutcome::Unknown => 7,
+    }
+}
+
+/// What `run.*` means at the end.
+#[must_use]
+pub fn run_facts(shared: &Shared, outcome: RunOutcome, ends: &Ends, took: Duration) -> RunFacts {
+    let word = match outcome {
+        RunOutcome::Succeeded => "succeeded",
+        RunOutcome::Interrupted => "interrupted",
+        _ => "failed",
+    };
+    RunFacts {
+        outcome: Some(word.to_owned()),
+        failed: ends
+            .iter()
+            .filter(|(_, end)| !(end.outcome.satisfies() || end.outcome == StepOutcome::Skipped))
+            .map(|(id, _)| id.to_string())
+            .collect(),
+        duration: Some(show_duration(took)),
+        ..shared.prepared.values.run.clone()
+    }
+}
+
+/// Records what is live now, if the run changed anything or nothing was recorded yet.
+///
+/// What the run did not touch is carried over from the release before.
+pub fn record_release(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> (Option<u64>, Option<ReleaseError>) {
+    let p = &shared.prepared;
+    let deploys = |id: &StepId| {
+        p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.is_deploying(p.cloud.target().protected))
+    };
+    let succeeded = outcome == RunOutcome::Succeeded;
+    let changed = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id));
+    let first =
+        p.current.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
+    if !(changed || first) {
+        return (None, None);
+    }
+    let mut steps: BTreeMap<StepId, Recorded> = BTreeMap::new();
+    for step in shared.observed.plan.steps.iter().filter(|step| step.action == Action::UpToDate) {
+        let gate =
+            p.graph.find_id(&step.id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate);
+        if gate {
+            continue;
+        }
+        let before = p.current.as_ref().and_then(|release| release.steps.get(&step.id));
+        let receipt = match (&step.receipt, before) {
+            (serde_json::Value::Null, Some(before)) => before.receipt.clone(),
+            (receipt, _) => receipt.clone(),
+        };
+        let outputs = step.outputs.iter().filter(|(_, value)| !value.is_secret());
+        steps.insert(
+            step.id.clone(),
+            Recorded {
+                kind: step.kind.to_owned(),
+                outputs: outputs.map(|(name, value)| (name.clone(), value.clone())).collect(),
+                receipt,
+            },
+        );
+    }
+    for (id, end) in ends {
+        if let Some(recorded) = end.recorded.clone() {
+            steps.insert(id.clone(), recorded);
+        }
+    }
+    let release = Release {
+        version: VERSION,
+        id: 0,
+        run: shared.run.clone(),
+        flow: p.flow.name.clone(),
+        environment: p.values.environment.clone(),
+        created: p.world.clock.now(),
+        failed: !succeeded,
+        plan: shared.observed.plan.digest.clone(),
+        commit: shared.observed.plan.source.commit.clone(),
+        dirty: shared.observed.plan.source.dirty,
+        by: p.world.host.operator(),
+        steps,
+    };
+    match p.releases.write(release) {
+        Ok(written) => (Some(written.id), None),
+        Err(error) => (None, Some(error)),
+    }
+}
+
+/// The summary rows of the flow. A row that refers to something this run does not know is left out.
+#[must_use]
+pub fn summary(shared: &Arc<Shared>, facts: &RunFacts) -> Vec<(String, String)> {
+    let p = &shared.prepared;
+    let values = Values { run: facts.clone(), ..p.values.clone() };
+    let scope = StepScope { values: &values, each: &[], steps: &shared.observed.table };
+    let mut rows = Vec::new();
+    for row in &p.flow.summary {
+        let texts: Option<Vec<String>> = row
+            .values
+            .iter()
+            .map(|template| match template.resolve(&scope) {
+                Ok(Field::Known(value)) => value.as_text(),
+                _ => None,
+            })
+            .collect();
+        if let Some(texts) = texts {
+            rows.push((row.name.clone(), texts.join("  ")));
+        }
+    }
+    rows
+}

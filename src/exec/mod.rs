@@ -1,0 +1,203 @@
+//! Carries a plan out.
+//!
+//! ```text
+//! scheduler ── starts ──▶ units (one a step) ── events ──▶ dispatcher ──▶ journal, logs, reports
+//!     ▲                        │
+//!     └──────── ends ──────────┘
+//! ```
+//!
+//! The scheduler owns the graph's state and nothing else; a unit owns one
+//! step's life; the dispatcher alone writes the journal and feeds the reports,
+//! so events have one order. Signals reach units through [`Cancel`] only.
+
+pub mod dispatcher;
+pub mod finish;
+pub mod scheduler;
+pub mod signals;
+pub mod unit;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::event::{Event, Feed, Message, RunEnded, RunOutcome, RunStarted};
+use crate::journal::runs::Past;
+use crate::model::change::Action;
+use crate::model::names::{RunId, StepId, StepName};
+use crate::plan::observe::Observed;
+use crate::plan::prepare::Prepared;
+use crate::plan::scope::RunFacts;
+use crate::steps::Answers;
+use crate::world::cancel::{Cancel, Canceller};
+
+use self::dispatcher::Dispatcher;
+use self::scheduler::Scheduler;
+use self::unit::UnitEnd;
+
+/// How a run is to be carried out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `-j`: how many steps at once; `None` for as many programs as there are cores.
+    pub jobs: Option<usize>,
+    /// `--keep-going`: a failure stops only what depends on it.
+    pub keep_going: bool,
+    /// Who answers gates.
+    pub answers: Answers,
+}
+
+/// What is needed to start a run.
+pub struct Start {
+    /// Everything that is the same for all steps.
+    pub prepared: Prepared,
+    /// The plan.
+    pub observed: Observed,
+    /// How.
+    pub options: Options,
+    /// The run's id.
+    pub run: RunId,
+    /// How long the flow and its steps took before.
+    pub past: Past,
+    /// The command line that does the same again.
+    pub again: String,
+}
+
+/// What is shared by all units of a run.
+#[derive(Debug)]
+pub struct Shared {
+    /// Everything that is the same for all steps.
+    pub prepared: Prepared,
+    /// The plan and what is known of each step.
+    pub observed: Observed,
+    /// How.
+    pub options: Options,
+    /// The run's id.
+    pub run: RunId,
+    /// How long the flow and its steps took before.
+    pub past: Past,
+    /// Where events go.
+    pub sender: mpsc::Sender<Message>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub outcome: RunOutcome,
+    /// Exit code.
+    pub exit: u8,
+}
+
+/// How many events may wait for the dispatcher: a program that writes faster than the sinks take
+/// it is held up instead of filling memory.
+const QUEUE: usize = 1024;
+
+/// Carries a plan out and records it.
+pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>) -> Ended {
+    let Start { mut prepared, observed, options, run, past, again } = start;
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let begun = prepared.world.clock.moment();
+    prepared.values.run = RunFacts {
+        id: Some(run.to_string()),
+        time: Some(prepared.world.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string()),
+        ..RunFacts::default()
+    };
+    let shared = Arc::new(Shared { prepared, observed, options, run, past, sender });
+    let dispatching = tokio::spawn(dispatcher.run(receiver));
+    let feed = Feed::new(StepId::plain(StepName::new("")), shared.sender.clone());
+    let listening = tokio::spawn(signals::listen(Arc::clone(&canceller), feed.clone()));
+    let cancel = canceller.view();
+
+    let ended = match feed.store(Event::RunStarted(started(&shared, again))).await {
+        // Nothing was done; the dispatcher has said why.
+        Err(_) => Ended { outcome: RunOutcome::Failed, exit: finish::exit_code(RunOutcome::Failed) },
+        Ok(()) => {
+            announce_settled(&shared, &feed).await;
+            let ends = Scheduler::new(Arc::clone(&shared), cancel.clone(), false).run().await;
+            finish(&shared, ends, &cancel, &feed, begun.elapsed()).await
+        }
+    };
+    listening.abort();
+    drop((shared, feed));
+    // The dispatcher ends when the last sender is gone; what it could not write it has said.
+    let _ = dispatching.await;
+    ended
+}
+
+fn started(shared: &Shared, again: String) -> RunStarted {
+    let p = &shared.prepared;
+    let plan = &shared.observed.plan;
+    RunStarted {
+        version: crate::event::VERSION,
+        flow_version: env!("CARGO_PKG_VERSION").to_owned(),
+        run: shared.run.clone(),
+        flow: p.flow.name.clone(),
+        environment: plan.environment.name.clone(),
+        account: plan.environment.account.clone(),
+        region: plan.environment.region.clone(),
+        plan: plan.digest.clone(),
+        live: p.live.as_ref().map(|release| release.id),
+        commit: plan.source.commit.clone(),
+        dirty: plan.source.dirty,
+        params: plan.selection.params.clone(),
+        by: p.world.host.operator(),
+        to_run: plan.to_run().count(),
+        unchanged: plan.steps.iter().filter(|step| !step.action.will_run()).count(),
+        planned: plan.to_run().map(|step| step.id.clone()).collect(),
+        live_since: p.live.as_ref().map(|release| release.created),
+        again,
+        last_duration_ms: shared.past.run_ms,
+        target_ms: p.flow.target.map(|target| u64::try_from(target.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+async fn announce_settled(shared: &Shared, feed: &Feed) {
+    for step in shared.observed.plan.steps.iter().filter(|step| !step.action.will_run()) {
+        let reason = if step.action == Action::Skipped { step.summary.clone() } else { String::new() };
+        feed.send(Event::StepSettled {
+            step: step.id.clone(),
+            action: step.action,
+            reason,
+            outputs: step.outputs.clone(),
+        })
+        .await;
+    }
+}
+
+/// Runs `finally`, records the release, and says how it ended.
+async fn finish(
+    shared: &Arc<Shared>,
+    mut ends: BTreeMap<StepId, UnitEnd>,
+    cancel: &Cancel,
+    feed: &Feed,
+    took: Duration,
+) -> Ended {
+    let outcome = finish::outcome(shared, &ends, cancel);
+    let facts = finish::run_facts(shared, outcome, &ends, took);
+    let at_end =
+        Scheduler::new(Arc::clone(shared), cancel.clone(), true).with_facts(facts.clone()).run().await;
+    ends.extend(at_end);
+    let (release, problem) = finish::record_release(shared, outcome, &ends);
+    let mut outcome = if finish::any_failed(&ends) && outcome == RunOutcome::Succeeded {
+        RunOutcome::Failed
+    } else {
+        outcome
+    };
+    if let Some(problem) = problem {
+        outcome = if outcome == RunOutcome::Succeeded { RunOutcome::Failed } else { outcome };
+        feed.send(Event::Warning { text: format!("the release could not be recorded: {problem}") }).await;
+    }
+    let summary = finish::summary(shared, &facts);
+    let ended = RunEnded {
+        outcome,
+        exit: finish::exit_code(outcome),
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        release,
+        summary,
+    };
+    let exit = ended.exit;
+    // A journal that fails here has lost nothing but the last line; the step records are on disk.
+    let _ = feed.store(Event::RunEnded(ended)).await;
+    Ended { outcome, exit }
+}

@@ -1,0 +1,248 @@
+//! Which step may start now.
+//!
+//! A step is ready when everything it waits for is settled: what it `needs`
+//! or stands `after` must have succeeded or be as wanted already. Places are
+//! limited by `-j` and by pools.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::event::{Event, Feed, StepOutcome};
+use crate::model::change::Action;
+use crate::model::flow::OnFailure;
+use crate::model::kind::Nature;
+use crate::model::names::StepId;
+use crate::plan::graph::NodeId;
+use crate::plan::scope::RunFacts;
+use crate::world::cancel::{Cancel, Urgency};
+
+use super::Shared;
+use super::unit::{self, UnitEnd};
+
+/// How many steps that only wait for a provider may be under way at once.
+const WAITING_STEPS: usize = 64;
+
+/// Runs the steps of one graph, either the main ones or those of `finally`.
+pub struct Scheduler {
+    shared: Arc<Shared>,
+    cancel: Cancel,
+    finally: bool,
+    facts: RunFacts,
+    /// How many predecessors are not settled yet.
+    waiting: BTreeMap<NodeId, usize>,
+    followers: HashMap<NodeId, Vec<NodeId>>,
+    /// In order of appearance, so that the same flow starts its steps in the same order.
+    ready: BTreeSet<NodeId>,
+    /// What a step may not start because of.
+    blocked: BTreeMap<NodeId, StepId>,
+    pools: HashMap<String, usize>,
+    programs: usize,
+    stopped: bool,
+    ends: BTreeMap<StepId, UnitEnd>,
+}
+
+impl Scheduler {
+    /// A scheduler for the steps that will run.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, cancel: Cancel, finally: bool) -> Self {
+        let facts = shared.prepared.values.run.clone();
+        let mut scheduler = Self {
+            shared,
+            cancel,
+            finally,
+            facts,
+            waiting: BTreeMap::new(),
+            followers: HashMap::new(),
+            ready: BTreeSet::new(),
+            blocked: BTreeMap::new(),
+            pools: HashMap::new(),
+            programs: 0,
+            stopped: false,
+            ends: BTreeMap::new(),
+        };
+        scheduler.draw();
+        scheduler
+    }
+
+    /// What `run.*` means for these steps.
+    #[must_use]
+    pub fn with_facts(mut self, facts: RunFacts) -> Self {
+        self.facts = facts;
+        self
+    }
+
+    /// Edges between steps that will run; a step that will not run passes its own edges on.
+    fn draw(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let graph = &shared.prepared.graph;
+        let will_run: HashMap<NodeId, bool> = shared
+            .observed
+            .plan
+            .steps
+            .iter()
+            .filter_map(|step| Some((graph.find_id(&step.id)?, step.action.will_run())))
+            .collect();
+        let runs = |id: NodeId| will_run.get(&id).copied().unwrap_or(false);
+        // For each node the running nodes in front of it, through those that do not run.
+        let mut fronts: HashMap<NodeId, BTreeSet<NodeId>> = HashMap::new();
+        for id in graph.order() {
+            let node = graph.node(id);
+            if node.finally != self.finally {
+                continue;
+            }
+            let mut front = BTreeSet::new();
+            for edge in &node.before {
+                if graph.node(edge.to).finally != self.finally {
+                    continue;
+                }
+                if runs(edge.to) {
+                    front.insert(edge.to);
+                } else if let Some(further) = fronts.get(&edge.to) {
+                    front.extend(further);
+                }
+            }
+            if runs(id) {
+                self.waiting.insert(id, front.len());
+                if front.is_empty() {
+                    self.ready.insert(id);
+                }
+                for before in &front {
+                    self.followers.entry(*before).or_default().push(id);
+                }
+            } else {
+                fronts.insert(id, front);
+            }
+        }
+    }
+
+    /// Runs until nothing is left that may start. Returns how each step ended.
+    pub async fn run(mut self) -> BTreeMap<StepId, UnitEnd> {
+        let mut units: JoinSet<(NodeId, UnitEnd)> = JoinSet::new();
+        loop {
+            self.start(&mut units).await;
+            let Some(joined) = units.join_next().await else { break };
+            match joined {
+                Ok((id, end)) => self.settle(id, end),
+                // A unit that panicked is a defect; its step is unknown, and nothing else starts.
+                Err(_) => self.stopped = true,
+            }
+        }
+        self.ends
+    }
+
+    async fn start(&mut self, units: &mut JoinSet<(NodeId, UnitEnd)>) {
+        let candidates: Vec<NodeId> = self.ready.iter().copied().collect();
+        for id in candidates {
+            let urgency = self.cancel.urgency();
+            // `finally` runs after an interruption too, unless somebody is in a hurry.
+            let stopping =
+                if self.finally { urgency >= Urgency::Killing } else { urgency >= Urgency::Stopping };
+            if self.stopped || stopping {
+                return;
+            }
+            if let Some(because) = self.blocked.get(&id).cloned() {
+                self.ready.remove(&id);
+                self.skip(id, &because).await;
+                continue;
+            }
+            if !self.has_place(id, units.len()) {
+                continue;
+            }
+            self.ready.remove(&id);
+            self.take_place(id);
+            let unit = unit::Unit::new(Arc::clone(&self.shared), id, self.cancel.clone(), self.facts.clone());
+            units.spawn(async move { (id, unit.live().await) });
+        }
+    }
+
+    /// A step that cannot run since something it needs did not succeed.
+    async fn skip(&mut self, id: NodeId, because: &StepId) {
+        let node = self.shared.prepared.graph.node(id);
+        let feed = Feed::new(node.id.clone(), self.shared.sender.clone());
+        feed.send(Event::StepSettled {
+            step: node.id.clone(),
+            action: Action::Skipped,
+            reason: format!("{because} did not succeed"),
+            outputs: crate::model::value::Outputs::new(),
+        })
+        .await;
+        let end = UnitEnd::not_run();
+        self.settle_followers(id, &end);
+        self.ready_followers(id);
+    }
+
+    fn has_place(&self, id: NodeId, running: usize) -> bool {
+        let step = &self.shared.prepared.graph.node(id).step;
+        let pool_full = step.common.pool.as_ref().is_some_and(|pool| {
+            let size = self.shared.prepared.flow.pools.get(pool).copied().unwrap_or(1);
+            self.pools.get(pool).copied().unwrap_or(0) >= size
+        });
+        let places = match self.shared.options.jobs {
+            Some(jobs) => running < jobs,
+            None if is_program(step.kind.nature) => self.programs < self.shared.prepared.world.host.cores(),
+            None => running - self.programs.min(running) < WAITING_STEPS,
+        };
+        places && !pool_full
+    }
+
+    fn take_place(&mut self, id: NodeId) {
+        let step = &self.shared.prepared.graph.node(id).step;
+        self.programs += usize::from(is_program(step.kind.nature));
+        if let Some(pool) = &step.common.pool {
+            *self.pools.entry(pool.clone()).or_default() += 1;
+        }
+    }
+
+    fn give_back(&mut self, id: NodeId) {
+        let step = &self.shared.prepared.graph.node(id).step;
+        self.programs -= usize::from(is_program(step.kind.nature)).min(self.programs);
+        if let Some(taken) = step.common.pool.as_ref().and_then(|pool| self.pools.get_mut(pool)) {
+            *taken = taken.saturating_sub(1);
+        }
+    }
+
+    fn settle(&mut self, id: NodeId, end: UnitEnd) {
+        self.give_back(id);
+        let step = Arc::clone(&self.shared.prepared.graph.node(id).step);
+        let goes_on = self.shared.options.keep_going
+            || self.shared.prepared.flow.on_failure == OnFailure::Continue
+            || step.common.continue_on_failure;
+        let failed = !(end.outcome.satisfies() || end.outcome == StepOutcome::Skipped);
+        if failed && (end.journal_down || !(goes_on || self.finally)) {
+            self.stopped = true;
+        }
+        self.settle_followers(id, &end);
+        self.ready_followers(id);
+        self.ends.insert(self.shared.prepared.graph.node(id).id.clone(), end);
+    }
+
+    /// Whoever needs a step that did not succeed will not run. One that its own `when` skipped
+    /// holds nobody up.
+    fn settle_followers(&mut self, id: NodeId, end: &UnitEnd) {
+        if end.outcome.satisfies() || (end.outcome == StepOutcome::Skipped && !end.blocked) {
+            return;
+        }
+        let failed = self.shared.prepared.graph.node(id).id.clone();
+        for follower in self.followers.get(&id).cloned().unwrap_or_default() {
+            self.blocked.entry(follower).or_insert_with(|| failed.clone());
+        }
+    }
+
+    fn ready_followers(&mut self, id: NodeId) {
+        for follower in self.followers.get(&id).cloned().unwrap_or_default() {
+            if let Some(left) = self.waiting.get_mut(&follower) {
+                *left -= 1;
+                if *left == 0 {
+                    self.ready.insert(follower);
+                }
+            }
+        }
+    }
+}
+
+/// Programs are limited by cores; everything else only waits for a provider.
+fn is_program(nature: Nature) -> bool {
+    nature == Nature::Program
+}

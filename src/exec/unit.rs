@@ -1,0 +1,374 @@
+//! The life of one step: look, intend, act, record; again if that may help.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Event, Feed, StepEnded, StepOutcome};
+use crate::journal::releases::Recorded;
+use crate::model::change::Action;
+use crate::model::kind::Nature;
+use crate::model::step::Retry;
+use crate::model::value::{Outputs, Value};
+use crate::plan::fingerprint::{self, Key, Success};
+use crate::plan::graph::{NodeId, unresolved};
+use crate::plan::observe::context;
+use crate::plan::propose::{Look, NoProposal, Proposed, Surroundings, propose};
+use crate::plan::scope::{Known, RunFacts, StepScope, Values};
+use crate::steps::attributes::Attributes;
+use crate::steps::{Context, Done, Failure, FailureClass};
+use crate::world::cancel::{Cancel, Canceller, Urgency};
+
+use super::Shared;
+
+/// How long a deploying step may take when its flow does not say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
+/// How long an effect that was told to stop at once may still take to let go.
+const LET_GO: Duration = Duration::from_secs(3);
+/// What a kind whose effects are safe to repeat gets without `retry`.
+const DEFAULT_RETRY: Retry =
+    Retry { times: 2, backoff: Duration::from_secs(1), max: Duration::from_secs(10) };
+
+/// One step on its way.
+pub struct Unit {
+    shared: Arc<Shared>,
+    id: NodeId,
+    cancel: Cancel,
+    values: Values,
+    feed: Feed,
+}
+
+/// How a step ended, as the scheduler and the release need it.
+#[derive(Clone, Debug)]
+pub struct UnitEnd {
+    /// How.
+    pub outcome: StepOutcome,
+    /// It never started because something it needs did not succeed.
+    pub blocked: bool,
+    /// The journal failed; nothing else may start.
+    pub journal_down: bool,
+    /// What a release keeps of it.
+    pub recorded: Option<Recorded>,
+}
+
+impl UnitEnd {
+    /// A step that never started because something it needs did not succeed.
+    #[must_use]
+    pub fn not_run() -> Self {
+        Self { outcome: StepOutcome::Skipped, blocked: true, journal_down: false, recorded: None }
+    }
+}
+
+/// What an attempt came to.
+enum Attempt {
+    Done(Done, StepOutcome),
+    Skipped(String),
+    Failed { failure: Failure, intended: bool },
+}
+
+impl Unit {
+    /// A unit for one node.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, id: NodeId, cancel: Cancel, facts: RunFacts) -> Self {
+        let step = shared.prepared.graph.node(id).id.clone();
+        let feed = Feed::new(step, shared.sender.clone());
+        let values = Values { run: facts, ..shared.prepared.values.clone() };
+        Self { shared, id, cancel, values, feed }
+    }
+
+    /// Lives it.
+    pub async fn live(self) -> UnitEnd {
+        let begun = self.shared.prepared.world.clock.moment();
+        let mut number = 1;
+        let attempt = loop {
+            let (attempt, retry) = self.attempt(number).await;
+            let Attempt::Failed { failure, intended } = attempt else { break attempt };
+            match self.pause_before(number, &failure, retry) {
+                Some(pause) => {
+                    self.feed
+                        .send(Event::StepRetried {
+                            step: self.step().clone(),
+                            attempt: number,
+                            reason: failure.record.reason.clone(),
+                            pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                        })
+                        .await;
+                    if self
+                        .cancel
+                        .unless_stopped(self.shared.prepared.world.clock.pause(pause))
+                        .await
+                        .is_err()
+                    {
+                        break Attempt::Failed { failure, intended };
+                    }
+                    number += 1;
+                }
+                None => break Attempt::Failed { failure, intended },
+            }
+        };
+        self.record(attempt, begun.elapsed()).await
+    }
+
+    fn step(&self) -> &crate::model::names::StepId {
+        &self.shared.prepared.graph.node(self.id).id
+    }
+
+    async fn attempt(&self, number: u32) -> (Attempt, Option<Retry>) {
+        let p = &self.shared.prepared;
+        let node = p.graph.node(self.id);
+        let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id);
+        let summary = planned.map(|step| step.summary.clone()).unwrap_or_default();
+        self.feed
+            .send(Event::StepStarted { step: node.id.clone(), attempt: number, summary, usual_ms: self.shared.past.steps.get(&node.id).copied() })
+            .await;
+
+        let canceller = Canceller::new();
+        let mut cx = context(p, self.id, self.feed.clone(), canceller.view());
+        cx.run = Some(self.shared.run.clone());
+        cx.answers = self.shared.options.answers.clone();
+        let scope = StepScope { values: &self.values, each: &node.each, steps: &self.shared.observed.table };
+        let around = Surroundings {
+            scope: &scope,
+            successes: &p.successes,
+            sealer: &p.sealer,
+            reads_after: None,
+            no_cache: p.request.no_cache,
+        };
+        let look = match self.watched(propose(node, around, &cx), &canceller, None).await {
+            Watched::Done(Ok(Proposed::Ready(look))) => look,
+            Watched::Done(Ok(Proposed::Skipped(when))) => return (Attempt::Skipped(when), None),
+            Watched::Done(Ok(Proposed::NotYet(step))) => {
+                let failure =
+                    Failure::new(format!("it needs what {step} hands on, and {step} handed nothing on"));
+                return (Attempt::Failed { failure, intended: false }, None);
+            }
+            Watched::Done(Err(NoProposal::Failure(failure))) => {
+                return (Attempt::Failed { failure, intended: false }, node.step.common.retry);
+            }
+            Watched::Done(Err(NoProposal::Unresolved(error))) => {
+                let failure = Failure::of(FailureClass::Refused, unresolved(&error).message);
+                return (Attempt::Failed { failure, intended: false }, None);
+            }
+            Watched::TimedOut(_) | Watched::LetGo => {
+                let failure = Failure::of(FailureClass::Interrupted, "interrupted");
+                return (Attempt::Failed { failure, intended: false }, None);
+            }
+        };
+        let retry = look.attributes.retry;
+        (self.act(number, *look, &cx, &canceller).await, retry)
+    }
+
+    async fn act(&self, number: u32, look: Look, cx: &Context, canceller: &Canceller) -> Attempt {
+        let node = self.shared.prepared.graph.node(self.id);
+        let Look { proposal, key, attributes, .. } = look;
+        let Some(effect) = proposal.effect.filter(|_| proposal.action.will_run()) else {
+            if proposal.action == Action::UpToDate {
+                let done =
+                    Done { summary: proposal.summary, outputs: proposal.outputs, receipt: proposal.receipt };
+                return Attempt::Done(done, StepOutcome::UpToDate);
+            }
+            let failure =
+                Failure::new(format!("{} proposed a change without a way to make it", node.step.kind.name));
+            return Attempt::Failed { failure, intended: false };
+        };
+        let intended = self.needs_intent();
+        if intended {
+            let intent = Event::Intent {
+                step: node.id.clone(),
+                attempt: number,
+                action: proposal.action,
+                summary: proposal.summary.clone(),
+                baseline: proposal.baseline.clone(),
+            };
+            if let Err(down) = self.feed.store(intent).await {
+                return Attempt::Failed { failure: down.into(), intended: false };
+            }
+        }
+        let timeout = attributes.timeout.or_else(|| node.step.is_deploying(false).then_some(DEFAULT_TIMEOUT));
+        let timeout = timeout.filter(|_| node.step.kind.nature != Nature::Gate);
+        match self.watched(effect.apply(cx), canceller, timeout).await {
+            Watched::Done(Ok(done)) => match self.remember(key, &attributes, &done) {
+                Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
+                Err(failure) => Attempt::Failed { failure, intended },
+            },
+            Watched::Done(Err(failure)) => Attempt::Failed { failure, intended },
+            Watched::TimedOut(after) => {
+                let shown = crate::model::units::show_duration(after);
+                Attempt::Failed { failure: Failure::new(format!("timed out after {shown}")), intended }
+            }
+            Watched::LetGo => Attempt::Failed { failure: self.abandoned(intended), intended },
+        }
+    }
+
+    /// Gates and checks change nothing; what only makes files is made again when in doubt.
+    fn needs_intent(&self) -> bool {
+        self.shared
+            .prepared
+            .graph
+            .node(self.id)
+            .step
+            .is_deploying(self.shared.prepared.cloud.target().protected)
+    }
+
+    fn abandoned(&self, intended: bool) -> Failure {
+        if intended {
+            Failure::of(FailureClass::Unknown, "stopped before it could say whether it was done")
+        } else {
+            Failure::of(FailureClass::Interrupted, "interrupted")
+        }
+    }
+
+    /// What only makes files is up to date from now on, unless its inputs changed meanwhile.
+    fn remember(&self, key: Option<Key>, attributes: &Attributes, done: &Done) -> Result<(), Failure> {
+        let Some(key) = key else { return Ok(()) };
+        let p = &self.shared.prepared;
+        let node = p.graph.node(self.id);
+        let globs = attributes.inputs.clone().unwrap_or_default();
+        let wrong = |error: fingerprint::KeyError| Failure::new(error.to_string());
+        let now = fingerprint::inputs(&globs, &p.world).map_err(wrong)?;
+        if now != key.files || done.outputs.values().any(Value::is_secret) {
+            return Ok(());
+        }
+        let success = Success {
+            made: fingerprint::made(&attributes.outputs, &p.world).map_err(wrong)?,
+            outputs: done.outputs.clone(),
+            key,
+        };
+        p.successes.put(&p.flow.name, &p.cloud.target().environment, &node.id, &success)?;
+        Ok(())
+    }
+
+    fn pause_before(&self, number: u32, failure: &Failure, given: Option<Retry>) -> Option<Duration> {
+        let node = self.shared.prepared.graph.node(self.id);
+        let passing = failure.class == FailureClass::Passing;
+        let retry = match given {
+            Some(retry) if passing || failure.class == FailureClass::Failed => retry,
+            None if passing && node.step.kind.repeatable => DEFAULT_RETRY,
+            _ => return None,
+        };
+        if number > retry.times || self.cancel.is_stopping() {
+            return None;
+        }
+        let doubled = retry.backoff.saturating_mul(2_u32.saturating_pow(number - 1)).min(retry.max);
+        // Up to a quarter less, so that many steps that failed together do not come back together.
+        let spread = u32::try_from(self.id.0 % 64).unwrap_or(0);
+        Some(doubled - doubled * spread / 256)
+    }
+
+    /// Waits for work, tells it when to stop, and does not wait for ever.
+    async fn watched<T>(
+        &self,
+        work: impl Future<Output = T>,
+        canceller: &Canceller,
+        timeout: Option<Duration>,
+    ) -> Watched<T> {
+        let clock = self.shared.prepared.world.clock;
+        let mut work = std::pin::pin!(work);
+        let deadline = async {
+            match timeout {
+                Some(timeout) => clock.pause(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut deadline = std::pin::pin!(deadline);
+        let mut late = false;
+        loop {
+            let told = canceller.view().urgency();
+            tokio::select! {
+                done = &mut work => {
+                    return match timeout {
+                        Some(timeout) if late => Watched::TimedOut(timeout),
+                        _ => Watched::Done(done),
+                    };
+                }
+                () = &mut deadline, if !late => {
+                    late = true;
+                    canceller.raise(Urgency::Stopping);
+                }
+                () = self.cancel.reached(Urgency::Stopping), if told < Urgency::Stopping => {
+                    canceller.raise(Urgency::Stopping);
+                }
+                () = self.cancel.reached(Urgency::Killing), if told < Urgency::Killing => {
+                    canceller.raise(Urgency::Killing);
+                    let let_go = tokio::select! { done = &mut work => Some(done), () = clock.pause(LET_GO) => None };
+                    return let_go.map_or(Watched::LetGo, Watched::Done);
+                }
+            }
+        }
+    }
+
+    /// Puts the end on disk and makes it known to the steps behind.
+    async fn record(&self, attempt: Attempt, took: Duration) -> UnitEnd {
+        let node = self.shared.prepared.graph.node(self.id);
+        let mut ended = StepEnded {
+            step: node.id.clone(),
+            outcome: StepOutcome::Failed,
+            summary: String::new(),
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            outputs: Outputs::new(),
+            receipt: serde_json::Value::Null,
+            failure: None,
+        };
+        let mut recorded = None;
+        match attempt {
+            Attempt::Done(done, outcome) => {
+                let changed = outcome == StepOutcome::Succeeded;
+                let outputs = self.hide(done.outputs);
+                let table = &self.shared.observed.table;
+                table.set(&node.id, Known::Outputs { outputs: Arc::new(outputs.clone()), changed });
+                ended.outcome = outcome;
+                ended.summary = done.summary;
+                ended.outputs = outputs.into_iter().filter(|(_, value)| !value.is_secret()).collect();
+                ended.receipt = done.receipt;
+                recorded = Some(Recorded {
+                    kind: node.step.kind.name.to_owned(),
+                    outputs: ended.outputs.clone(),
+                    receipt: ended.receipt.clone(),
+                });
+            }
+            Attempt::Skipped(when) => {
+                self.shared.observed.table.set(&node.id, Known::Skipped(when.clone()));
+                ended.outcome = StepOutcome::Skipped;
+                ended.summary = format!("when {when}");
+            }
+            Attempt::Failed { failure, intended } => {
+                ended.outcome = outcome_of(&failure.class, intended);
+                ended.failure = Some(failure.record);
+            }
+        }
+        let outcome = ended.outcome;
+        let stored = self.feed.store(Event::StepEnded(ended)).await;
+        UnitEnd { outcome, blocked: false, journal_down: stored.is_err(), recorded }
+    }
+
+    /// An output that contains a secret is a secret.
+    fn hide(&self, outputs: Outputs) -> Outputs {
+        let masker = &self.shared.prepared.world.masker;
+        outputs
+            .into_iter()
+            .map(|(name, value)| match value.as_text() {
+                Some(text) if masker.mask(&text) != text => {
+                    (name, Value::Secret(crate::model::secret::Secret::new(text)))
+                }
+                _ => (name, value),
+            })
+            .collect()
+    }
+}
+
+enum Watched<T> {
+    Done(T),
+    TimedOut(Duration),
+    LetGo,
+}
+
+fn outcome_of(class: &FailureClass, intended: bool) -> StepOutcome {
+    match class {
+        FailureClass::Failed | FailureClass::Passing | FailureClass::Missing | FailureClass::NotYet(_) => {
+            StepOutcome::Failed
+        }
+        FailureClass::Refused => StepOutcome::Refused,
+        FailureClass::Waiting => StepOutcome::Waiting,
+        FailureClass::Unknown if intended => StepOutcome::Unknown,
+        FailureClass::Unknown | FailureClass::Interrupted => StepOutcome::Interrupted,
+    }
+}

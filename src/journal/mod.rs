@@ -1,0 +1,16 @@
+//! What was done, and what runs now: written as it happens, read back by everybody else.
+//!
+//! ```text
+//! runs/<run>/journal.jsonl         every recorded event of a run, chained and synced   log
+//! runs/<run>/logs/<step>.log       what its programs and containers wrote              logs
+//! releases/<env>/<number>.json     what an environment runs                            releases
+//! ```
+//!
+//! History, endings and reports are derived from these and can be made again.
+
+pub mod ids;
+pub mod log;
+pub mod logs;
+pub mod releases;
+pub mod replay;
+pub mod runs;

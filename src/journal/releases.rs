@@ -1,0 +1,273 @@
+//! What an environment runs, after each run that changed it.
+//!
+//! Releases are numbered per environment and never changed. A release holds
+//! the whole of its flow: steps that the run did not touch are carried over
+//! from the release before. The release of a failed run says what stands
+//! there now, and is not one to go back to.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::names::{EnvName, FlowName, RunId, StepId};
+use crate::model::value::Outputs;
+use crate::world::files::FileError;
+use crate::world::store::Store;
+
+/// Version of the format.
+pub const VERSION: u32 = 1;
+
+/// What a release keeps of a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Its kind.
+    pub kind: String,
+    /// What it handed on.
+    pub outputs: Outputs,
+    /// What a rollback needs.
+    pub receipt: serde_json::Value,
+}
+
+/// A release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// Of the format.
+    pub version: u32,
+    /// From 1, growing within the environment.
+    pub id: u64,
+    /// The run that made it.
+    pub run: RunId,
+    /// Its flow.
+    pub flow: FlowName,
+    /// The environment.
+    pub environment: EnvName,
+    /// When.
+    pub created: Timestamp,
+    /// Whether the run failed.
+    pub failed: bool,
+    /// Digest of the plan.
+    pub plan: String,
+    /// Commit of the checkout.
+    pub commit: Option<String>,
+    /// Whether tracked files differed from it.
+    pub dirty: bool,
+    /// `USER@HOST`, and the CI job's link if there is one.
+    pub by: String,
+    /// Every step of the flow that was ever done, as it stands now.
+    pub steps: BTreeMap<StepId, Recorded>,
+}
+
+/// A release that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The file system's word.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is not what was written.
+    #[error("release {id} of {environment} cannot be read: {why}")]
+    Damaged {
+        /// The release.
+        id: u64,
+        /// Its environment.
+        environment: EnvName,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The releases of a project.
+#[derive(Clone, Debug)]
+pub struct Releases {
+    store: Store,
+}
+
+impl Releases {
+    /// The releases in a store.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// The numbers of an environment's releases, newest first.
+    pub fn ids(&self, environment: &EnvName) -> Result<Vec<u64>, ReleaseError> {
+        let names = self.store.list(&format!("releases/{environment}"))?;
+        let mut ids: Vec<u64> =
+            names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(ids)
+    }
+
+    /// One release.
+    pub fn get(&self, environment: &EnvName, id: u64) -> Result<Option<Release>, ReleaseError> {
+        let Some(bytes) = self.store.get(&key(environment, id))? else { return Ok(None) };
+        let damaged = |why: String| ReleaseError::Damaged { id, environment: environment.clone(), why };
+        let release: Release =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if release.version > VERSION {
+            let newer = format!("it has version {}, this flow reads up to {VERSION}", release.version);
+            return Err(damaged(newer));
+        }
+        Ok(Some(release))
+    }
+
+    /// An environment's releases, newest first; at most so many.
+    pub fn list(&self, environment: &EnvName, most: usize) -> Result<Vec<Release>, ReleaseError> {
+        let mut releases = Vec::new();
+        for id in self.ids(environment)?.into_iter().take(most) {
+            releases.extend(self.get(environment, id)?);
+        }
+        Ok(releases)
+    }
+
+    /// What is live: the newest release that did not fail.
+    pub fn live(&self, environment: &EnvName) -> Result<Option<Release>, ReleaseError> {
+        self.newest(environment, |release| !release.failed)
+    }
+
+    /// What is known to stand there of a flow: its newest release, also of a failed run. Plans and
+    /// effects compare with this one.
+    pub fn current(
+        &self,
+        environment: &EnvName,
+        flow: &FlowName,
+    ) -> Result<Option<Release>, ReleaseError> {
+        self.newest(environment, |release| release.flow == *flow)
+    }
+
+    /// The newest release of a flow in an environment that did not fail: what `needs` from outside a
+    /// selection can stand on.
+    pub fn good(&self, environment: &EnvName, flow: &FlowName) -> Result<Option<Release>, ReleaseError> {
+        self.newest(environment, |release| release.flow == *flow && !release.failed)
+    }
+
+    fn newest(
+        &self,
+        environment: &EnvName,
+        wanted: impl Fn(&Release) -> bool,
+    ) -> Result<Option<Release>, ReleaseError> {
+        for id in self.ids(environment)? {
+            if let Some(release) = self.get(environment, id)?.filter(&wanted) {
+                return Ok(Some(release));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a release under the next free number, which takes the place of `release.id`, and adds
+    /// the steps that it does not have from the flow's release before. Returns it as written, once
+    /// it is on disk.
+    pub fn write(&self, mut release: Release) -> Result<Release, ReleaseError> {
+        loop {
+            release.id = self.ids(&release.environment)?.first().map_or(1, |newest| newest + 1);
+            let mut whole = release.clone();
+            if let Some(before) = self.current(&release.environment, &release.flow)? {
+                for (step, recorded) in before.steps {
+                    whole.steps.entry(step).or_insert(recorded);
+                }
+            }
+            let key = key(&release.environment, whole.id);
+            let json = serde_json::to_vec_pretty(&whole).map_err(|error| ReleaseError::Damaged {
+                id: whole.id,
+                environment: whole.environment.clone(),
+                why: error.to_string(),
+            })?;
+            // Somebody else may take the number between the look and the write.
+            if self.store.create(&key, &json)? {
+                self.store.settle(&key)?;
+                return Ok(whole);
+            }
+        }
+    }
+}
+
+fn key(environment: &EnvName, id: u64) -> String {
+    format!("releases/{environment}/{id:08}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::value::Value;
+
+    fn release(flow: &str, failed: bool, steps: &[(&str, &str)]) -> Release {
+        let steps = steps.iter().map(|(step, digest)| {
+            let outputs = Outputs::from([("digest".to_owned(), Value::text(*digest))]);
+            let recorded =
+                Recorded { kind: "docker-build".to_owned(), outputs, receipt: serde_json::json!({"was": 1}) };
+            (StepId::parse(step), recorded)
+        });
+        Release {
+            version: VERSION,
+            id: 0,
+            run: RunId::new("k3f9"),
+            flow: FlowName::new(flow),
+            environment: EnvName::new("prod"),
+            created: "2026-11-21T04:12:00Z".parse().unwrap(),
+            failed,
+            plan: "7f3a9c21d0b4".to_owned(),
+            commit: Some("1a2b3c4d".to_owned()),
+            dirty: false,
+            by: "ada@build-7".to_owned(),
+            steps: steps.collect(),
+        }
+    }
+
+    fn digests(release: &Release) -> Vec<String> {
+        let text = |recorded: &Recorded| recorded.outputs.get("digest").and_then(Value::as_text);
+        release.steps.iter().map(|(step, r)| format!("{step}={}", text(r).unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn numbers_grow_and_untouched_steps_are_carried_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let releases = Releases::new(Store::folder(folder.path().to_owned()));
+        let prod = EnvName::new("prod");
+        assert_eq!(releases.live(&prod).unwrap(), None);
+
+        let first =
+            releases.write(release("deploy", false, &[("image[api]", "a1"), ("image[web]", "w1")])).unwrap();
+        let second = releases.write(release("deploy", false, &[("image[api]", "a2")])).unwrap();
+        let other = releases.write(release("migrate", false, &[("schema", "s1")])).unwrap();
+        let failed = releases.write(release("deploy", true, &[("image[web]", "w2")])).unwrap();
+
+        assert_eq!([first.id, second.id, other.id, failed.id], [1, 2, 3, 4]);
+        assert_eq!(digests(&second), ["image[api]=a2", "image[web]=w1"]);
+        assert_eq!(digests(&other), ["schema=s1"], "another flow's steps are not its own");
+        assert_eq!(digests(&failed), ["image[api]=a2", "image[web]=w2"]);
+        assert_eq!(releases.live(&prod).unwrap(), Some(other));
+        assert_eq!(releases.current(&prod, &FlowName::new("deploy")).unwrap(), Some(failed));
+        let ids: Vec<u64> = releases.list(&prod, 3).unwrap().iter().map(|release| release.id).collect();
+        assert_eq!(ids, [4, 3, 2]);
+    }
+
+    #[test]
+    fn a_damaged_release_is_named_and_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::folder(folder.path().to_owned());
+        let releases = Releases::new(store.clone());
+        releases.write(release("deploy", false, &[])).unwrap();
+        store.put("releases/prod/00000002.json", b"{").unwrap();
+        let error = releases.live(&EnvName::new("prod")).unwrap_err().to_string();
+        assert!(error.starts_with("release 2 of prod cannot be read: "), "{error}");
+    }
+
+    #[test]
+    fn two_writers_never_get_the_same_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let releases = Releases::new(Store::folder(folder.path().to_owned()));
+        let mut ids: Vec<u64> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let write = || releases.write(release("deploy", false, &[])).unwrap().id;
+                        [write(), write(), write()]
+                    })
+                })
+                .collect();
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        });
+        ids.sort_unstable();
+        assert_eq!(ids, (1..=12).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,370 @@
+//! What the records of a run add up to.
+//!
+//! [`RunState::apply`] is the only place that knows what an event means for a
+//! step, so that a run that is read back is the run that was lived: the
+//! dispatcher applies each event right after it was appended.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value as Json;
+
+use super::log::Record;
+use crate::event::{Event, FailureRecord, RunEnded, RunStarted, StepOutcome};
+use crate::model::change::Action;
+use crate::model::names::StepId;
+use crate::model::value::Outputs;
+
+/// A run as far as it is recorded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunState {
+    /// What it is; absent until the first record is there.
+    pub started: Option<RunStarted>,
+    /// When it began.
+    pub began: Option<Timestamp>,
+    /// When the last record was written.
+    pub last: Option<Timestamp>,
+    /// Every step of which something is recorded.
+    pub steps: BTreeMap<StepId, StepState>,
+    /// Signals, in the order in which they came.
+    pub signals: Vec<String>,
+    /// How it ended; absent while it goes on, and when it died.
+    pub ended: Option<RunEnded>,
+}
+
+/// A step as far as it is recorded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepState {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// The effect that was announced and has no end.
+    pub intent: Option<OpenIntent>,
+    /// What was noted in the middle of effects, in order.
+    pub notes: Vec<(String, Json)>,
+    /// When its first attempt began.
+    pub began: Option<Timestamp>,
+    /// How long it took, milliseconds.
+    pub duration_ms: Option<u64>,
+    /// What was said last: planned, or done.
+    pub summary: String,
+    /// What it handed on.
+    pub outputs: Outputs,
+    /// What a rollback needs.
+    pub receipt: Json,
+    /// Why it failed, or why its last attempt did.
+    pub failure: Option<FailureRecord>,
+}
+
+/// Where a step stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing happened yet.
+    #[default]
+    Pending,
+    /// It does not run: up to date, cached or skipped.
+    Settled(Action),
+    /// A gate that asked and has no answer.
+    Asking,
+    /// A gate that was answered.
+    Answered {
+        /// Whether it opened.
+        approved: bool,
+        /// Who said so.
+        by: String,
+    },
+    /// An attempt is under way; nothing outside was touched.
+    Running,
+    /// An effect may have begun.
+    Intent,
+    /// An attempt failed and the next is due.
+    Retrying,
+    /// It is over.
+    Ended(StepOutcome),
+}
+
+/// An effect that was announced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenIntent {
+    /// The attempt.
+    pub attempt: u32,
+    /// What kind of effect.
+    pub action: Action,
+    /// What was about to happen.
+    pub summary: String,
+    /// What was observed right before.
+    pub baseline: Json,
+    /// When.
+    pub since: Timestamp,
+}
+
+impl RunState {
+    /// The state after these records.
+    #[must_use]
+    pub fn replay(records: &[Record]) -> Self {
+        let mut state = Self::default();
+        for record in records {
+            state.apply(record.time, &record.event);
+        }
+        state
+    }
+
+    /// Takes the next event in. What is not recorded changes nothing.
+    pub fn apply(&mut self, time: Timestamp, event: &Event) {
+        if !event.is_recorded() {
+            return;
+        }
+        self.last = Some(time);
+        match event {
+            Event::RunStarted(started) => {
+                self.began = Some(time);
+                self.started = Some(started.clone());
+            }
+            Event::Interrupted { signal, .. } => self.signals.push(signal.clone()),
+            Event::RunEnded(ended) => self.ended = Some(ended.clone()),
+            event => {
+                if let Some(step) = event.step() {
+                    self.steps.entry(step.clone()).or_default().apply(time, event);
+                }
+            }
+        }
+    }
+
+    /// Steps of which nobody knows whether their effect was made: it was announced and has no
+    /// end, or its end says so.
+    pub fn unsettled(&self) -> impl Iterator<Item = (&StepId, &StepState)> {
+        self.steps.iter().filter(|(_, step)| {
+            step.intent.is_some() || step.phase == Phase::Ended(StepOutcome::Unknown)
+        })
+    }
+}
+
+impl StepState {
+    fn apply(&mut self, time: Timestamp, event: &Event) {
+        match event {
+            Event::StepSettled { action, reason, outputs, .. } => {
+                self.phase = Phase::Settled(*action);
+                self.summary.clone_from(reason);
+                self.outputs.clone_from(outputs);
+            }
+            Event::GateAsked { .. } => self.phase = Phase::Asking,
+            Event::GateAnswered { approved, by, .. } => {
+                self.phase = Phase::Answered { approved: *approved, by: by.clone() };
+            }
+            Event::StepStarted { attempt, summary, .. } => {
+                self.phase = Phase::Running;
+                self.attempts = *attempt;
+                self.began.get_or_insert(time);
+                self.summary.clone_from(summary);
+            }
+            Event::Intent { attempt, action, summary, baseline, .. } => {
+                self.phase = Phase::Intent;
+                self.intent = Some(OpenIntent {
+                    attempt: *attempt,
+                    action: *action,
+                    summary: summary.clone(),
+                    baseline: baseline.clone(),
+                    since: time,
+                });
+            }
+            Event::Noted { key, data, .. } => self.notes.push((key.clone(), data.clone())),
+            // Only what is known to have failed is tried again.
+            Event::StepRetried { reason, .. } => {
+                self.phase = Phase::Retrying;
+                self.intent = None;
+                self.failure = Some(FailureRecord { reason: reason.clone(), ..FailureRecord::default() });
+            }
+            Event::StepEnded(ended) => {
+                self.phase = Phase::Ended(ended.outcome);
+                if ended.outcome != StepOutcome::Unknown {
+                    self.intent = None;
+                }
+                self.duration_ms = Some(ended.duration_ms);
+                self.summary.clone_from(&ended.summary);
+                self.outputs.clone_from(&ended.outputs);
+                self.receipt.clone_from(&ended.receipt);
+                self.failure.clone_from(&ended.failure);
+            }
+            Event::RunStarted(_)
+            | Event::Progress { .. }
+            | Event::Output { .. }
+            | Event::Warning { .. }
+            | Event::Interrupted { .. }
+            | Event::RunEnded(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::StepEnded;
+    use crate::journal::log::{self, Journal};
+    use crate::model::value::Value;
+    use crate::world::clock::Clock;
+    use crate::world::store::Store;
+
+    fn step() -> impl Strategy<Value = StepId> {
+        prop_oneof![Just("schema"), Just("image[api]"), Just("image[web,eu]")].prop_map(StepId::parse)
+    }
+
+    /// What people and programs write: line ends, quotes, other scripts.
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z →\"\\\\\n\t日é]{0,12}", Just(String::new())]
+    }
+
+    fn outputs() -> impl Strategy<Value = Outputs> {
+        let value = prop_oneof![
+            text().prop_map(Value::Text),
+            any::<i64>().prop_map(Value::Int),
+            any::<bool>().prop_map(Value::Bool),
+            prop::collection::vec(text().prop_map(Value::Text), 0..3).prop_map(Value::List),
+        ];
+        prop::collection::btree_map("[a-z-]{1,8}", value, 0..3)
+    }
+
+    fn outcome() -> impl Strategy<Value = StepOutcome> {
+        prop_oneof![
+            Just(StepOutcome::Succeeded),
+            Just(StepOutcome::UpToDate),
+            Just(StepOutcome::Failed),
+            Just(StepOutcome::Unknown),
+            Just(StepOutcome::Interrupted),
+            Just(StepOutcome::Waiting),
+        ]
+    }
+
+    fn ended() -> impl Strategy<Value = Event> {
+        (step(), outcome(), text(), any::<u64>(), outputs(), prop::option::of(text())).prop_map(
+            |(step, outcome, summary, duration_ms, outputs, reason)| {
+                Event::StepEnded(StepEnded {
+                    step,
+                    outcome,
+                    summary,
+                    duration_ms,
+                    outputs,
+                    receipt: serde_json::json!({ "revision": duration_ms }),
+                    failure: reason.map(|reason| FailureRecord { reason, ..FailureRecord::default() }),
+                })
+            },
+        )
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (step(), text(), outputs()).prop_map(|(step, reason, outputs)| Event::StepSettled {
+                step,
+                action: Action::Skipped,
+                reason,
+                outputs
+            }),
+            (step(), text()).prop_map(|(step, text)| Event::GateAsked {
+                step,
+                text,
+                expected: "yes".to_owned()
+            }),
+            (step(), any::<bool>(), text())
+                .prop_map(|(step, approved, by)| Event::GateAnswered { step, approved, by }),
+            (step(), 1..4_u32, text(), any::<Option<u64>>()).prop_map(
+                |(step, attempt, summary, usual_ms)| Event::StepStarted { step, attempt, summary, usual_ms }
+            ),
+            (step(), 1..4_u32, text()).prop_map(|(step, attempt, summary)| Event::Intent {
+                step,
+                attempt,
+                action: Action::Update,
+                summary,
+                baseline: serde_json::json!([attempt, null, "41"]),
+            }),
+            (step(), text()).prop_map(|(step, key)| Event::Noted {
+                step,
+                key,
+                data: serde_json::json!({ "b": 1, "a": [2] })
+            }),
+            (step(), text()).prop_map(|(step, line)| Event::Output { step, line }),
+            (step(), text()).prop_map(|(step, reason)| Event::StepRetried {
+                step,
+                attempt: 1,
+                reason,
+                pause_ms: 1000
+            }),
+            ended(),
+            (1..3_u32).prop_map(|times| Event::Interrupted { signal: "SIGINT".to_owned(), times }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        /// Wherever the file is cut off, what is read back is what was lived up to there.
+        #[test]
+        fn replay_of_a_prefix_is_the_live_state(
+            events in prop::collection::vec(event(), 1..12),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::folder(folder.path().to_owned());
+            let mut journal = Journal::begin(&store, Clock).unwrap();
+            let mut live = RunState::default();
+            let mut states = vec![live.clone()];
+            for event in &events {
+                let time = journal.append(event, false).unwrap();
+                live.apply(time, event);
+                if event.is_recorded() {
+                    states.push(live.clone());
+                }
+            }
+            let key = log::key(journal.run());
+            let bytes = store.get(&key).unwrap().unwrap();
+            prop_assert_eq!(&RunState::replay(&log::read(&store, journal.run()).unwrap()), &live);
+
+            let cut = &bytes[..cut.index(bytes.len() + 1)];
+            store.put(&key, cut).unwrap();
+            let whole = cut.iter().filter(|byte| **byte == b'\n').count();
+            let state = RunState::replay(&log::read(&store, journal.run()).unwrap());
+            prop_assert_eq!(&state, &states[whole]);
+        }
+    }
+
+    #[test]
+    fn an_intent_stays_open_until_its_end_is_known() {
+        let step = StepId::parse("service[api]");
+        let time: Timestamp = "2026-11-21T04:12:00Z".parse().unwrap();
+        let intent = Event::Intent {
+            step: step.clone(),
+            attempt: 1,
+            action: Action::Update,
+            summary: "roll 2 tasks".to_owned(),
+            baseline: Json::Null,
+        };
+        let retried =
+            Event::StepRetried { step: step.clone(), attempt: 1, reason: "busy".to_owned(), pause_ms: 1 };
+        let end = |outcome| {
+            Event::StepEnded(StepEnded {
+                step: step.clone(),
+                outcome,
+                summary: String::new(),
+                duration_ms: 1,
+                outputs: Outputs::new(),
+                receipt: Json::Null,
+                failure: None,
+            })
+        };
+        for (after, open) in [
+            (None, true),
+            (Some(retried), false),
+            (Some(end(StepOutcome::Failed)), false),
+            (Some(end(StepOutcome::Succeeded)), false),
+            (Some(end(StepOutcome::Unknown)), true),
+        ] {
+            let mut state = RunState::default();
+            state.apply(time, &intent);
+            if let Some(after) = &after {
+                state.apply(time, after);
+            }
+            assert_eq!(state.unsettled().count() == 1, open, "{after:?}");
+        }
+    }
+}

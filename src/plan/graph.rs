@@ -1,0 +1,308 @@
+//! The graph of step instances.
+//!
+//! Nodes are dense ids in order of appearance; edges point from a node to what
+//! it waits for. Built once per run; nothing changes it afterwards.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::flow::Flow;
+use crate::model::names::{StepId, StepName};
+use crate::model::step::{Need, Step};
+use crate::model::template::{Reference, StepReference, Template, Unresolved};
+use crate::model::value::{Field, Value};
+use crate::syntax::problem::{Problem, Problems, nearest};
+use crate::syntax::source::Span;
+
+use super::scope::{Values, each_scope};
+
+/// Index of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// One instance of a step.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name and instance.
+    pub id: StepId,
+    /// The step as written, shared by its instances.
+    pub step: Arc<Step>,
+    /// The value of each `each`.
+    pub each: Arc<Vec<(String, Value)>>,
+    /// What it waits for.
+    pub before: Vec<Edge>,
+    /// Whether it stands in `finally`.
+    pub finally: bool,
+}
+
+/// Something a node waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// The node waited for.
+    pub to: NodeId,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a node waits for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It refers to one of its outputs.
+    Reference,
+    /// `needs`
+    Needs,
+    /// `after`
+    After,
+}
+
+/// All instances of a flow.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    nodes: Vec<Node>,
+    by_name: HashMap<StepName, Vec<NodeId>>,
+    by_id: HashMap<StepId, NodeId>,
+}
+
+impl Graph {
+    /// Expands `each` and draws the edges. Problems are those that only the chosen environment
+    /// shows: an instance that does not exist, a list that is none.
+    #[must_use]
+    pub fn build(flow: &Flow, values: &Values) -> (Self, Problems) {
+        let mut graph = Self::default();
+        let mut problems = Problems::default();
+        for (steps, finally) in [(&flow.steps, false), (&flow.finally, true)] {
+            for step in steps {
+                graph.expand(step, finally, values, &mut problems);
+            }
+        }
+        for index in 0..graph.nodes.len() {
+            let edges = graph.edges(&graph.nodes[index], values, &mut problems);
+            graph.nodes[index].before = edges;
+        }
+        (graph, problems)
+    }
+
+    fn expand(&mut self, step: &Step, finally: bool, values: &Values, problems: &mut Problems) {
+        let mut instances: Vec<Vec<(String, Value)>> = vec![Vec::new()];
+        for each in &step.common.each {
+            let mut next = Vec::new();
+            for bound in instances {
+                match each.list.resolve(&each_scope(values, &bound)) {
+                    Ok(Field::Known(list)) => {
+                        for item in list.into_items() {
+                            let mut more = bound.clone();
+                            more.push((each.var.clone(), item));
+                            next.push(more);
+                        }
+                    }
+                    Ok(Field::After(other)) => problems.push(
+                        Problem::at(
+                            each.list.span,
+                            format!(
+                                "the instances of {} must be known before anything runs",
+                                step.name.value
+                            ),
+                        )
+                        .label(format!("this is known only after {other}")),
+                    ),
+                    Err(error) => problems.push(unresolved(&error)),
+                }
+            }
+            instances = next;
+        }
+        let shared = Arc::new(step.clone());
+        for each in instances {
+            let instance = each.iter().map(|(_, value)| value.as_text().unwrap_or_default()).collect();
+            let id = StepId { name: step.name.value.clone(), instance };
+            let node = NodeId(self.nodes.len());
+            if self.by_id.insert(id.clone(), node).is_some() {
+                problems.push(
+                    Problem::at(step.name.span, format!("there are two steps {id}"))
+                        .help("the values of each must differ from one another"),
+                );
+                continue;
+            }
+            self.by_name.entry(id.name.clone()).or_default().push(node);
+            self.nodes.push(Node {
+                id,
+                step: Arc::clone(&shared),
+                each: Arc::new(each),
+                before: Vec::new(),
+                finally,
+            });
+        }
+    }
+
+    fn edges(&self, node: &Node, values: &Values, problems: &mut Problems) -> Vec<Edge> {
+        let mut edges = Vec::new();
+        for (reference, span) in references(&node.step) {
+            for to in self.find(&reference.name, &reference.index, node, values, span, problems) {
+                edges.push(Edge { to, why: Why::Reference });
+            }
+        }
+        for Need { step, index, required, span } in &node.step.common.needs {
+            let why = if *required { Why::Needs } else { Why::After };
+            for to in self.find(step, index, node, values, *span, problems) {
+                edges.push(Edge { to, why });
+            }
+        }
+        edges.retain(|edge| self.nodes[edge.to.0].id != node.id);
+        edges.sort_by_key(|edge| (edge.to, edge.why));
+        edges.dedup_by_key(|edge| edge.to);
+        edges
+    }
+
+    fn find(
+        &self,
+        name: &StepName,
+        index: &[Template],
+        node: &Node,
+        values: &Values,
+        span: Span,
+        problems: &mut Problems,
+    ) -> Vec<NodeId> {
+        let all = self.by_name.get(name).map(Vec::as_slice).unwrap_or_default();
+        if index.is_empty() {
+            return all.to_vec();
+        }
+        let mut instance = Vec::new();
+        for template in index {
+            match template.resolve(&each_scope(values, &node.each)) {
+                Ok(Field::Known(value)) => instance.push(value.as_text().unwrap_or_default()),
+                Ok(Field::After(step)) => {
+                    problems.push(
+                        Problem::at(template.span, "an instance must be known before anything runs")
+                            .label(format!("this is known only after {step}")),
+                    );
+                    return Vec::new();
+                }
+                Err(error) => {
+                    problems.push(unresolved(&error));
+                    return Vec::new();
+                }
+            }
+        }
+        let wanted = StepId { name: name.clone(), instance };
+        if let Some(found) = self.by_id.get(&wanted) {
+            return vec![*found];
+        }
+        let known: Vec<String> = all.iter().map(|id| self.nodes[id.0].id.to_string()).collect();
+        let text = wanted.to_string();
+        let hint = nearest(&text, known.iter().map(String::as_str)).map_or_else(
+            || format!("there are {}", known.join(", ")),
+            |near| format!("did you mean {near}?"),
+        );
+        problems.push(Problem::at(span, format!("there is no step {wanted}")).label(hint));
+        Vec::new()
+    }
+
+    /// All nodes with their ids, in order of appearance.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index), node))
+    }
+
+    /// One node.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// All instances of a step.
+    #[must_use]
+    pub fn instances(&self, name: &StepName) -> &[NodeId] {
+        self.by_name.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// One instance.
+    #[must_use]
+    pub fn find_id(&self, id: &StepId) -> Option<NodeId> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Everything a node waits for, directly or through others, itself not included.
+    #[must_use]
+    pub fn ancestors(&self, id: NodeId) -> Vec<NodeId> {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut stack = vec![id];
+        let mut found = Vec::new();
+        while let Some(next) = stack.pop() {
+            for edge in &self.nodes[next.0].before {
+                if !std::mem::replace(&mut seen[edge.to.0], true) {
+                    found.push(edge.to);
+                    stack.push(edge.to);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// For each node the nodes that wait for it directly.
+    #[must_use]
+    pub fn followers(&self) -> Vec<Vec<NodeId>> {
+        let mut followers = vec![Vec::new(); self.nodes.len()];
+        for (id, node) in self.iter() {
+            for edge in &node.before {
+                followers[edge.to.0].push(id);
+            }
+        }
+        followers
+    }
+}
+
+/// Every reference of a step to another step's output, and where it stands.
+fn references(step: &Step) -> Vec<(&StepReference, Span)> {
+    let mut found = Vec::new();
+    for template in step.templates() {
+        for reference in template.references() {
+            if let Reference::Step(to) = &reference.value {
+                found.push((to, reference.span));
+            }
+        }
+    }
+    found
+}
+
+/// A reference without a value as a mistake in the file.
+#[must_use]
+pub fn unresolved(error: &Unresolved) -> Problem {
+    Problem::at(error.span, error.why.to_string())
+}
+
+impl Graph {
+    /// All nodes, each after everything it waits for. Circles were refused when the file was
+    /// checked; should one get here all the same, its nodes come last.
+    #[must_use]
+    pub fn order(&self) -> Vec<NodeId> {
+        let followers = self.followers();
+        let mut left: Vec<usize> = self.nodes.iter().map(|node| node.before.len()).collect();
+        let mut ready: std::collections::VecDeque<NodeId> =
+            self.iter().map(|(id, _)| id).filter(|id| left[id.0] == 0).collect();
+        let mut order = Vec::with_capacity(self.nodes.len());
+        while let Some(id) = ready.pop_front() {
+            order.push(id);
+            for follower in &followers[id.0] {
+                left[follower.0] -= 1;
+                if left[follower.0] == 0 {
+                    ready.push_back(*follower);
+                }
+            }
+        }
+        if order.len() < self.nodes.len() {
+            order.extend(self.iter().map(|(id, _)| id).filter(|id| left[id.0] > 0));
+        }
+        order
+    }
+}

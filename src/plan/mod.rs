@@ -1,0 +1,22 @@
+//! From a flow as written to what would happen.
+//!
+//! ```text
+//! Request ─ prepare ─▶ Prepared (graph, selection, values) ─ observe ─▶ Plan
+//! ```
+//!
+//! [`prepare`] needs no network: it expands `each`, selects, and finds what is
+//! missing. [`observe`] asks the world, every step as soon as what it refers
+//! to is known. `exec` uses [`propose`] again right before each effect.
+
+pub mod document;
+pub mod fingerprint;
+pub mod graph;
+pub mod load;
+pub mod observe;
+pub mod params;
+pub mod prepare;
+pub mod propose;
+pub mod scope;
+pub mod selection;
+pub mod target;
+pub mod tools;

@@ -1,0 +1,452 @@
+//! Asks the world about every selected step and makes the plan.
+//!
+//! A step is looked at as soon as the steps it refers to were, the ones whose
+//! files it reads, and the infrastructure steps that may create what it acts
+//! on; plain `needs` hold nothing up. Gates come last: one is needed when
+//! something behind it would change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use crate::event::Feed;
+use crate::model::change::{Action, Change, Reversible};
+use crate::model::kind::Nature;
+use crate::model::names::{StepId, StepName};
+use crate::model::settings::{Given, Shape};
+use crate::model::value::{Field, Outputs, Value};
+use crate::steps::{Answers, Context, Failure, FailureClass, Proposal};
+use crate::world::cancel::Cancel;
+use crate::world::walk::Matcher;
+
+use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, Source, VERSION};
+use super::graph::{Node, NodeId, Why};
+use super::prepare::Prepared;
+use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
+use super::scope::{Known, StepScope, StepTable};
+
+/// How many steps are looked at at once.
+const AT_ONCE: usize = 64;
+
+/// A plan, and what is known of each step by now.
+#[derive(Debug)]
+pub struct Observed {
+    /// The plan.
+    pub plan: Plan,
+    /// What is known of each step.
+    pub table: Table,
+}
+
+/// A step that cannot be planned.
+#[derive(Debug)]
+pub struct PlanFailure {
+    /// The step.
+    pub step: StepId,
+    /// Why.
+    pub why: NoProposal,
+}
+
+/// What is known of each instance's outputs.
+#[derive(Debug, Default)]
+pub struct Table {
+    known: Mutex<BTreeMap<StepId, Known>>,
+    by_name: BTreeMap<StepName, Vec<StepId>>,
+}
+
+impl Table {
+    fn new(p: &Prepared) -> Self {
+        let mut table = Self::default();
+        for (id, node) in p.graph.iter() {
+            table.by_name.entry(node.id.name.clone()).or_default().push(node.id.clone());
+            if p.selection.contains(id) {
+                table.set(&node.id, Known::After(Arc::default()));
+            } else if let Some(record) = p.selection.from_release.get(&node.id) {
+                table.set(
+                    &node.id,
+                    Known::Outputs { outputs: Arc::new(record.outputs.clone()), changed: false },
+                );
+            } else {
+                table.set(&node.id, Known::Nothing);
+            }
+        }
+        table
+    }
+
+    /// Replaces what is known of a step.
+    pub fn set(&self, id: &StepId, known: Known) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), known);
+    }
+}
+
+impl StepTable for Table {
+    fn known(&self, id: &StepId) -> Option<Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn instances(&self, name: &StepName) -> Vec<StepId> {
+        self.by_name.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// Makes the plan. All failures are reported together.
+pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<PlanFailure>> {
+    let observer = Observer::new(p, cancel);
+    let planned = observer.all().await?;
+    let mut steps: Vec<PlannedStep> = planned.into_values().collect();
+    settle_gates(p, &mut steps);
+    for step in &steps {
+        if step.action == Action::UpToDate && p.graph.find_id(&step.id).is_some() {
+            observer
+                .table
+                .set(&step.id, Known::Outputs { outputs: Arc::new(step.outputs.clone()), changed: false });
+        }
+    }
+    let target = p.cloud.target();
+    let mut plan = Plan {
+        version: VERSION,
+        flow: p.flow.name.clone(),
+        environment: PlannedEnvironment {
+            name: target.environment.clone(),
+            account: target.account.clone(),
+            region: target.region.clone(),
+        },
+        digest: String::new(),
+        sequence: 0,
+        created: p.world.clock.now(),
+        expires: None,
+        source: Source {
+            commit: p.world.git.facts().sha.clone(),
+            dirty: p.world.git.facts().dirty,
+            files_digest: p.files_digest.clone(),
+        },
+        selection: PlannedSelection {
+            typed: p.request.typed.clone(),
+            params: p.values.params.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
+            from_release: p.selection.from_release.keys().cloned().collect(),
+        },
+        steps,
+        counts: BTreeMap::new(),
+    };
+    plan.seal();
+    Ok(Observed { plan, table: observer.table })
+}
+
+struct Observer<'a> {
+    p: &'a Prepared,
+    cancel: &'a Cancel,
+    table: Table,
+    /// For each node the ones it must be looked at after.
+    waits: Vec<BTreeSet<NodeId>>,
+    /// For each node the infrastructure steps in front of it.
+    creators: Vec<BTreeSet<NodeId>>,
+    /// For each node the steps in front of it that leave files behind, with what they leave.
+    makers: Vec<BTreeSet<NodeId>>,
+    leaves: Vec<Vec<String>>,
+}
+
+impl<'a> Observer<'a> {
+    fn new(p: &'a Prepared, cancel: &'a Cancel) -> Self {
+        let table = Table::new(p);
+        let count = p.graph.len();
+        let mut observer = Self {
+            p,
+            cancel,
+            leaves: p.graph.iter().map(|(_, node)| leaves(p, node, &table)).collect(),
+            table,
+            waits: vec![BTreeSet::new(); count],
+            creators: vec![BTreeSet::new(); count],
+            makers: vec![BTreeSet::new(); count],
+        };
+        for id in p.graph.order() {
+            observer.inherit(id);
+        }
+        observer
+    }
+
+    /// What stands in front of a node: what stands in front of its predecessors, and they themselves.
+    fn inherit(&mut self, id: NodeId) {
+        let node = self.p.graph.node(id);
+        let (mut creators, mut makers, mut waits) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for edge in &node.before {
+            creators.extend(&self.creators[edge.to.0]);
+            makers.extend(&self.makers[edge.to.0]);
+            if self.p.selection.contains(edge.to) {
+                if self.p.graph.node(edge.to).step.kind.nature == Nature::Infrastructure {
+                    creators.insert(edge.to);
+                }
+                if !self.leaves[edge.to.0].is_empty() {
+                    makers.insert(edge.to);
+                }
+                if edge.why == Why::Reference {
+                    waits.insert(edge.to);
+                }
+            }
+        }
+        waits.extend(&creators);
+        waits.extend(&makers);
+        self.creators[id.0] = creators;
+        self.makers[id.0] = makers;
+        self.waits[id.0] = waits;
+    }
+
+    async fn all(&self) -> Result<BTreeMap<NodeId, PlannedStep>, Vec<PlanFailure>> {
+        let p = self.p;
+        let mut waiting: BTreeMap<NodeId, usize> = BTreeMap::new();
+        let mut followers: Vec<Vec<NodeId>> = vec![Vec::new(); p.graph.len()];
+        let mut ready = Vec::new();
+        for (id, _) in p.graph.iter().filter(|(id, _)| p.selection.contains(*id)) {
+            self.waits[id.0].iter().for_each(|before| followers[before.0].push(id));
+            waiting.insert(id, self.waits[id.0].len());
+            if self.waits[id.0].is_empty() {
+                ready.push(id);
+            }
+        }
+        ready.reverse();
+        let mut planned = BTreeMap::new();
+        let mut failures = Vec::new();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < AT_ONCE {
+                let Some(id) = ready.pop() else { break };
+                running.push(async move { (id, self.look(id).await) });
+            }
+            let Some((id, looked)) = running.next().await else { break };
+            match looked {
+                Ok(step) => {
+                    planned.insert(id, step);
+                }
+                Err(why) => failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why }),
+            }
+            for follower in &followers[id.0] {
+                if let Some(left) = waiting.get_mut(follower) {
+                    *left -= 1;
+                    if *left == 0 {
+                        ready.push(*follower);
+                    }
+                }
+            }
+        }
+        failures.sort_by(|a, b| a.step.cmp(&b.step));
+        if failures.is_empty() { Ok(planned) } else { Err(failures) }
+    }
+
+    async fn look(&self, id: NodeId) -> Result<PlannedStep, NoProposal> {
+        let p = self.p;
+        let node = p.graph.node(id);
+        let scope = StepScope { values: &p.values, each: &node.each, steps: &self.table };
+        if node.finally {
+            return Ok(self.at_the_end(id, &scope));
+        }
+        let reads_after = self.reads_after(id, &scope);
+        let around = Surroundings {
+            scope: &scope,
+            successes: &p.successes,
+            sealer: &p.sealer,
+            reads_after: reads_after.as_ref(),
+            no_cache: p.request.no_cache,
+        };
+        let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
+        match propose(node, around, &cx).await {
+            Ok(Proposed::Ready(look)) => Ok(self.planned(id, *look)),
+            Ok(Proposed::Skipped(when)) => {
+                self.table.set(&node.id, Known::Skipped(when.clone()));
+                let proposal = Proposal::new(Action::Skipped, format!("when {when}"));
+                Ok(self.step(id, proposal, &when))
+            }
+            Ok(Proposed::NotYet(after)) => Ok(self.later(id, &after, default_action(node))),
+            Err(NoProposal::Failure(failure)) => self.missing(id, failure),
+            Err(unresolved) => Err(unresolved),
+        }
+    }
+
+    fn planned(&self, id: NodeId, look: Look) -> PlannedStep {
+        let node = self.p.graph.node(id);
+        let known = if look.proposal.action.will_run() {
+            Known::After(Arc::new(look.proposal.outputs.clone()))
+        } else {
+            Known::Outputs { outputs: Arc::new(look.proposal.outputs.clone()), changed: false }
+        };
+        self.table.set(&node.id, known);
+        self.step(id, look.proposal, &look.definition)
+    }
+
+    /// What does not exist is created by an infrastructure step in front, or it is a mistake. What
+    /// could not be asked is unknown.
+    fn missing(&self, id: NodeId, failure: Failure) -> Result<PlannedStep, NoProposal> {
+        match failure.class {
+            FailureClass::Missing => {
+                let creator = self.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
+                let mut running =
+                    creator.filter(|creator| matches!(self.table.known(creator), Some(Known::After(_))));
+                match running.next() {
+                    Some(creator) => Ok(self.later(id, &creator.clone(), Action::Create)),
+                    None => Err(NoProposal::Failure(failure)),
+                }
+            }
+            FailureClass::Passing => {
+                let mut proposal = Proposal::new(Action::Unknown, failure.record.reason);
+                proposal.warnings = failure.record.details;
+                Ok(self.step(id, proposal, ""))
+            }
+            _ => Err(NoProposal::Failure(failure)),
+        }
+    }
+
+    fn later(&self, id: NodeId, after: &StepId, action: Action) -> PlannedStep {
+        let node = self.p.graph.node(id);
+        let mut proposal = Proposal::new(action, format!("(known after {after})"));
+        proposal.reversible = match node.step.kind.nature {
+            Nature::Deploying | Nature::Infrastructure => Reversible::Auto,
+            Nature::Program if node.step.is_deploying(false) => Reversible::Manual,
+            _ => Reversible::None,
+        };
+        proposal.changes = vec![Change::new(node.step.kind.name, None, format!("(known after {after})"))];
+        self.step(id, proposal, &after.to_string())
+    }
+
+    /// What stands in `finally` may depend on how the run ends; only a condition that is false
+    /// whatever happens settles it now.
+    fn at_the_end(&self, id: NodeId, scope: &StepScope<'_>) -> PlannedStep {
+        let node = self.p.graph.node(id);
+        let mut conditions = node.step.common.when.iter();
+        let never = conditions.find(|when| matches!(when.evaluate(scope), Ok(Field::Known(false))));
+        match never {
+            Some(when) => {
+                self.table.set(&node.id, Known::Skipped(when.text.clone()));
+                self.step(id, Proposal::new(Action::Skipped, format!("when {}", when.text)), &when.text)
+            }
+            None => self.step(id, Proposal::new(Action::Run, "at the end"), "finally"),
+        }
+    }
+
+    fn step(&self, id: NodeId, proposal: Proposal, definition: &str) -> PlannedStep {
+        let node = self.p.graph.node(id);
+        let mut step = PlannedStep {
+            id: node.id.clone(),
+            kind: node.step.kind.name,
+            group: node.step.groups.last().cloned(),
+            needs: node.before.iter().map(|edge| self.p.graph.node(edge.to).id.clone()).collect(),
+            action: proposal.action,
+            summary: proposal.summary,
+            subject: proposal.subject,
+            changes: proposal.changes,
+            warnings: proposal.warnings,
+            reversible: proposal.reversible,
+            cached: false,
+            digest: String::new(),
+            baseline: proposal.baseline,
+            outputs: proposal.outputs,
+            receipt: proposal.receipt,
+            heading: node.step.groups.first().cloned(),
+        };
+        step.seal(definition);
+        step
+    }
+
+    /// A step in front that will run and leaves files which this one reads.
+    fn reads_after(&self, id: NodeId, scope: &StepScope<'_>) -> Option<StepId> {
+        let running: Vec<NodeId> = self.makers[id.0]
+            .iter()
+            .copied()
+            .filter(|maker| matches!(self.table.known(&self.p.graph.node(*maker).id), Some(Known::After(_))))
+            .collect();
+        if running.is_empty() {
+            return None;
+        }
+        let (include, exclude) = reads(self.p.graph.node(id), scope);
+        let reads = Matcher::new(&include, &exclude).ok()?;
+        let covers = |maker: &NodeId| self.leaves[maker.0].iter().any(|left| reads.touches(Path::new(left)));
+        running.into_iter().find(covers).map(|maker| self.p.graph.node(maker).id.clone())
+    }
+}
+
+/// The context in which a step is planned or carried out.
+#[must_use]
+pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context {
+    let node = p.graph.node(id);
+    Context {
+        id: node.id.clone(),
+        flow: p.flow.name.clone(),
+        run: None,
+        world: p.world.clone(),
+        cloud: p.cloud_of(id),
+        recorded: p.recorded(&node.id),
+        feed,
+        cancel,
+        answers: Answers::Nobody,
+    }
+}
+
+/// What a step does when nothing more is known: programs run, everything else updates.
+fn default_action(node: &Node) -> Action {
+    match node.step.kind.nature {
+        Nature::Program | Nature::Check | Nature::Gate => Action::Run,
+        Nature::Deploying | Nature::Infrastructure => Action::Update,
+    }
+}
+
+/// The paths that a step leaves behind.
+fn leaves(p: &Prepared, node: &Node, table: &Table) -> Vec<String> {
+    let scope = StepScope { values: &p.values, each: &node.each, steps: table };
+    node.step
+        .common
+        .outputs
+        .iter()
+        .filter_map(|template| template.resolve(&scope).ok()?.known().and_then(Value::as_text))
+        .collect()
+}
+
+/// The globs that a step reads, and those it leaves out.
+fn reads(node: &Node, scope: &StepScope<'_>) -> (Vec<String>, Vec<String>) {
+    let text = |template: &crate::model::template::Template| match template.resolve(scope) {
+        Ok(Field::Known(value)) => value.as_text(),
+        _ => None,
+    };
+    let inputs = node.step.common.inputs.iter();
+    let mut include: Vec<String> =
+        inputs.clone().flat_map(|inputs| inputs.globs.iter().filter_map(text)).collect();
+    let exclude = inputs.flat_map(|inputs| inputs.exclude.iter().filter_map(text)).collect();
+    for setting in node.step.kind.settings {
+        if let (Shape::Path { reads: true }, Some(Given::One(template))) =
+            (&setting.shape, node.step.settings.get(setting.name))
+        {
+            include.extend(text(template));
+        }
+    }
+    (include, exclude)
+}
+
+/// A gate is needed when something behind it would change; otherwise nobody is asked.
+fn settle_gates(p: &Prepared, steps: &mut [PlannedStep]) {
+    let followers = p.graph.followers();
+    let action: BTreeMap<StepId, Action> = steps.iter().map(|step| (step.id.clone(), step.action)).collect();
+    let protected = p.cloud.target().protected;
+    for step in steps.iter_mut().filter(|step| step.action == Action::Run) {
+        let Some(gate) = p.graph.find_id(&step.id) else { continue };
+        if p.graph.node(gate).step.kind.nature != Nature::Gate {
+            continue;
+        }
+        let mut stack = vec![gate];
+        let mut seen = BTreeSet::new();
+        let mut needed = false;
+        while let Some(id) = stack.pop() {
+            for follower in &followers[id.0] {
+                if seen.insert(*follower) {
+                    let node = p.graph.node(*follower);
+                    let runs = action.get(&node.id).is_some_and(|action| action.will_run());
+                    needed |= runs && node.step.is_deploying(protected);
+                    stack.push(*follower);
+                }
+            }
+        }
+        if !needed {
+            step.action = Action::UpToDate;
+            step.summary = "nothing behind it changes".to_owned();
+            step.outputs = Outputs::new();
+            step.seal("gate");
+        }
+    }
+}

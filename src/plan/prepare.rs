@@ -1,0 +1,393 @@
+//! Everything that must be known before the world is asked what would change.
+//!
+//! In this order: environment, checkout, parameters, graph, selection, account,
+//! secrets. Nothing of a step is looked at before the account is verified.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::cache::successes::Successes;
+use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
+use crate::model::flow::Flow;
+use crate::model::kind::Nature;
+use crate::model::names::{EnvName, FlowName, StepId};
+use crate::model::project::{Environment, Project, SecretDeclaration};
+use crate::model::template::Reference;
+use crate::syntax::problem::{Problems, nearest};
+use crate::world::World;
+use crate::world::aws::{Cloud, IdentityError};
+use crate::world::cancel::Cancel;
+use crate::world::files::FileError;
+use crate::world::git::Git;
+use crate::world::keyed::Sealer;
+use crate::world::secrets;
+use crate::world::store::Store;
+
+use super::graph::{Graph, NodeId};
+use super::params::{self, ParamError};
+use super::scope::{RunFacts, Values, each_scope};
+use super::selection::{self, Selection, SelectionError, Typed};
+use super::target;
+
+/// What was asked for on the command line.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The flow.
+    pub flow: FlowName,
+    /// The environment; `auto` for the one whose branch or tag matches.
+    pub environment: EnvName,
+    /// `--only` and `--skip`.
+    pub typed: Typed,
+    /// `-p name=value`
+    pub params: Vec<(String, String)>,
+    /// `--no-cache`
+    pub no_cache: bool,
+}
+
+/// Everything that is the same for all steps of a run.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The request.
+    pub request: Request,
+    /// The flow.
+    pub flow: Arc<Flow>,
+    /// The environment as written.
+    pub environment: Arc<Environment>,
+    /// All instances.
+    pub graph: Graph,
+    /// Which of them the run is about.
+    pub selection: Selection,
+    /// What references mean.
+    pub values: Values,
+    /// The machine and the project.
+    pub world: World,
+    /// The account of the environment.
+    pub cloud: Arc<Cloud>,
+    /// Accounts of environments that single steps name.
+    pub others: BTreeMap<EnvName, Arc<Cloud>>,
+    /// The live release of this environment.
+    pub live: Option<Release>,
+    /// The newest release of this flow here, failed or not: how its steps stand.
+    pub current: Option<Release>,
+    /// All releases.
+    pub releases: Releases,
+    /// Last successes of steps that only make files.
+    pub successes: Successes,
+    /// For digests of secrets.
+    pub sealer: Sealer,
+    /// Digest of the flow files.
+    pub files_digest: String,
+}
+
+/// Why a request cannot even be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// No such flow.
+    #[error("there is no flow {name}")]
+    NoFlow {
+        /// As typed.
+        name: String,
+        /// The nearest one.
+        hint: Option<String>,
+        /// All of them.
+        known: Vec<String>,
+    },
+    /// No such environment, or `auto` matches none or several.
+    #[error("there is no environment {name}")]
+    NoEnvironment {
+        /// As typed.
+        name: String,
+        /// The nearest one.
+        hint: Option<String>,
+        /// All of them.
+        known: Vec<String>,
+    },
+    /// `--env auto` does not decide.
+    #[error("{}", auto(.branch.as_ref(), .matching))]
+    Auto {
+        /// The branch of the checkout.
+        branch: Option<String>,
+        /// The environments that match it.
+        matching: Vec<String>,
+    },
+    /// Parameters were given wrongly.
+    #[error("parameters")]
+    Params(Vec<ParamError>),
+    /// The selection is not possible.
+    #[error("selection")]
+    Selection(Vec<SelectionError>),
+    /// Mistakes in the files that only this environment shows.
+    #[error("mistakes in the flow files")]
+    Problems(Problems),
+    /// A branch that may not deploy there.
+    #[error("{environment} is deployed from {}, and this checkout is on {}", allowed.join(", "), found.as_deref().unwrap_or("no branch"))]
+    Branch {
+        /// The environment.
+        environment: EnvName,
+        /// Globs that may.
+        allowed: Vec<String>,
+        /// The branch or tag of the checkout.
+        found: Option<String>,
+    },
+    /// The account is another one, or cannot be asked.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A release cannot be read.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+}
+
+fn auto(branch: Option<&String>, matching: &[String]) -> String {
+    let place =
+        branch.map_or_else(|| "this checkout, which is on no branch,".to_owned(), |b| format!("branch {b}"));
+    if matching.is_empty() {
+        format!("no environment is deployed from {place}")
+    } else {
+        format!("{place} belongs to several environments: {}", matching.join(", "))
+    }
+}
+
+/// Prepares a request. The world's store must be the environment's.
+pub async fn prepare(
+    project: &Project,
+    request: Request,
+    world: World,
+    files_digest: String,
+    cancel: &Cancel,
+) -> Result<Prepared, PrepareError> {
+    let flow = find_flow(project, &request.flow)?;
+    let environment = find_environment(project, &request.environment, &world.git)?;
+    let (resolved, problems) = target::resolve(environment);
+    if !problems.is_empty() {
+        return Err(PrepareError::Problems(problems));
+    }
+    let mut values = Values {
+        environment: environment.name.value.clone(),
+        env: resolved.vars,
+        params: BTreeMap::new(),
+        git: world.git.clone(),
+        secrets: BTreeMap::new(),
+        run: RunFacts::default(),
+    };
+    let (given, errors, mut problems) = params::resolve(flow, &request.params, &each_scope(&values, &[]));
+    if !errors.is_empty() {
+        return Err(PrepareError::Params(errors));
+    }
+    values.params = given;
+    let (graph, more) = Graph::build(flow, &values);
+    problems.extend(more);
+    if !problems.is_empty() {
+        return Err(PrepareError::Problems(problems));
+    }
+    let releases = Releases::new(world.store.clone());
+    let live = releases.live(&environment.name.value)?;
+    let current = releases.current(&environment.name.value, &flow.name)?;
+    let good = releases.good(&environment.name.value, &flow.name)?;
+    let recorded = |id: &StepId| recorded(good.as_ref(), id);
+    let selection =
+        selection::select(flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
+    let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
+    let others = other_clouds(project, &graph, &selection, &values, &world)?;
+    verify(&graph, &selection, &cloud, &others).await?;
+    values.secrets = load_secrets(flow, environment, &graph, &selection, &world, &cloud, cancel).await;
+    Ok(Prepared {
+        flow: Arc::new(flow.clone()),
+        environment: Arc::new(environment.clone()),
+        sealer: Sealer::load(&world.store)?,
+        successes: Successes::new(Store::folder(world.files.root().join(".flow/cache"))),
+        request,
+        graph,
+        selection,
+        values,
+        cloud,
+        others,
+        live,
+        current,
+        releases,
+        world,
+        files_digest,
+    })
+}
+
+/// What a release records of a step.
+fn recorded(release: Option<&Release>, id: &StepId) -> Option<Arc<Recorded>> {
+    release.and_then(|release| release.steps.get(id)).map(|record| Arc::new(record.clone()))
+}
+
+/// The flow of that name.
+pub fn find_flow<'a>(project: &'a Project, name: &FlowName) -> Result<&'a Flow, PrepareError> {
+    project.flows.iter().find(|flow| flow.name == *name).ok_or_else(|| {
+        let known: Vec<String> = project.flows.iter().map(|flow| flow.name.to_string()).collect();
+        PrepareError::NoFlow {
+            name: name.to_string(),
+            hint: nearest(name.as_str(), known.iter().map(String::as_str)).map(str::to_owned),
+            known,
+        }
+    })
+}
+
+/// The environment of that name; `auto` is the one whose branch or tag matches the checkout.
+pub fn find_environment<'a>(
+    project: &'a Project,
+    name: &EnvName,
+    git: &Git,
+) -> Result<&'a Environment, PrepareError> {
+    if let Some(found) = project.environments.iter().find(|environment| environment.name.value == *name) {
+        return Ok(found);
+    }
+    if name.as_str() == "auto" {
+        let matching: Vec<&Environment> = project
+            .environments
+            .iter()
+            .filter(|environment| !(environment.branches.is_empty() && environment.tags.is_empty()))
+            .filter(|environment| may_deploy_from(environment, git))
+            .collect();
+        return match matching.as_slice() {
+            [one] => Ok(one),
+            several => Err(PrepareError::Auto {
+                branch: git.facts().branch.clone(),
+                matching: several.iter().map(|environment| environment.name.value.to_string()).collect(),
+            }),
+        };
+    }
+    let known: Vec<String> = project.environments.iter().map(|e| e.name.value.to_string()).collect();
+    Err(PrepareError::NoEnvironment {
+        name: name.to_string(),
+        hint: nearest(name.as_str(), known.iter().map(String::as_str)).map(str::to_owned),
+        known,
+    })
+}
+
+fn may_deploy_from(environment: &Environment, git: &Git) -> bool {
+    let matches = |globs: &[String], name: &Option<String>| {
+        name.as_ref().is_some_and(|name| {
+            globs
+                .iter()
+                .any(|glob| globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(name)))
+        })
+    };
+    (environment.branches.is_empty() && environment.tags.is_empty())
+        || matches(&environment.branches, &git.facts().branch)
+        || matches(&environment.tags, &git.facts().tag)
+}
+
+impl Prepared {
+    /// Refuses a checkout that may not deploy there. Planning is allowed from anywhere.
+    pub fn check_branch(&self) -> Result<(), PrepareError> {
+        let environment = &self.environment;
+        if may_deploy_from(environment, &self.values.git) {
+            return Ok(());
+        }
+        Err(PrepareError::Branch {
+            environment: environment.name.value.clone(),
+            allowed: environment.branches.iter().chain(&environment.tags).cloned().collect(),
+            found: self.values.git.facts().branch.clone().or_else(|| self.values.git.facts().tag.clone()),
+        })
+    }
+
+    /// The account that a step acts in.
+    #[must_use]
+    pub fn cloud_of(&self, id: NodeId) -> Arc<Cloud> {
+        let node = self.graph.node(id);
+        let named = node.step.common.environment.as_ref().and_then(|template| {
+            let name = template.resolve(&each_scope(&self.values, &node.each)).ok()?;
+            name.known().and_then(crate::model::value::Value::as_text)
+        });
+        named
+            .and_then(|name| self.others.get(&EnvName::new(name)))
+            .map_or_else(|| Arc::clone(&self.cloud), Arc::clone)
+    }
+
+    /// What the flow's newest release records of a step.
+    #[must_use]
+    pub fn recorded(&self, id: &StepId) -> Option<Arc<Recorded>> {
+        recorded(self.current.as_ref(), id)
+    }
+}
+
+/// Environments that single steps name.
+fn other_clouds(
+    project: &Project,
+    graph: &Graph,
+    selection: &Selection,
+    values: &Values,
+    world: &World,
+) -> Result<BTreeMap<EnvName, Arc<Cloud>>, PrepareError> {
+    let mut clouds = BTreeMap::new();
+    for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
+        let Some(template) = &node.step.common.environment else { continue };
+        let name = template.resolve(&each_scope(values, &node.each)).ok();
+        let Some(name) = name.and_then(|name| name.known().and_then(crate::model::value::Value::as_text))
+        else {
+            continue;
+        };
+        let environment = find_environment(project, &EnvName::new(&name), &values.git)?;
+        let (resolved, problems) = target::resolve(environment);
+        if !problems.is_empty() {
+            return Err(PrepareError::Problems(problems));
+        }
+        clouds.insert(EnvName::new(name), Arc::new(Cloud::new(resolved.target, world.host.clone())));
+    }
+    Ok(clouds)
+}
+
+/// Asks who the credentials belong to, if any selected step can change or read an account.
+async fn verify(
+    graph: &Graph,
+    selection: &Selection,
+    cloud: &Cloud,
+    others: &BTreeMap<EnvName, Arc<Cloud>>,
+) -> Result<(), IdentityError> {
+    let named = cloud.target().account.is_some();
+    let touches = |step: &crate::model::step::Step| {
+        step.kind.aws
+            || step.common.aws
+            || (named && step.kind.nature == Nature::Program && step.is_deploying(false))
+    };
+    if graph.iter().any(|(id, node)| selection.contains(id) && touches(&node.step)) {
+        cloud.verify().await?;
+    }
+    for other in others.values() {
+        other.verify().await?;
+    }
+    Ok(())
+}
+
+/// Reads the secrets that selected steps refer to, and no others.
+async fn load_secrets(
+    flow: &Flow,
+    environment: &Environment,
+    graph: &Graph,
+    selection: &Selection,
+    world: &World,
+    cloud: &Cloud,
+    cancel: &Cancel,
+) -> BTreeMap<String, Result<crate::model::secret::Secret, String>> {
+    let mut wanted = BTreeSet::new();
+    for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
+        for template in node.step.templates() {
+            for reference in template.references() {
+                if let Reference::Secret(name) = &reference.value {
+                    wanted.insert(name.as_str());
+                }
+            }
+        }
+    }
+    let mut loaded = BTreeMap::new();
+    for name in wanted {
+        // The environment's declaration wins over the flow's: it knows where it keeps things.
+        let declared: Option<&SecretDeclaration> =
+            environment.secrets.iter().chain(&flow.secrets).find(|secret| secret.name == name);
+        let value = match declared {
+            None => Err(format!("environment {} declares no secret {name}", environment.name.value)),
+            Some(declaration) => {
+                secrets::load(declaration, world, cloud, cancel).await.map_err(|error| error.to_string())
+            }
+        };
+        loaded.insert(name.to_owned(), value);
+    }
+    loaded
+}

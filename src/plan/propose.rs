@@ -1,0 +1,234 @@
+//! One step: from what is written to what it would do now.
+//!
+//! Used by `plan::observe` for the plan and by `exec` again right before the
+//! effect, when everything the step refers to is known.
+
+use crate::cache::successes::Successes;
+use crate::model::names::StepId;
+use crate::model::settings::Ready;
+use crate::model::step::{Common, Tool, Undo};
+use crate::model::template::{Scope, Template, Unresolved};
+use crate::model::units::count;
+use crate::model::value::{Field, Value};
+use crate::steps::attributes::Globs;
+use crate::steps::{self, Attributes, Context, Failure, FailureClass, Proposal};
+use crate::world::keyed::Sealer;
+
+use super::fingerprint::{self, Key, Success};
+use super::graph::Node;
+use super::tools;
+
+/// What came of looking at a step.
+#[derive(Debug)]
+pub enum Proposed {
+    /// It would do this.
+    Ready(Box<Look>),
+    /// Its condition is false; the condition as written.
+    Skipped(String),
+    /// What decides is known only after this step.
+    NotYet(StepId),
+}
+
+/// A step that was looked at.
+#[derive(Debug)]
+pub struct Look {
+    /// What it would do.
+    pub proposal: Proposal,
+    /// Digest of its definition, every reference replaced.
+    pub definition: String,
+    /// For steps that only make files: what to remember after a success.
+    pub key: Option<Key>,
+    /// Its attributes, which `exec` reads timeouts and retries from.
+    pub attributes: Attributes,
+}
+
+/// Why nothing came of it.
+#[derive(Debug)]
+pub enum NoProposal {
+    /// A reference has no value.
+    Unresolved(Unresolved),
+    /// The step says so.
+    Failure(Failure),
+}
+
+impl From<Unresolved> for NoProposal {
+    fn from(error: Unresolved) -> Self {
+        Self::Unresolved(error)
+    }
+}
+
+impl From<Failure> for NoProposal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// What looking at a step needs besides its context.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// What its references mean.
+    pub scope: &'a (dyn Scope + Sync),
+    /// Last successes of steps that only make files.
+    pub successes: &'a Successes,
+    /// For digests of secrets.
+    pub sealer: &'a Sealer,
+    /// A step whose outputs this one reads and that has yet to run.
+    pub reads_after: Option<&'a StepId>,
+    /// `--no-cache`
+    pub no_cache: bool,
+}
+
+/// Looks at a step.
+pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Result<Proposed, NoProposal> {
+    for condition in &node.step.common.when {
+        match condition.evaluate(around.scope)? {
+            Field::Known(true) => {}
+            Field::Known(false) => return Ok(Proposed::Skipped(condition.text.clone())),
+            Field::After(step) => return Ok(Proposed::NotYet(step)),
+        }
+    }
+    let settings = node.step.settings.resolve(around.scope)?;
+    let attributes = match attributes(&node.step.common, around.scope)? {
+        Field::Known(attributes) => attributes,
+        Field::After(step) => return Ok(Proposed::NotYet(step)),
+    };
+    if let Some(step) = around.reads_after {
+        return Ok(Proposed::NotYet(step.clone()));
+    }
+    let definition = definition(node, &settings, &attributes, around.sealer);
+    let Some(kind) = steps::kind(node.step.kind.name) else {
+        return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
+    };
+    let step = match (kind.make)(&settings, &attributes) {
+        Ok(step) => step,
+        Err(unready) => {
+            let failure = Failure::from(unready);
+            return match failure.class {
+                FailureClass::NotYet(step) => Ok(Proposed::NotYet(step)),
+                _ => Err(failure.into()),
+            };
+        }
+    };
+    let cached = attributes.inputs.is_some() && !attributes.no_cache && attributes.probe.is_none();
+    let key = if cached { Some(compute_key(node, &settings, &attributes, around, cx).await?) } else { None };
+    let mut stale = None;
+    if let Some(key) = key.as_ref().filter(|_| !around.no_cache) {
+        let last: Option<Success> =
+            around.successes.get(&cx.flow, &cx.cloud.target().environment, &cx.id).map_err(Failure::from)?;
+        match fingerprint::compare(key, last.as_ref(), &cx.world)
+            .map_err(|error| Failure::new(error.to_string()))?
+        {
+            Ok(outputs) => {
+                let summary = format!("{} unchanged", count(key.files.len(), "input"));
+                let proposal = Proposal::up_to_date(summary, outputs);
+                return Ok(Proposed::Ready(Box::new(Look {
+                    proposal,
+                    definition,
+                    key: Some(key.clone()),
+                    attributes,
+                })));
+            }
+            Err(why) => stale = Some(why.to_string()),
+        }
+    }
+    let mut proposal = match step.plan(cx).await {
+        Ok(proposal) => proposal,
+        Err(Failure { class: FailureClass::NotYet(step), .. }) => return Ok(Proposed::NotYet(step)),
+        Err(failure) => return Err(failure.into()),
+    };
+    if let Some(why) = stale {
+        proposal.subject = why;
+    }
+    Ok(Proposed::Ready(Box::new(Look { proposal, definition, key, attributes })))
+}
+
+async fn compute_key(
+    node: &Node,
+    settings: &Ready,
+    attributes: &Attributes,
+    around: Surroundings<'_>,
+    cx: &Context,
+) -> Result<Key, Failure> {
+    let dir = settings.opt_text("dir")?;
+    let versions = tools::versions(&attributes.tools, dir.as_deref(), cx).await?;
+    let (settings, attributes, world, sealer) =
+        (settings.clone(), attributes.clone(), cx.world.clone(), around.sealer.clone());
+    let kind = node.step.kind.name;
+    // Digesting many files must not hold up everything else.
+    tokio::task::spawn_blocking(move || Key::compute(kind, &settings, &attributes, versions, &world, &sealer))
+        .await
+        .map_err(|error| Failure::new(error.to_string()))?
+        .map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Replaces every reference in the common attributes.
+pub fn attributes(common: &Common, scope: &dyn Scope) -> Result<Field<Attributes>, Unresolved> {
+    let mut later = None;
+    let mut text = |template: &Template| -> Result<String, Unresolved> {
+        Ok(match template.resolve(scope)? {
+            Field::Known(value) => value.as_text().unwrap_or_default(),
+            Field::After(step) => {
+                later = Some(step);
+                String::new()
+            }
+        })
+    };
+    let mut attributes = Attributes {
+        inherit: common.inherit.clone(),
+        aws: common.aws,
+        timeout: common.timeout,
+        grace: common.grace,
+        retry: common.retry,
+        no_cache: common.no_cache,
+        ..Attributes::default()
+    };
+    if let Some(inputs) = &common.inputs {
+        attributes.inputs = Some(Globs {
+            include: inputs.globs.iter().map(&mut text).collect::<Result<_, _>>()?,
+            exclude: inputs.exclude.iter().map(&mut text).collect::<Result<_, _>>()?,
+        });
+    }
+    attributes.outputs = common.outputs.iter().map(&mut text).collect::<Result<_, _>>()?;
+    for Tool { name, version_from } in &common.tools {
+        let command = version_from.as_ref().map(&mut text).transpose()?;
+        let argv = command.map(|line| line.split_whitespace().map(str::to_owned).collect());
+        attributes.tools.push((name.clone(), argv));
+    }
+    if let Some(probe) = &common.probe {
+        attributes.probe = Some(probe.iter().map(&mut text).collect::<Result<_, _>>()?);
+    }
+    attributes.undo = match &common.undo {
+        None => None,
+        Some(Undo::None) => Some(Vec::new()),
+        Some(Undo::Command(argv)) => Some(argv.iter().map(&mut text).collect::<Result<_, _>>()?),
+    };
+    for (name, template) in &common.env {
+        attributes.env.push((name.clone(), template.resolve(scope)?));
+    }
+    for (name, template) in &common.files {
+        match template.resolve(scope)? {
+            Field::Known(Value::Secret(secret)) => attributes.files.push((name.clone(), secret)),
+            Field::Known(value) => attributes
+                .files
+                .push((name.clone(), crate::model::secret::Secret::new(value.as_text().unwrap_or_default()))),
+            Field::After(step) => later = Some(step),
+        }
+    }
+    Ok(later.map_or_else(|| Field::Known(attributes), Field::After))
+}
+
+fn definition(node: &Node, settings: &Ready, attributes: &Attributes, sealer: &Sealer) -> String {
+    let mut text = format!("{} {}\n", node.step.kind.name, node.id);
+    for (name, given) in settings.iter() {
+        text.push_str(&format!("{name} {:?}\n", fingerprint::show(given, sealer)));
+    }
+    for (name, value) in &attributes.env {
+        let given = crate::model::settings::Given::One(value.clone());
+        text.push_str(&format!("env {name} {:?}\n", fingerprint::show(&given, sealer)));
+    }
+    text.push_str(&format!(
+        "{:?} {:?} {:?} {:?} {:?}\n",
+        attributes.inherit, attributes.inputs, attributes.outputs, attributes.probe, attributes.aws
+    ));
+    crate::world::files::digest(text.as_bytes())
+}

@@ -1,0 +1,173 @@
+//! One thing that happened, one line: names left, what happens in the middle, time at the right.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::board::{Board, Running};
+use super::look::{Color, Look, Mark};
+use super::text;
+use crate::event::{RunStarted, StepEnded, StepOutcome};
+use crate::model::names::StepId;
+use crate::model::units::show_duration;
+
+/// Most steps that are shown at once while they run.
+pub const SHOWN: usize = 8;
+
+/// A line with columns.
+#[must_use]
+pub fn row(look: &Look, names: usize, mark: Mark, name: &str, middle: &str, right: &str) -> String {
+    let names = names.min(look.right_edge() / 2);
+    let name = text::pad(&name_cell(look, name, names), names);
+    let right = look.text(right);
+    let taken = 2 + look.mark_width() + 1 + names + 2;
+    let room = look.right_edge().saturating_sub(taken);
+    let behind = if right.is_empty() { 0 } else { text::width(&right) + 2 };
+    let middle = look.cut(&text::clean(middle), room.saturating_sub(behind));
+    let start = format!("  {} {name}  ", look.mark(mark));
+    if right.is_empty() {
+        return format!("{start}{middle}").trim_end().to_owned();
+    }
+    let right_cell = text::pad_left("", room.saturating_sub(text::width(&middle) + text::width(&right)));
+    format!("{start}{middle}{right_cell}{}", look.paint(Color::Dim, &right))
+}
+
+fn name_cell(look: &Look, name: &str, names: usize) -> String {
+    let cut = text::cut_middle(name, names);
+    // One column either way: `...` would take two more.
+    if look.utf8 { cut } else { text::ascii(&cut.replace('…', "~")) }
+}
+
+/// `deploy → prod   run k3f9   release 17 is live`
+#[must_use]
+pub fn header(look: &Look, run: &RunStarted) -> String {
+    let live = run.live.map_or_else(|| "no release yet".to_owned(), |live| format!("release {live} is live"));
+    look.cut(&format!("{} → {}   run {}   {live}", run.flow, run.environment, run.run), look.right_edge())
+}
+
+/// A step that is over; where it has nothing to say, `planned` says what it was about.
+#[must_use]
+pub fn ended(look: &Look, names: usize, ended: &StepEnded, planned: &str) -> String {
+    let duration = show_duration(Duration::from_millis(ended.duration_ms));
+    let verdict = verdict(ended);
+    let middle = if verdict.is_empty() { planned } else { &verdict };
+    row(look, names, ended.outcome.into(), &ended.step.to_string(), middle, &duration)
+}
+
+/// What stands behind the name of a step that is over.
+#[must_use]
+pub fn verdict(ended: &StepEnded) -> String {
+    let reason = ended.failure.as_ref().map(|failure| failure.reason.as_str()).filter(|r| !r.is_empty());
+    match ended.outcome {
+        StepOutcome::Interrupted => match reason {
+            Some(reason) if reason != "interrupted" => format!("interrupted: {reason}"),
+            _ => "interrupted".to_owned(),
+        },
+        _ => reason.unwrap_or(&ended.summary).to_owned(),
+    }
+}
+
+/// Whether a step that is over gets a line of its own; the others are counted.
+#[must_use]
+pub fn matters(outcome: StepOutcome) -> bool {
+    !matches!(outcome, StepOutcome::UpToDate | StepOutcome::Cached | StepOutcome::Skipped)
+}
+
+/// A step under way: `32s of ~1m10s`.
+#[must_use]
+pub fn running(look: &Look, names: usize, running: &Running, now: Timestamp) -> String {
+    let mark = if running.asks { Mark::Waiting } else { Mark::Run };
+    let mut time = elapsed(running.since, now);
+    if let Some(usual) = running.usual_ms.filter(|usual| *usual >= 1000) {
+        time = format!("{time} of ~{}", seconds(usual / 1000));
+    }
+    row(look, names, mark, &running.step.to_string(), &running.doing(), &time)
+}
+
+/// A step whose attempt failed and which is tried again.
+#[must_use]
+pub fn retried(
+    look: &Look,
+    names: usize,
+    step: &StepId,
+    attempt: u32,
+    reason: &str,
+    pause_ms: u64,
+) -> String {
+    let again = format!("again in {}", seconds(pause_ms.div_ceil(1000)));
+    row(look, names, Mark::Run, &step.to_string(), &format!("attempt {attempt} failed: {reason}"), &again)
+}
+
+/// What a signal means for the run.
+#[must_use]
+pub fn signal(look: &Look, signal: &str, times: u32) -> String {
+    let meaning = match times {
+        0 | 1 => "nothing new starts, running steps are being stopped; once more kills them",
+        2 => "running steps are killed; once more ends flow at once",
+        _ => "flow ends now",
+    };
+    look.cut(&format!("  {signal}: {meaning}"), look.right_edge())
+}
+
+/// What a gate asks, and what to type; without a line end at the end.
+#[must_use]
+pub fn question(
+    look: &Look,
+    names: usize,
+    step: &StepId,
+    text: &str,
+    expected: &str,
+) -> (Vec<String>, String) {
+    let mut lines = vec![row(look, names, Mark::Waiting, &step.to_string(), text, "")];
+    if !lines.concat().contains(&look.text(&text::clean(text))) {
+        lines.extend(paragraph(look, text));
+    }
+    (lines, format!("    type {expected} to go on, anything else stops here: "))
+}
+
+/// `2 of 6 done, 27 up to date, 3 waiting for service[api]`
+#[must_use]
+pub fn counts(look: &Look, board: &Board) -> String {
+    let planned = board.header.as_ref().map_or(0, |header| header.planned.len());
+    let mut parts = Vec::new();
+    if planned > 0 {
+        parts.push(format!("{} of {planned} done", board.ended));
+    }
+    for (count, what) in [
+        (board.running.len().saturating_sub(SHOWN), "more running"),
+        (board.unchanged, "up to date"),
+        (board.cached, "cached"),
+        (board.skipped, "skipped"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    match (board.waiting(), board.running.as_slice()) {
+        (0, _) => {}
+        (waiting, [only]) => parts.push(format!("{waiting} waiting for {}", only.step)),
+        (waiting, _) => parts.push(format!("{waiting} waiting")),
+    }
+    look.paint(Color::Dim, &format!("    {}", look.cut(&parts.join(", "), look.right_edge() - 4)))
+        .trim_end()
+        .to_owned()
+}
+
+/// Text below a line, wrapped.
+#[must_use]
+pub fn paragraph(look: &Look, text: &str) -> Vec<String> {
+    let clean = look.text(&text::clean(text));
+    text::wrap(&clean, look.right_edge() - 4).into_iter().map(|line| format!("    {line}")).collect()
+}
+
+/// Time since then in whole seconds; never less than nothing when the wall clock was set back.
+#[must_use]
+pub fn elapsed(since: Timestamp, now: Timestamp) -> String {
+    seconds(u64::try_from((now.as_millisecond() - since.as_millisecond()) / 1000).unwrap_or_default())
+}
+
+/// `6s`, `1m10s`, `2h04m`.
+#[must_use]
+pub fn seconds(seconds: u64) -> String {
+    if seconds < 60 { format!("{seconds}s") } else { show_duration(Duration::from_secs(seconds)) }
+}

@@ -1,0 +1,66 @@
+//! What went wrong, in the operator's words.
+
+use super::context::ContextError;
+use super::dockerfile::DockerfileError;
+use crate::model::units::short_digest;
+use crate::steps::{Failure, FailureClass};
+use crate::world::docker::EngineError;
+use crate::world::registry::Repository;
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let reason = error.to_string();
+        match error {
+            EngineError::Unreachable { .. } => {
+                Self::of(FailureClass::Passing, reason).help("start the engine, or set DOCKER_HOST")
+            }
+            EngineError::Lost { .. } => {
+                Self::of(FailureClass::Passing, reason).help("look at the engine's own log, then try again")
+            }
+            EngineError::Build { log, .. } => Self::new(reason).details(log),
+            EngineError::NoSecrets(_) => {
+                Self::new(reason).help("build on an engine of this machine, or of the CI job")
+            }
+            EngineError::NotFound(_) | EngineError::Refused(_) | EngineError::Push(_) => Self::new(reason),
+        }
+    }
+}
+
+impl From<ContextError> for Failure {
+    fn from(error: ContextError) -> Self {
+        let reason = error.to_string();
+        match error {
+            ContextError::NoDockerfile(_) => Self::new(reason).help("set dockerfile if it lies elsewhere"),
+            _ => Self::new(reason),
+        }
+    }
+}
+
+impl From<DockerfileError> for Failure {
+    fn from(error: DockerfileError) -> Self {
+        let reason = format!("the Dockerfile cannot be built: {error}");
+        match error {
+            DockerfileError::NoBase { .. } => Self::new(reason).help("give it a default, or an arg"),
+            _ => Self::new(reason),
+        }
+    }
+}
+
+/// A tag that names another image in a repository that lets no tag move.
+pub fn fixed_tag(repository: &Repository<'_>, tag: &str, has: &str, wanted: &str) -> Failure {
+    Failure::of(
+        FailureClass::Refused,
+        format!(
+            "{tag} already names {} in {}, which lets no tag move, and this image is {}",
+            short_digest(has),
+            repository.name,
+            short_digest(wanted)
+        ),
+    )
+    .help(format!("choose another tag, or take that image with existing #true and tag \"{tag}\""))
+}
+
+/// A worker thread ended without a result.
+pub fn broken(error: &tokio::task::JoinError) -> Failure {
+    Failure::new(format!("reading the context broke off: {error}"))
+}

@@ -1,0 +1,483 @@
+//! The kind against a real engine and registry. Needs the sandbox's variables; says so without them.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::event::{Event, Feed, Message};
+use crate::model::change::Action;
+use crate::model::names::{EnvName, FlowName, StepId, StepName};
+use crate::model::settings::{Given, Settings};
+use crate::model::value::{Field, Value};
+use crate::steps::{Attributes, Context, Done, Failure, FailureClass, Kind, Proposal};
+use crate::syntax::source::Span;
+use crate::world::World;
+use crate::world::aws::{Cloud, Target};
+use crate::world::cancel::{Canceller, Urgency};
+use crate::world::host::Host;
+use crate::world::store::Store;
+
+/// A project, a repository of its own, and what a run would give to a step.
+struct Bench {
+    folder: tempfile::TempDir,
+    repository: String,
+    cloud: Arc<Cloud>,
+    canceller: Canceller,
+    host: Host,
+    events: Arc<std::sync::Mutex<Vec<Event>>>,
+    registry: String,
+}
+
+impl Bench {
+    async fn new(name: &str, immutable: bool) -> Option<Self> {
+        let Ok(endpoint) = std::env::var("SANDBOX_ENDPOINT") else {
+            println!("skipped: SANDBOX_ENDPOINT is not set; source the sandbox's variables first");
+            return None;
+        };
+        let registry = endpoint.trim_start_matches("http://").to_owned();
+        let target = Target {
+            environment: EnvName::new("test"),
+            account: None,
+            region: Some("us-east-1".to_owned()),
+            profile: None,
+            role: None,
+            endpoint: Some(endpoint),
+            registry: Some(registry.clone()),
+            protected: false,
+        };
+        let host = Host::current();
+        let cloud = Arc::new(Cloud::new(target, host.clone()));
+        let folder = tempfile::tempdir().unwrap();
+        let unique =
+            folder.path().file_name().unwrap().to_str().unwrap().trim_start_matches(".tmp").to_lowercase();
+        let repository = format!("imgdev-{name}-{unique}");
+        let kind = if immutable { "IMMUTABLE" } else { "MUTABLE" };
+        let ecr = &cloud.writes().await.ecr;
+        let create = ecr.create_repository().repository_name(&repository).image_tag_mutability(kind.into());
+        create.send().await.unwrap();
+        let bench = Self {
+            folder,
+            repository,
+            cloud,
+            canceller: Canceller::new(),
+            host,
+            events: Arc::default(),
+            registry,
+        };
+        bench.write("api/Dockerfile", "FROM scratch\nCOPY . /\n");
+        bench.write("api/.dockerignore", "*.log\n");
+        bench.write("api/main.txt", &bench.repository);
+        bench.write("api/noise.log", "1");
+        Some(bench)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn without_engine(&self) -> Host {
+        let mut vars: BTreeMap<String, String> =
+            self.host.vars().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        vars.insert("DOCKER_HOST".to_owned(), "unix:///nowhere/docker.sock".to_owned());
+        Host::with(vars)
+    }
+
+    fn context(&self, host: Host) -> Context {
+        let id = StepId::plain(StepName::new("image"));
+        let (sender, mut receiver) = mpsc::channel::<Message>(64);
+        let events = Arc::clone(&self.events);
+        tokio::spawn(async move {
+            while let Some(message) = receiver.recv().await {
+                events.lock().unwrap().push(message.event);
+                if let Some(stored) = message.stored {
+                    let _ = stored.send(Ok(()));
+                }
+            }
+        });
+        let store = Store::folder(self.path(".flow/store"));
+        Context {
+            feed: Feed::new(id.clone(), sender),
+            id,
+            flow: FlowName::new("deploy"),
+            run: None,
+            world: World::new(host, self.folder.path(), store),
+            cloud: Arc::clone(&self.cloud),
+            recorded: None,
+            cancel: self.canceller.view(),
+        }
+    }
+
+    async fn plan_with(
+        &self,
+        host: Host,
+        more: &[(&'static str, Given<Field<Value>>)],
+    ) -> Result<Proposal, Failure> {
+        let mut settings = vec![("context", text("api")), ("repository", text(&self.repository))];
+        settings.extend(more.iter().cloned());
+        // The last one given counts.
+        plan(&super::KIND, &self.context(host), settings).await
+    }
+
+    async fn plan(&self, more: &[(&'static str, Given<Field<Value>>)]) -> Result<Proposal, Failure> {
+        self.plan_with(self.host.clone(), more).await
+    }
+
+    async fn run(&self, more: &[(&'static str, Given<Field<Value>>)]) -> Result<Done, Failure> {
+        let proposal = self.plan(more).await?;
+        proposal.effect.expect("something to do").apply(&self.context(self.host.clone())).await
+    }
+
+    async fn close(self) {
+        let ecr = &self.cloud.writes().await.ecr;
+        ecr.delete_repository().repository_name(&self.repository).force(true).send().await.unwrap();
+        if let Ok(engine) = crate::world::docker::Engine::connect(&self.host).await {
+            engine.forget(&format!("{}/{}", self.registry, self.repository)).await.unwrap();
+        }
+    }
+}
+
+fn text(text: &str) -> Given<Field<Value>> {
+    Given::One(Field::Known(Value::text(text)))
+}
+
+fn texts(all: &[&str]) -> Given<Field<Value>> {
+    Given::Many(all.iter().map(|text| Field::Known(Value::text(*text))).collect())
+}
+
+async fn plan(
+    kind: &Kind,
+    cx: &Context,
+    given: Vec<(&'static str, Given<Field<Value>>)>,
+) -> Result<Proposal, Failure> {
+    let mut settings = Settings::default();
+    for (name, value) in given {
+        assert!(kind.spec.setting(name).is_some(), "{name} is in the table");
+        settings.insert(name, value, Span::default());
+    }
+    (kind.make)(&settings, &Attributes::default()).map_err(Failure::from)?.plan(cx).await
+}
+
+fn output(done: &Done, name: &str) -> String {
+    done.outputs.get(name).and_then(Value::as_text).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_built_once_and_found_without_an_engine() {
+    let Some(bench) = Bench::new("cold", false).await else { return };
+    let first = bench.plan(&[("tag", texts(&["v1"]))]).await.unwrap();
+    assert_eq!((first.action, first.summary.as_str()), (Action::Create, "build and push"));
+    assert!(first.subject.starts_with("3 files, "), "{}", first.subject);
+    let done = bench.run(&[("tag", texts(&["v1"]))]).await.unwrap();
+    let digest = output(&done, "digest");
+    assert_eq!(done.summary, format!("pushed {}", &digest[..19]));
+    assert_eq!(output(&done, "uri"), format!("{}/{}@{digest}", bench.registry, bench.repository));
+    assert_eq!(output(&done, "tag"), "v1");
+    let noted = bench.events.lock().unwrap().iter().any(
+        |event| matches!(event, Event::Noted { key, data, .. } if key == "pushed" && data["digest"] == digest),
+    );
+    assert!(noted);
+
+    // Times, ignored files and mode bits that no program sees change nothing.
+    bench.write("api/noise.log", "2");
+    bench.write("api/main.txt", &bench.repository);
+    std::fs::set_permissions(bench.path("api/main.txt"), PermissionsExt::from_mode(0o600)).unwrap();
+    let began = Instant::now();
+    let again = bench.plan_with(bench.without_engine(), &[("tag", texts(&["v1"]))]).await.unwrap();
+    println!("plan of an unchanged image: {:?}", began.elapsed());
+    assert_eq!(again.action, Action::UpToDate);
+    assert_eq!(again.outputs, done.outputs);
+    assert_eq!(again.receipt, done.receipt);
+
+    // A new tag alone is put on in the registry, also without an engine, and the digest is known before.
+    let tags = [("tag", texts(&["v2", "v3"]))];
+    let tag = bench.plan_with(bench.without_engine(), &tags).await.unwrap();
+    assert_eq!((tag.action, tag.summary.as_str()), (Action::Update, "tag v2, v3"));
+    assert_eq!(tag.outputs.get("digest").and_then(Value::as_text), Some(digest.clone()));
+    tag.effect.unwrap().apply(&bench.context(bench.without_engine())).await.unwrap();
+    assert_eq!(bench.plan_with(bench.without_engine(), &tags).await.unwrap().action, Action::UpToDate);
+
+    // What the tag names, never built.
+    let existing = [("tag", texts(&["v3"])), ("existing", Given::One(Field::Known(Value::Bool(true))))];
+    let taken = bench.plan_with(bench.without_engine(), &existing).await.unwrap();
+    assert_eq!(taken.outputs.get("digest").and_then(Value::as_text), Some(digest));
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_is_named_and_built() {
+    let Some(bench) = Bench::new("change", false).await else { return };
+    let first = bench.run(&[]).await.unwrap();
+    assert!(output(&first, "tag").starts_with("flow-"));
+
+    bench.write("api/main.txt", "other");
+    let proposal = bench.plan(&[]).await.unwrap();
+    assert_eq!((proposal.action, proposal.subject.as_str()), (Action::Update, "api/main.txt changed"));
+    assert_eq!(proposal.changes.len(), 1);
+    let second = bench.run(&[]).await.unwrap();
+    assert_ne!(output(&second, "digest"), output(&first, "digest"));
+
+    std::fs::set_permissions(bench.path("api/main.txt"), PermissionsExt::from_mode(0o755)).unwrap();
+    let proposal = bench.plan(&[]).await.unwrap();
+    assert_eq!(proposal.subject, "api/main.txt changed");
+    assert!(proposal.changes[0].to.as_deref().unwrap().ends_with("executable"), "{:?}", proposal.changes);
+    let third = bench.run(&[]).await.unwrap();
+    assert_ne!(output(&third, "digest"), output(&second, "digest"));
+
+    // Back to what was built before: nothing to build.
+    std::fs::set_permissions(bench.path("api/main.txt"), PermissionsExt::from_mode(0o644)).unwrap();
+    let back = bench.plan_with(bench.without_engine(), &[]).await.unwrap();
+    assert_eq!(back.action, Action::UpToDate);
+    assert_eq!(back.outputs, second.outputs);
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_after_the_plan_is_not_built() {
+    let Some(bench) = Bench::new("stale", false).await else { return };
+    for (change, path) in [("bytes", "main.txt"), ("new", "new.txt"), ("gone", "main.txt")] {
+        bench.write("api/main.txt", "planned");
+        let proposal = bench.plan(&[]).await.unwrap();
+        match change {
+            "bytes" => bench.write("api/main.txt", "chanced"),
+            "new" => bench.write("api/new.txt", "x"),
+            _ => std::fs::remove_file(bench.path("api/main.txt")).unwrap(),
+        }
+        let failure = proposal.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
+        assert_eq!(failure.record.reason, format!("{path} changed since the plan"), "{change}");
+        assert_eq!(failure.class, FailureClass::Refused);
+        let _ = std::fs::remove_file(bench.path("api/new.txt"));
+    }
+    assert_eq!(bench.plan(&[]).await.unwrap().action, Action::Create, "nothing was recorded");
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_flow_did_not_make_is_not_believed() {
+    let Some(bench) = Bench::new("trust", false).await else { return };
+    let first = bench.run(&[("tag", texts(&["v1"]))]).await.unwrap();
+    std::fs::remove_dir_all(bench.path(".flow")).unwrap();
+    let again = bench.plan(&[("tag", texts(&["v1"]))]).await.unwrap();
+    assert_eq!(again.summary, "build and push");
+    assert!(again.warnings[0].contains("not in this store's records"), "{:?}", again.warnings);
+    // The engine builds the very same image from its cache: then the registry's is proven.
+    let second = again.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap();
+    assert_eq!(output(&second, "digest"), output(&first, "digest"));
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_cannot_move_is_refused_with_both_digests() {
+    let Some(bench) = Bench::new("fixed", true).await else { return };
+    let tags = [("tag", texts(&["v1"]))];
+    let first = output(&bench.run(&tags).await.unwrap(), "digest");
+    assert_eq!(bench.plan(&tags).await.unwrap().action, Action::UpToDate, "the same digest is success");
+
+    bench.write("api/main.txt", "other");
+    let proposal = bench.plan(&tags).await.unwrap();
+    assert!(proposal.warnings[0].contains(&first[..19]), "{:?}", proposal.warnings);
+    let failure = proposal.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Refused);
+    assert!(failure.record.reason.contains(&first[..19]), "{:?}", failure.record);
+
+    // Under another tag it goes through; then the first tag is refused while planning.
+    let second = output(&bench.run(&[("tag", texts(&["v2"]))]).await.unwrap(), "digest");
+    let failure = bench.plan(&tags).await.unwrap_err();
+    assert!(
+        failure.record.reason.contains(&first[..19]) && failure.record.reason.contains(&second[..19]),
+        "{:?}",
+        failure.record
+    );
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_say_what_happened() {
+    let Some(bench) = Bench::new("fails", false).await else { return };
+    let nobody = bench.plan_with(bench.without_engine(), &[]).await.unwrap();
+    let failure = nobody.effect.unwrap().apply(&bench.context(bench.without_engine())).await.unwrap_err();
+    assert_eq!(
+        failure.record.reason,
+        "no Docker engine answers at unix:///nowhere/docker.sock: there is no such socket"
+    );
+    assert_eq!(failure.record.help.as_deref(), Some("start the engine, or set DOCKER_HOST"));
+
+    bench.write("api/Dockerfile", "FROM scratch\nCOPY missing /\n");
+    let failure = bench.run(&[]).await.unwrap_err();
+    assert!(failure.record.reason.contains("missing"), "{:?}", failure.record);
+
+    bench.write("api/Dockerfile", "FROM imgdev-no-such-base:1\n");
+    let failure = bench.plan(&[]).await.unwrap_err();
+    assert!(failure.record.reason.contains("imgdev-no-such-base:1 is neither"), "{:?}", failure.record);
+
+    std::fs::remove_file(bench.path("api/Dockerfile")).unwrap();
+    let failure = bench.plan(&[]).await.unwrap_err();
+    assert_eq!(failure.record.reason, "there is no Dockerfile at api/Dockerfile");
+
+    bench.write("api/Dockerfile", "FROM scratch\nCOPY . /\n");
+    let cx = bench.context(bench.host.clone());
+    let given = vec![("context", text("api")), ("repository", text("imgdev-none"))];
+    let failure = plan(&super::KIND, &cx, given).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Missing);
+
+    let existing = [("tag", texts(&["v9"])), ("existing", Given::One(Field::Known(Value::Bool(true))))];
+    let failure = bench.plan(&existing).await.unwrap_err();
+    assert!(failure.record.reason.ends_with("has no image tagged v9"), "{:?}", failure.record);
+
+    let scan = bench.run(&[("scan", text("high"))]).await.unwrap_err();
+    assert_eq!(scan.record.reason, "this registry cannot scan images");
+
+    let proposal = bench.plan(&[]).await.unwrap();
+    bench.canceller.raise(Urgency::Stopping);
+    let failure = proposal.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Interrupted);
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_is_created_changed_and_left_alone() {
+    let Some(bench) = Bench::new("repo", false).await else { return };
+    let name = format!("{}/made", bench.repository);
+    let step = |more: Vec<(&'static str, Given<Field<Value>>)>| {
+        let cx = bench.context(bench.host.clone());
+        let given = [vec![("repository", text(&name))], more].concat();
+        async move { (plan(&crate::steps::ecr_repository::KIND, &cx, given).await.unwrap(), cx) }
+    };
+    let yes = || Given::One(Field::Known(Value::Bool(true)));
+    let keep = |number| ("keep", Given::One(Field::Known(Value::Int(number))));
+
+    let (proposal, cx) = step(vec![("immutable", yes()), keep(5)]).await;
+    assert_eq!((proposal.action, proposal.changes.len()), (Action::Create, 2));
+    let done = proposal.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(output(&done, "uri"), format!("{}/{name}", bench.registry));
+    assert!(output(&done, "arn").ends_with(&name));
+
+    let (again, _) = step(vec![("immutable", yes()), keep(5)]).await;
+    assert_eq!((again.action, &again.outputs), (Action::UpToDate, &done.outputs));
+    let (plain, _) = step(vec![]).await;
+    assert_eq!(plain.action, Action::UpToDate);
+
+    let (more, cx) = step(vec![("scan", yes()), keep(7)]).await;
+    assert_eq!((more.action, more.changes.len()), (Action::Update, 2));
+    more.effect.unwrap().apply(&cx).await.unwrap();
+    let (after, _) = step(vec![("immutable", yes()), ("scan", yes()), keep(7)]).await;
+    assert_eq!(after.action, Action::UpToDate);
+
+    let ecr = &bench.cloud.writes().await.ecr;
+    ecr.delete_repository().repository_name(&name).force(true).send().await.unwrap();
+    bench.close().await;
+}
+
+/// A program for images without anything else: says what it was given, and fails when told to.
+const TOOL: &str = r#"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    char text[64] = "nothing";
+    FILE *secret = fopen("/run/secrets/token", "r");
+    if (secret) fgets(text, sizeof text, secret);
+    printf("read %zu characters\n", __builtin_strlen(text));
+    if (argc > 1 && !strcmp(argv[1], "wait")) {
+        puts("waiting");
+        fflush(stdout);
+        pause();
+    }
+    puts(argc > 1 ? "cannot reach the moon" : "fine");
+    fclose(fopen("/done", "w"));
+    return argc > 1 ? 3 : 0;
+}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_reach_the_build_and_its_lines_reach_the_operator() {
+    let Some(bench) = Bench::new("steps", false).await else { return };
+    // Its own program, so that the engine cannot answer from its cache.
+    bench.write("tool.c", &TOOL.replace("fine", &bench.repository));
+    let cc = std::process::Command::new("cc")
+        .args(["-static", "-s", "-o"])
+        .args([bench.path("api/tool"), bench.path("tool.c")])
+        .status();
+    if !cc.is_ok_and(|status| status.success()) {
+        println!("skipped: cc cannot make a static program here");
+        return bench.close().await;
+    }
+    let dockerfile = |arguments: &str| {
+        format!("FROM scratch\nCOPY tool /tool\nRUN --mount=type=secret,id=token [\"/tool\"{arguments}]\n")
+    };
+    bench.write("api/Dockerfile", &dockerfile(""));
+    let secret = |text: &str| {
+        let secret = Value::Secret(crate::model::secret::Secret::new(text));
+        [("secret", Given::Map(vec![("token".to_owned(), Field::Known(secret))]))]
+    };
+    let done = bench.run(&secret("hunter2")).await.unwrap();
+    let lines = |bench: &Bench| -> Vec<String> {
+        let events = bench.events.lock().unwrap();
+        events
+            .iter()
+            .filter_map(
+                |event| if let Event::Output { line, .. } = event { Some(line.clone()) } else { None },
+            )
+            .collect()
+    };
+    assert!(lines(&bench).contains(&"read 7 characters".to_owned()), "{:?}", lines(&bench));
+    // Another secret makes no other image.
+    let again = bench.plan_with(bench.without_engine(), &secret("other")).await.unwrap();
+    assert_eq!((again.action, &again.outputs), (Action::UpToDate, &done.outputs));
+
+    bench.write("api/Dockerfile", &dockerfile(", \"fail\""));
+    let failure = bench.run(&[]).await.unwrap_err();
+    assert!(failure.record.reason.contains("exit code: 3"), "{:?}", failure.record);
+    assert_eq!(failure.record.details, ["read 7 characters", "cannot reach the moon"]);
+
+    // Stopped in the middle of a step.
+    bench.write("api/Dockerfile", &dockerfile(", \"wait\""));
+    let proposal = bench.plan(&[]).await.unwrap();
+    let cx = bench.context(bench.host.clone());
+    let stop = async {
+        while !lines(&bench).contains(&"waiting".to_owned()) {
+            cx.world.clock.pause(Duration::from_millis(20)).await;
+        }
+        bench.canceller.raise(Urgency::Stopping);
+        Instant::now()
+    };
+    let (ended, stopped) = tokio::join!(proposal.effect.unwrap().apply(&cx), stop);
+    assert_eq!(ended.unwrap_err().class, FailureClass::Interrupted);
+    assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn base_images_count_by_what_they_are_now() {
+    let Some(bench) = Bench::new("base", false).await else { return };
+    bench.run(&[("tag", texts(&["base"]))]).await.unwrap();
+    let base = format!("{}/{}:base", bench.registry, bench.repository);
+
+    // In the registry that is pushed to: no engine is needed to know it.
+    bench.write("api/Dockerfile", &format!("FROM {base} AS one\nFROM one\nCOPY main.txt /again\n"));
+    let first = bench.run(&[]).await.unwrap();
+    let again = bench.plan_with(bench.without_engine(), &[]).await.unwrap();
+    assert_eq!((again.action, &again.outputs), (Action::UpToDate, &first.outputs));
+
+    // It moves between plan and run, and then again before the next plan.
+    bench.write("other/Dockerfile", "FROM scratch\nCOPY . /\n");
+    let planned = bench.plan(&[("target", text("one"))]).await.unwrap();
+    bench.run(&[("context", text("other")), ("tag", texts(&["base"]))]).await.unwrap();
+    let failure = planned.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
+    assert_eq!(failure.record.reason, format!("the base image {base} moved since the plan"));
+    let moved = bench.plan(&[]).await.unwrap();
+    assert_eq!(
+        (moved.summary.as_str(), moved.subject.as_str()),
+        ("build and push", format!("base {base} changed").as_str())
+    );
+    bench.close().await;
+}

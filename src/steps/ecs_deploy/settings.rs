@@ -1,0 +1,111 @@
+//! What a flow file says of a deploy, read once.
+
+use std::time::Duration;
+
+use crate::model::settings::{GivenNode, Ready, Unready};
+use crate::model::value::{Field, Value};
+use crate::steps::Attributes;
+use crate::steps::ecs::definition::ContainerEdit;
+use crate::steps::ecs::patience::limit;
+use crate::steps::ecs::settings::{at_least, open_text};
+
+/// An `ecs-deploy` step.
+#[derive(Clone, Debug)]
+pub(super) struct Deploy {
+    pub(super) cluster: String,
+    pub(super) service: String,
+    pub(super) containers: Vec<ContainerEdit>,
+    pub(super) base: Base,
+    pub(super) desired: Option<i64>,
+    pub(super) force: bool,
+    pub(super) circuit_breaker: Option<bool>,
+    pub(super) min_healthy: Option<i64>,
+    pub(super) max_percent: Option<i64>,
+    pub(super) wait: bool,
+    /// How long everything may take.
+    pub(super) limit: Duration,
+}
+
+/// Where the wanted definition starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// What the service runs.
+    Running,
+    /// `family:N` or an ARN.
+    Revision(String),
+    /// A JSON file, relative to the project root.
+    File(String),
+}
+
+impl Deploy {
+    pub(super) fn read(ready: &Ready, attributes: &Attributes) -> Result<Self, Unready> {
+        Ok(Self {
+            cluster: ready.text("cluster")?,
+            service: ready.text("service")?,
+            containers: ready.nodes("container").iter().map(container).collect::<Result<_, _>>()?,
+            base: ready.opt_text("task-definition")?.map_or(Base::Running, Base::of),
+            desired: at_least("desired", 0, ready.int("desired")?)?,
+            force: ready.flag("force")?,
+            circuit_breaker: ready.opt_flag("circuit-breaker")?,
+            min_healthy: at_least("min-healthy", 0, ready.int("min-healthy")?)?,
+            max_percent: at_least("max-percent", 1, ready.int("max-percent")?)?,
+            wait: ready.opt_flag("wait")?.unwrap_or(true),
+            limit: limit(attributes.timeout),
+        })
+    }
+}
+
+impl Base {
+    fn of(text: String) -> Self {
+        let numbered = text.rsplit_once(':').is_some_and(|(_, revision)| {
+            !revision.is_empty() && revision.bytes().all(|b| b.is_ascii_digit())
+        });
+        if numbered { Self::Revision(text) } else { Self::File(text) }
+    }
+}
+
+fn container(node: &GivenNode<Field<Value>>) -> Result<ContainerEdit, Unready> {
+    let settings = &node.settings;
+    let mut edit = ContainerEdit { name: node.name("container")?, ..ContainerEdit::default() };
+    edit.image = settings.field("image").map(image).transpose()?;
+    edit.command = settings.texts("command")?;
+    edit.cpu = at_least("cpu", 0, settings.int("cpu")?)?;
+    edit.memory = at_least("memory", 4, settings.int("memory")?)?;
+    for (name, value) in settings.map("env") {
+        edit.env.push((name.clone(), open_text("env", name, value)?));
+    }
+    for secret in settings.nodes("secret") {
+        let name = secret.name("secret")?;
+        let from = secret
+            .settings
+            .field("from")
+            .ok_or_else(|| Unready::Invalid { setting: "secret", why: format!("{name} has no from") })?;
+        edit.secrets.push((name.clone(), open_text("secret", &name, from)?));
+    }
+    if let Some((name, _)) =
+        edit.secrets.iter().find(|(name, _)| edit.env.iter().any(|(other, _)| other == name))
+    {
+        return Err(Unready::Invalid {
+            setting: "secret",
+            why: format!("{name} is in env, too; a variable is one or the other"),
+        });
+    }
+    Ok(edit)
+}
+
+/// Only digests: a tag may name other bytes when ECS starts the next task.
+fn image(field: &Field<Value>) -> Result<Field<String>, Unready> {
+    let image = open_text("image", "image", field)?;
+    if let Field::Known(text) = &image
+        && !text.rsplit_once("@sha256:").is_some_and(|(name, hex)| !name.is_empty() && hex.len() == 64)
+    {
+        return Err(Unready::Invalid {
+            setting: "image",
+            why: format!(
+                "\"{text}\" is not pinned: a tag may move between two tasks; \
+                 write the uri of a docker-build step, or REPOSITORY@sha256:DIGEST"
+            ),
+        });
+    }
+    Ok(image)
+}

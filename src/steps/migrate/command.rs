@@ -1,0 +1,115 @@
+//! `tool "command"`: programs of the project list and apply; flow reads the
+//! files only to say what they would break.
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::{Phase, files, outputs};
+use crate::model::change::{Action, Change, Reversible};
+use crate::model::secret::Secret;
+use crate::model::units::count;
+use crate::steps::program::{Surroundings, judge, not_yet, unknown_env};
+use crate::steps::{Attributes, Context, Done, Effect, Failure, Proposal, Step};
+use crate::world::process::{DEFAULT_GRACE, Program, Tail, capture, run, show_argv};
+
+/// A `migrate` step with another tool, read.
+#[derive(Clone, Debug)]
+pub(super) struct CommandTool {
+    pub dir: String,
+    pub url: Option<Secret>,
+    pub list: Option<Vec<String>>,
+    pub apply: Vec<String>,
+    pub attributes: Attributes,
+}
+
+/// A list of pending files is not longer.
+const LIST_LIMIT: usize = 1024 * 1024;
+
+/// How many of the last lines a failure shows.
+const SHOWN_LINES: usize = 10;
+
+#[async_trait]
+impl Step for CommandTool {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        if let Some(step) = unknown_env(&self.attributes) {
+            return Err(not_yet(step));
+        }
+        let Some(pending) = self.pending(cx).await? else {
+            let mut proposal = Proposal::new(Action::Update, show_argv(&self.apply));
+            proposal.reversible = Reversible::ForwardOnly;
+            return Ok(proposal.with(ApplyCommand { tool: self.clone(), pending: Vec::new() }));
+        };
+        let names: Vec<&str> = pending.iter().map(String::as_str).collect();
+        if names.is_empty() {
+            return Ok(Proposal::up_to_date("nothing is pending", outputs(&[], None)));
+        }
+        let mut proposal = Proposal::new(Action::Update, count(names.len(), "migration"));
+        proposal.subject = names.join(", ");
+        proposal.reversible = Reversible::ForwardOnly;
+        proposal.baseline = json!({ "pending": names });
+        proposal.outputs = outputs(&names, None);
+        // Other tools name their files otherwise: those that flow can read are judged.
+        let read = files::read(&cx.world.files, &self.dir).unwrap_or_default();
+        for name in &names {
+            let file = read.iter().find(|file| file.name == *name);
+            let phase = file.map_or("not read", |file| file.phase.as_str());
+            proposal.changes.push(Change::new(*name, None, phase.to_owned()));
+            let risky = file.filter(|file| file.phase == Phase::Contract);
+            for (file, finding) in risky.iter().flat_map(|file| file.findings.iter().map(move |f| (file, f)))
+            {
+                proposal.warnings.push(format!("{}: {}", file.line(finding.at), finding.what));
+            }
+        }
+        Ok(proposal.with(ApplyCommand { tool: self.clone(), pending: pending.clone() }))
+    }
+}
+
+impl CommandTool {
+    /// What the list prints; `None` without one.
+    async fn pending(&self, cx: &Context) -> Result<Option<Vec<String>>, Failure> {
+        let Some(list) = &self.list else { return Ok(None) };
+        let surroundings = Surroundings::new(&self.attributes, cx).await?;
+        let said = capture(&self.program(list, &surroundings, cx), &cx.cancel, LIST_LIMIT).await?;
+        judge(said.ending, said.stderr)
+            .map_err(|failure| failure.detail(format!("this was the list: {}", show_argv(list))))?;
+        let text = String::from_utf8_lossy(&said.stdout);
+        Ok(Some(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()))
+    }
+
+    fn program(&self, argv: &[String], surroundings: &Surroundings, cx: &Context) -> Program {
+        let mut program = Program::new(argv, cx.world.files.root(), surroundings.env.clone());
+        if let Some(url) = &self.url {
+            cx.world.masker.learn([url]);
+            program.env.insert("DATABASE_URL".to_owned(), url.expose().to_owned());
+        }
+        program.timeout = self.attributes.timeout;
+        program.grace = self.attributes.grace.unwrap_or(DEFAULT_GRACE);
+        program
+    }
+}
+
+struct ApplyCommand {
+    tool: CommandTool,
+    pending: Vec<String>,
+}
+
+#[async_trait]
+impl Effect for ApplyCommand {
+    async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
+        let surroundings = Surroundings::new(&self.tool.attributes, cx).await?;
+        let program = self.tool.program(&self.tool.apply, &surroundings, cx);
+        let mut tail = Tail::new(SHOWN_LINES, Some(cx.feed.clone()));
+        let ending = run(&program, &cx.cancel, &cx.world.masker, &mut tail).await?;
+        judge(ending, tail.into_lines())?;
+        let names: Vec<&str> = self.pending.iter().map(String::as_str).collect();
+        Ok(Done {
+            summary: if names.is_empty() {
+                show_argv(&self.tool.apply)
+            } else {
+                count(names.len(), "migration")
+            },
+            outputs: outputs(&names, None),
+            receipt: json!({ "applied": names }),
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! What the kinds that start programs share: the environment a step's program
+//! gets, and what the end of a program means for the step.
+
+use std::collections::BTreeMap;
+
+use super::{Attributes, Context, Failure, FailureClass};
+use crate::model::names::StepId;
+use crate::model::secret::Secret;
+use crate::model::units::show_duration;
+use crate::model::value::{Field, Value};
+use crate::world::aws::NoCredentials;
+use crate::world::process::{Ending, ProcessError, base_env};
+use crate::world::scratch::Scratch;
+
+/// The environment of a step's program, and the folder that holds its secret files.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    /// All variables.
+    pub env: BTreeMap<String, String>,
+    /// Removed when dropped: keep it as long as the program runs.
+    pub scratch: Scratch,
+}
+
+impl Surroundings {
+    /// From what the step declares. AWS credentials are made known to the masker before anybody
+    /// can print them.
+    pub(super) async fn new(attributes: &Attributes, cx: &Context) -> Result<Self, Failure> {
+        let scratch = Scratch::new(&cx.world.files)?;
+        let host = &cx.world.host;
+        let mut env = base_env(host);
+        if makes_files(attributes) {
+            // What a cached step prints and writes must not depend on where it ran.
+            env.retain(|name, _| !name.starts_with("LC_"));
+            env.insert("LANG".to_owned(), "C.UTF-8".to_owned());
+            env.insert("TZ".to_owned(), "UTC".to_owned());
+        }
+        for name in &attributes.inherit {
+            if let Some(value) = host.var(name) {
+                env.insert(name.clone(), value.to_owned());
+            }
+        }
+        if attributes.aws {
+            cx.cloud.verify().await?;
+            let access = cx.cloud.program_access().await?;
+            cx.world.masker.learn(access.secret.iter().map(|(_, secret)| secret));
+            env.extend(access.open.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            env.extend(
+                access.secret.iter().map(|(name, secret)| ((*name).to_owned(), secret.expose().to_owned())),
+            );
+        }
+        for (index, (name, secret)) in attributes.files.iter().enumerate() {
+            cx.world.masker.learn([secret]);
+            let path = scratch.write(&format!("file-{index}"), secret.expose().as_bytes())?;
+            env.insert(name.clone(), path.display().to_string());
+        }
+        for (name, field) in &attributes.env {
+            match field {
+                Field::Known(value) => drop(env.insert(name.clone(), plain(cx, value))),
+                Field::After(step) => return Err(not_yet(step)),
+            }
+        }
+        Ok(Self { env, scratch })
+    }
+}
+
+/// The text of a variable. Lists are joined by commas, secrets made known to the masker.
+fn plain(cx: &Context, value: &Value) -> String {
+    match value {
+        Value::Secret(secret) => {
+            cx.world.masker.learn([secret]);
+            secret.expose().to_owned()
+        }
+        Value::List(items) => items.iter().map(|item| plain(cx, item)).collect::<Vec<_>>().join(","),
+        other => other.as_text().unwrap_or_default(),
+    }
+}
+
+/// A value that a program reads, as a secret whatever it was.
+pub(super) fn as_secret(cx: &Context, value: &Value) -> Secret {
+    Secret::new(plain(cx, value))
+}
+
+/// Whether every variable is known by now.
+pub(super) fn unknown_env(attributes: &Attributes) -> Option<&StepId> {
+    attributes.env.iter().find_map(|(_, field)| match field {
+        Field::After(step) => Some(step),
+        Field::Known(_) => None,
+    })
+}
+
+/// Whether the step only makes files in the workspace, as far as its attributes tell.
+pub(super) fn makes_files(attributes: &Attributes) -> bool {
+    attributes.inputs.is_some() && !attributes.aws && attributes.probe.is_none() && attributes.undo.is_none()
+}
+
+/// Something is known only after another step.
+pub(super) fn not_yet(step: &StepId) -> Failure {
+    Failure::of(FailureClass::NotYet(step.clone()), format!("known after {step}"))
+}
+
+/// What an end other than exit 0 means; `last` are the last lines that the program wrote.
+pub(super) fn judge(ending: Ending, last: Vec<String>) -> Result<(), Failure> {
+    let failure = match ending {
+        Ending::Exited(0) => return Ok(()),
+        Ending::Exited(code) => Failure::new(format!("exited with {code}")),
+        Ending::Signalled(signal) => Failure::new(format!("ended by signal {}", signal_name(signal))),
+        Ending::TimedOut(after) => {
+            Failure::new(format!("not done after {}, and stopped", show_duration(after)))
+                .help("give it more time with timeout, or find out what it waits for")
+        }
+        Ending::Stopped => Failure::of(FailureClass::Interrupted, "interrupted"),
+        Ending::Killed => Failure::of(FailureClass::Unknown, "killed before it could end"),
+    };
+    Err(failure.details(last))
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "HUP",
+        2 => "INT",
+        3 => "QUIT",
+        4 => "ILL",
+        6 => "ABRT",
+        8 => "FPE",
+        9 => "KILL (out of memory, or somebody killed it)",
+        11 => "SEGV",
+        13 => "PIPE",
+        15 => "TERM",
+        other => return other.to_string(),
+    };
+    name.to_owned()
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        let failure = Self::new(error.to_string());
+        match error.help() {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    }
+}
+
+impl From<NoCredentials> for Failure {
+    fn from(error: NoCredentials) -> Self {
+        Self::new(error.to_string())
+            .help("set AWS_PROFILE or AWS_ACCESS_KEY_ID, or sign in with aws sso login")
+    }
+}

@@ -1,0 +1,178 @@
+//! `run`: a program or a script of the project.
+//!
+//! What it does is unknown to flow: the plan shows its argv, `probe` may say
+//! that it is done, and taking it back is `undo`'s or a person's business.
+//! Whether a step with `inputs` must run at all is decided before it gets here.
+
+mod outputs;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use super::program::{Surroundings, as_secret, judge, makes_files, unknown_env};
+use super::{Attributes, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use crate::model::change::{Action, Reversible};
+use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
+use crate::model::settings::{Ready, Setting, Shape, Unready};
+use crate::model::units::count;
+use crate::model::value::{Field, Value};
+use crate::world::process::{DEFAULT_GRACE, Ending, Program, Tail, capture, run, show_argv};
+use crate::world::terminal;
+
+/// The kind.
+pub static KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "run",
+        about: "Runs a program or a script.",
+        settings: &[
+            Setting::new("command", Shape::Texts, "the program and its arguments; no shell"),
+            Setting::new("script", Shape::Script, "text for sh -eu; values reach it through env"),
+            Setting::new(
+                "shell",
+                Shape::Choice(&["sh", "bash"]),
+                "what runs the script; bash also gets pipefail",
+            ),
+            Setting::new("dir", Shape::Path { reads: false }, "where it runs; the project root without"),
+            Setting::new("stdin", Shape::Text, "what it reads").secret(),
+            Setting::new("tty", Shape::Bool, "it talks with the person at the terminal"),
+            Setting::new("resume", Shape::Choice(&["rerun"]), "run it again after a crash in its middle"),
+        ],
+        rules: &[
+            Rule::OneOf(&["command", "script"]),
+            Rule::Needs("shell", "script"),
+            Rule::AtMostOne(&["tty", "stdin"]),
+        ],
+        outputs: OutputNames::Open,
+        nature: Nature::Program,
+        aws: false,
+        repeatable: false,
+    },
+    make,
+};
+
+/// How many of the last lines a failure shows.
+const SHOWN_LINES: usize = 10;
+
+/// A `run` step, read.
+#[derive(Clone, Debug)]
+struct Run {
+    argv: Vec<String>,
+    /// As the plan shows it.
+    shown: String,
+    dir: Option<String>,
+    stdin: Option<Field<Value>>,
+    tty: bool,
+    attributes: Attributes,
+}
+
+fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready> {
+    let (argv, shown) = match ready.script("script") {
+        Some(script) => {
+            let shell = ready.opt_text("shell")?.unwrap_or_else(|| "sh".to_owned());
+            let shown = format!("{shell} script, {}", count(script.trim().lines().count(), "line"));
+            (shell_argv(&shell, script), shown)
+        }
+        None => {
+            let argv = ready.texts("command")?;
+            let shown = show_argv(&argv);
+            (argv, shown)
+        }
+    };
+    Ok(Box::new(Run {
+        argv,
+        shown,
+        dir: ready.opt_text("dir")?,
+        stdin: ready.field("stdin").cloned(),
+        tty: ready.flag("tty")?,
+        attributes: attributes.clone(),
+    }))
+}
+
+fn shell_argv(shell: &str, script: &str) -> Vec<String> {
+    let options: &[&str] = if shell == "bash" { &["-eu", "-o", "pipefail", "-c"] } else { &["-eu", "-c"] };
+    let words = std::iter::once(shell).chain(options.iter().copied()).chain([script]);
+    words.map(str::to_owned).collect()
+}
+
+#[async_trait]
+impl Step for Run {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let known = unknown_env(&self.attributes).is_none() && !matches!(self.stdin, Some(Field::After(_)));
+        if let (Some(probe), true) = (&self.attributes.probe, known)
+            && self.is_done(probe, cx).await?
+        {
+            let outputs = cx.recorded.as_ref().map(|recorded| recorded.outputs.clone()).unwrap_or_default();
+            return Ok(Proposal::up_to_date("probe says done", outputs));
+        }
+        let mut proposal = Proposal::new(Action::Run, self.shown.clone());
+        proposal.reversible = match &self.attributes.undo {
+            Some(undo) if undo.is_empty() => Reversible::None,
+            Some(_) => Reversible::Auto,
+            None if makes_files(&self.attributes) => Reversible::None,
+            None => Reversible::Manual,
+        };
+        if self.tty && !terminal::stdin_is_terminal() {
+            proposal.warnings.push("it talks with a person, and there is no terminal here".to_owned());
+        }
+        Ok(if known { proposal.with(RunEffect(self.clone())) } else { proposal })
+    }
+}
+
+impl Run {
+    /// Whether the probe says that the effect is already there.
+    async fn is_done(&self, probe: &[String], cx: &Context) -> Result<bool, Failure> {
+        let surroundings = Surroundings::new(&self.attributes, cx).await?;
+        let mut program = Program::new(probe, self.folder(cx)?, surroundings.env.clone());
+        program.timeout = self.attributes.timeout;
+        program.grace = self.attributes.grace.unwrap_or(DEFAULT_GRACE);
+        let said = capture(&program, &cx.cancel, 0).await?;
+        match said.ending {
+            Ending::Exited(code) => Ok(code == 0),
+            ending => judge(ending, said.stderr)
+                .map(|()| false)
+                .map_err(|failure| failure.detail(format!("this was its probe: {}", show_argv(probe)))),
+        }
+    }
+
+    fn folder(&self, cx: &Context) -> Result<PathBuf, Failure> {
+        Ok(cx.world.files.locate(self.dir.as_deref().unwrap_or("."))?)
+    }
+}
+
+struct RunEffect(Run);
+
+#[async_trait]
+impl Effect for RunEffect {
+    async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
+        let run_step = self.0;
+        if run_step.tty && !terminal::stdin_is_terminal() {
+            return Err(Failure::of(
+                FailureClass::Refused,
+                "it talks with a person, and there is no terminal here",
+            ));
+        }
+        let mut surroundings = Surroundings::new(&run_step.attributes, cx).await?;
+        let handed_on = surroundings.scratch.write("output", b"")?;
+        surroundings.env.insert("FLOW_OUTPUT".to_owned(), handed_on.display().to_string());
+
+        let mut program =
+            Program::new(run_step.argv.clone(), run_step.folder(cx)?, std::mem::take(&mut surroundings.env));
+        program.stdin = match &run_step.stdin {
+            Some(Field::Known(value)) => Some(as_secret(cx, value)),
+            _ => None,
+        };
+        program.timeout = run_step.attributes.timeout;
+        program.grace = run_step.attributes.grace.unwrap_or(DEFAULT_GRACE);
+        program.tty = run_step.tty;
+
+        let mut tail = Tail::new(SHOWN_LINES, Some(cx.feed.clone()));
+        let ending = run(&program, &cx.cancel, &cx.world.masker, &mut tail).await?;
+        judge(ending, tail.into_lines())?;
+        let outputs = outputs::read(&cx.world, &handed_on)?;
+        Ok(Done { summary: run_step.shown, outputs, receipt: serde_json::Value::Null })
+    }
+}

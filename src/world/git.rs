@@ -1,0 +1,168 @@
+//! Facts of the checkout, as `git` tells them. Absent ones are absent: no
+//! repository, no commit yet, no `git`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+
+use super::host::Host;
+use super::process::base_env;
+
+/// The checkout of a project; nothing is asked before it is needed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Git {
+    root: PathBuf,
+    host: Host,
+    facts: Arc<OnceLock<Facts>>,
+}
+
+/// What is known of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The commit, forty digits.
+    pub sha: Option<String>,
+    /// Its first eight.
+    pub short: Option<String>,
+    /// The branch; with a detached head, as CI checks out, the one that CI names.
+    pub branch: Option<String>,
+    /// A tag on the commit; of several the newest version.
+    pub tag: Option<String>,
+    /// Whether tracked files differ from the commit.
+    pub dirty: bool,
+    /// When the commit was made, seconds since 1970.
+    pub time: Option<i64>,
+}
+
+impl Facts {
+    /// [`Facts::time`] as `20260102T150405Z`.
+    #[must_use]
+    pub fn time_text(&self) -> Option<String> {
+        let time = jiff::Timestamp::from_second(self.time?).ok()?;
+        Some(time.strftime("%Y%m%dT%H%M%SZ").to_string())
+    }
+}
+
+impl Git {
+    /// The checkout that holds a folder.
+    #[must_use]
+    pub fn new(root: &Path, host: Host) -> Self {
+        Self { root: root.to_owned(), host, facts: Arc::new(OnceLock::new()) }
+    }
+
+    /// All facts, asked once. Takes some milliseconds the first time.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.facts.get_or_init(|| self.ask())
+    }
+
+    fn ask(&self) -> Facts {
+        // `.flow` holds records, never sources.
+        let status = [
+            "status",
+            "--porcelain=v2",
+            "--branch",
+            "--untracked-files=no",
+            "--",
+            ".",
+            ":(exclude,top,glob)**/.flow/**",
+        ];
+        let Some(status) = self.run(&status) else { return Facts::default() };
+        let header = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        let Some(sha) = header("# branch.oid ").filter(|sha| sha != "(initial)") else {
+            return Facts::default();
+        };
+        let branch = header("# branch.head ").filter(|branch| branch != "(detached)");
+        let tags = self.run(&["tag", "--points-at", "HEAD", "--sort=-version:refname"]);
+        Facts {
+            short: sha.get(..8).map(str::to_owned),
+            branch: branch.or_else(|| self.ci_branch()),
+            tag: tags.and_then(|tags| tags.lines().next().map(str::to_owned)),
+            dirty: status.lines().any(|line| !line.starts_with('#')),
+            time: self.run(&["log", "-1", "--format=%ct"]).and_then(|time| time.trim().parse().ok()),
+            sha: Some(sha),
+        }
+    }
+
+    fn ci_branch(&self) -> Option<String> {
+        let var = |name: &str| self.host.var(name).filter(|value| !value.is_empty()).map(str::to_owned);
+        var("GITHUB_REF_NAME")
+            .filter(|_| self.host.var("GITHUB_REF_TYPE") == Some("branch"))
+            .or_else(|| var("CI_COMMIT_BRANCH"))
+            .or_else(|| var("BUILDKITE_BRANCH"))
+    }
+
+    /// What a git command prints; `None` when it fails.
+    fn run(&self, arguments: &[&str]) -> Option<String> {
+        let output = Command::new("git")
+            .args(["-c", "core.fsmonitor=false", "--no-optional-locks"])
+            .args(arguments)
+            .current_dir(&self.root)
+            .env_clear()
+            .envs(base_env(&self.host))
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn git(dir: &Path, arguments: &[&str]) {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"];
+        let done = Command::new("git").args(identity).args(arguments).current_dir(dir).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn host(more: &[(&str, &str)]) -> Host {
+        let path = std::env::var("PATH").unwrap();
+        let vars = more.iter().copied().chain([("PATH", path.as_str())]);
+        Host::with(vars.map(|(n, v)| (n.to_owned(), v.to_owned())).collect::<BTreeMap<_, _>>())
+    }
+
+    #[test]
+    fn facts_of_a_checkout() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let facts = |more: &[(&str, &str)]| Git::new(root, host(more)).facts().clone();
+        assert_eq!(facts(&[]), Facts::default());
+        git(root, &["init", "-q", "-b", "trunk"]);
+        assert_eq!(facts(&[]), Facts::default());
+
+        std::fs::create_dir(root.join(".flow")).unwrap();
+        std::fs::write(root.join(".flow/record"), "1").unwrap();
+        std::fs::write(root.join("a"), "1").unwrap();
+        git(root, &["add", "-f", "."]);
+        git(root, &["commit", "-q", "-m", "x"]);
+        git(root, &["tag", "v1.9"]);
+        git(root, &["tag", "v1.10"]);
+        let clean = facts(&[]);
+        assert_eq!(clean.branch.as_deref(), Some("trunk"));
+        assert_eq!(clean.tag.as_deref(), Some("v1.10"));
+        assert!(
+            clean
+                .sha
+                .as_ref()
+                .is_some_and(|sha| sha.len() == 40 && sha.starts_with(clean.short.as_ref().unwrap()))
+        );
+        assert!(!clean.dirty && clean.time_text().unwrap().ends_with('Z'));
+
+        std::fs::write(root.join(".flow/record"), "2").unwrap();
+        std::fs::write(root.join("untracked"), "1").unwrap();
+        assert!(!facts(&[]).dirty);
+        std::fs::write(root.join("a"), "2").unwrap();
+        assert!(facts(&[]).dirty);
+
+        git(root, &["checkout", "-q", "--detach"]);
+        assert_eq!(facts(&[]).branch, None);
+        assert_eq!(facts(&[("CI_COMMIT_BRANCH", "main")]).branch.as_deref(), Some("main"));
+        let tagged = [("GITHUB_REF_NAME", "v1.10"), ("GITHUB_REF_TYPE", "tag")];
+        assert_eq!(facts(&tagged).branch, None);
+    }
+}

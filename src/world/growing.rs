@@ -1,0 +1,219 @@
+//! Files that only grow: journals and logs. One writer, any number of readers.
+//!
+//! The writer holds a lock for as long as it lives; the kernel drops it with
+//! the process, so a reader can tell a run that goes on from one that died.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::files::FileError;
+
+/// The writing end of a file that only grows.
+#[derive(Debug)]
+pub struct Growing {
+    file: File,
+    path: PathBuf,
+}
+
+impl Growing {
+    /// Makes a file that must not exist yet and locks it; `None` when it exists.
+    pub fn create_new(path: &Path) -> Result<Option<Self>, FileError> {
+        match File::options().create_new(true).append(true).open(path) {
+            Ok(file) => {
+                file.lock().map_err(FileError::new("cannot lock", path))?;
+                Ok(Some(Self { file, path: path.to_owned() }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(FileError::new("cannot create", path)(error)),
+        }
+    }
+
+    /// Opens a file to go on writing, or makes it. Takes no lock.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(FileError::new("cannot write", path))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Adds bytes at the end. After an error some of them may be there.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.file.write_all(bytes).map_err(FileError::new("cannot write", &self.path))
+    }
+
+    /// Returns once all that was added is on disk.
+    pub fn sync(&self) -> Result<(), FileError> {
+        self.file.sync_data().map_err(FileError::new("cannot write", &self.path))
+    }
+}
+
+/// Whether somebody holds the lock of a file; `false` when there is no file.
+pub fn is_held(path: &Path) -> Result<bool, FileError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(FileError::new("cannot open", path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(FileError::new("cannot look at the lock of", path)(error)),
+    }
+}
+
+/// Makes the entries of a folder last: without it a new file may be gone after a power cut.
+pub fn sync_folder(path: &Path) -> Result<(), FileError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(FileError::new("cannot write", path))
+}
+
+/// The reading end: hands out whole lines, also those added later.
+#[derive(Debug)]
+pub struct Tail {
+    path: PathBuf,
+    file: Option<File>,
+    rest: Vec<u8>,
+}
+
+impl Tail {
+    /// Reads from the start of a file that may not be there yet.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, file: None, rest: Vec::new() }
+    }
+
+    /// The whole lines added since the last call, without their ends; some megabytes at once, so
+    /// that memory stays bounded. Empty only when there is no whole line left.
+    pub fn lines(&mut self) -> Result<Vec<Vec<u8>>, FileError> {
+        const AT_ONCE: u64 = 4 << 20;
+        if self.file.is_none() {
+            match File::open(&self.path) {
+                Ok(file) => self.file = Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(FileError::new("cannot open", &self.path)(error)),
+            }
+        }
+        let Some(file) = &mut self.file else { return Ok(Vec::new()) };
+        let end = loop {
+            let new = file
+                .take(AT_ONCE)
+                .read_to_end(&mut self.rest)
+                .map_err(FileError::new("cannot read", &self.path))?;
+            if let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') {
+                break end;
+            }
+            if new == 0 {
+                return Ok(Vec::new());
+            }
+        };
+        let after = self.rest.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.rest, after);
+        let mut lines: Vec<Vec<u8>> = whole.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        lines.pop();
+        Ok(lines)
+    }
+
+    /// What stands behind the last line end, once nothing more will come.
+    #[must_use]
+    pub fn into_rest(self) -> Vec<u8> {
+        self.rest
+    }
+}
+
+/// The first and the last whole line of a file, however long it is; `None` when it has none.
+pub fn ends(path: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>, FileError> {
+    const STEP: u64 = 16 * 1024;
+    let read = || -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let mut file = File::open(path)?;
+        let Some(first) = first_line(&mut file, STEP)? else { return Ok(None) };
+        let length = file.seek(SeekFrom::End(0))?;
+        let mut from = length;
+        let mut tail = Vec::new();
+        loop {
+            let start = from.saturating_sub(STEP);
+            let mut block = vec![0; usize::try_from(from - start).unwrap_or_default()];
+            file.seek(SeekFrom::Start(start))?;
+            file.read_exact(&mut block)?;
+            block.append(&mut tail);
+            tail = block;
+            from = start;
+            let ends = tail.iter().rposition(|byte| *byte == b'\n');
+            let before = ends.and_then(|end| tail[..end].iter().rposition(|byte| *byte == b'\n'));
+            match (ends, before) {
+                (Some(end), Some(begin)) => return Ok(Some((first, tail[begin + 1..end].to_vec()))),
+                (Some(end), None) if from == 0 => return Ok(Some((first, tail[..end].to_vec()))),
+                _ if from == 0 => return Ok(None),
+                _ => {}
+            }
+        }
+    };
+    read().map_err(FileError::new("cannot read", path))
+}
+
+fn first_line(file: &mut File, step: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    loop {
+        let looked = line.len();
+        if file.take(step).read_to_end(&mut line)? == 0 {
+            return Ok(None);
+        }
+        if let Some(end) = line[looked..].iter().position(|byte| *byte == b'\n') {
+            line.truncate(looked + end);
+            return Ok(Some(line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_hands_out_whole_lines_as_they_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut tail = Tail::new(path.clone());
+        assert!(tail.lines().unwrap().is_empty(), "no file yet");
+        let mut file = Growing::open(&path).unwrap();
+        file.append(b"one\ntw").unwrap();
+        assert_eq!(tail.lines().unwrap(), [b"one".to_vec()]);
+        file.append(b"o\n\nthree").unwrap();
+        assert_eq!(tail.lines().unwrap(), [b"two".to_vec(), b"".to_vec()]);
+        assert!(tail.lines().unwrap().is_empty());
+        assert_eq!(tail.into_rest(), b"three");
+    }
+
+    #[test]
+    fn the_ends_of_a_file_are_found_without_reading_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let long = "x".repeat(40_000);
+        for (text, expected) in [
+            (String::new(), None),
+            ("torn".to_owned(), None),
+            ("one\n".to_owned(), Some(("one", "one"))),
+            ("one\ntwo\n".to_owned(), Some(("one", "two"))),
+            ("one\ntwo\ntorn".to_owned(), Some(("one", "two"))),
+            (format!("{long}\n{long}\n{long}"), Some((long.as_str(), long.as_str()))),
+            (format!("one\n{long}\nlast\n"), Some(("one", "last"))),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let expected = expected.map(|(a, b)| (a.as_bytes().to_vec(), b.as_bytes().to_vec()));
+            assert_eq!(ends(&path).unwrap(), expected, "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn a_lock_is_held_as_long_as_its_writer_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        assert!(!is_held(&path).unwrap());
+        let file = Growing::create_new(&path).unwrap().unwrap();
+        assert!(is_held(&path).unwrap());
+        assert!(Growing::create_new(&path).unwrap().is_none());
+        drop(file);
+        assert!(!is_held(&path).unwrap());
+    }
+}

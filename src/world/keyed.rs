@@ -1,0 +1,60 @@
+//! Digests of values that must not be guessed.
+//!
+//! A plain digest of a password can be tried out offline; a keyed one cannot
+//! without the key, which is made once per store and lies in it.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::files::{FileError, Files, hex};
+use super::store::Store;
+
+const KEY: &str = "key";
+const BLOCK: usize = 64;
+
+/// Makes keyed digests. Cheap to clone.
+#[derive(Clone)]
+pub struct Sealer {
+    key: [u8; 32],
+}
+
+impl Sealer {
+    /// The store's key, made when it has none.
+    pub fn load(store: &Store) -> Result<Self, FileError> {
+        if store.get(KEY)?.is_none() {
+            let mut fresh = [0; 32];
+            let mut random = Files::new("/").open(Path::new("/dev/urandom"))?;
+            random.read_exact(&mut fresh).map_err(|source| FileError {
+                what: "cannot read",
+                path: "/dev/urandom".into(),
+                source,
+            })?;
+            // Whoever was first is right.
+            store.create(KEY, hex(&fresh).as_bytes())?;
+        }
+        let text = store.get(KEY)?.unwrap_or_default();
+        // Whatever lies there is a key; its digest has the right length.
+        Ok(Self { key: Sha256::digest(&text).into() })
+    }
+
+    /// HMAC-SHA-256 (RFC 2104) of a value, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self, value: &str) -> String {
+        let pad = |with: u8| {
+            let mut block = [with; BLOCK];
+            block.iter_mut().zip(self.key).for_each(|(byte, key)| *byte ^= key);
+            block
+        };
+        let inner = Sha256::new().chain_update(pad(0x36)).chain_update(value.as_bytes()).finalize();
+        hex(&Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize())
+    }
+}
+
+/// The key is not shown.
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer")
+    }
+}

@@ -1,0 +1,255 @@
+//! One started program and its process group.
+//!
+//! A thread of the blocking pool starts it and waits without collecting it: as
+//! long as the dead leader is not collected, its group number cannot belong to
+//! anybody else, so that no signal can reach a stranger.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::program::{Program, StopSignal, find};
+use super::{AFTER_KILL, ProcessError};
+use crate::model::secret::Secret;
+
+/// Where a program's outputs go.
+pub(super) enum Outlets {
+    /// Both into one pipe, so that their order is the true one.
+    Merged(PipeWriter),
+    /// Each into its own.
+    Separate(PipeWriter, PipeWriter),
+    /// flow's own terminal, which the program also reads from.
+    Terminal,
+}
+
+/// What a program that ended left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Its code.
+    Code(i32),
+    /// The signal it died of.
+    Signalled(i32),
+}
+
+/// Who gets signals; shared with the waiting thread.
+#[derive(Debug)]
+struct Group {
+    leader: Pid,
+    /// The program is alone in flow's own group: only it gets signals.
+    alone: bool,
+    /// Once true, the number may belong to somebody else.
+    collected: Mutex<bool>,
+}
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        let collected = self.collected.lock().unwrap_or_else(PoisonError::into_inner);
+        if *collected {
+            return;
+        }
+        // The only possible refusals say that nobody is left, or belong to programs that changed
+        // their user; nothing more can be done about either.
+        let _ = if self.alone {
+            kill_process(self.leader, signal)
+        } else {
+            kill_process_group(self.leader, signal)
+        };
+    }
+
+    fn mark_collected(&self) {
+        *self.collected.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+/// A program that runs. Dropped, its group is killed.
+#[derive(Debug)]
+pub(super) struct Child {
+    group: Arc<Group>,
+    exit: Option<oneshot::Receiver<Exit>>,
+    exited: Option<Exit>,
+    /// Dropped to let the waiting thread collect the dead leader.
+    collect: Option<mpsc::Sender<()>>,
+    collected: Option<oneshot::Receiver<()>>,
+    /// The program's standard input, when something is to be written there.
+    pub(super) stdin: Option<pipe::Sender>,
+}
+
+/// A pipe of which both ends close in programs that are started.
+pub(super) fn pipe(program: &Program) -> Result<(pipe::Receiver, PipeWriter), ProcessError> {
+    let fault = |source| ProcessError::Spawn { program: program.name(), source };
+    let (read, write) = io::pipe().map_err(fault)?;
+    Ok((pipe::Receiver::from_owned_fd(OwnedFd::from(read)).map_err(fault)?, write))
+}
+
+impl Child {
+    /// Starts it.
+    pub(super) async fn start(program: &Program, outlets: Outlets) -> Result<Self, ProcessError> {
+        let fault = |source| ProcessError::Spawn { program: program.name(), source };
+        let path = find(program)?;
+        let (input, stdin) = match &program.stdin {
+            None => (None, None),
+            Some(_) => {
+                let (read, write) = io::pipe().map_err(fault)?;
+                (Some(read), Some(pipe::Sender::from_owned_fd(OwnedFd::from(write)).map_err(fault)?))
+            }
+        };
+        let expression = expression(program, &path, input, outlets);
+        let (started_in, started) = oneshot::channel();
+        let (exit_in, exit) = oneshot::channel();
+        let (collect, go) = mpsc::channel::<()>();
+        let (collected_in, collected) = oneshot::channel();
+        let alone = program.tty;
+        tokio::task::spawn_blocking(move || {
+            let handle = match expression.start() {
+                Ok(handle) => handle,
+                Err(error) => {
+                    let _ = started_in.send(Err(error));
+                    return;
+                }
+            };
+            drop(expression);
+            let Some(leader) = handle.pids().first().and_then(|pid| Pid::from_raw(i32::try_from(*pid).ok()?))
+            else {
+                let _ = started_in.send(Err(io::Error::other("it has no process id")));
+                return;
+            };
+            let group = Arc::new(Group { leader, alone, collected: Mutex::new(false) });
+            if started_in.send(Ok(Arc::clone(&group))).is_err() {
+                group.signal(Signal::KILL);
+            }
+            let _ = exit_in.send(wait_uncollected(leader));
+            // Returns when the other side says so or is gone.
+            let _ = go.recv();
+            if !alone {
+                group.signal(Signal::KILL);
+            }
+            group.mark_collected();
+            let _ = handle.wait();
+            let _ = collected_in.send(());
+        });
+        let group = match started.await {
+            Ok(Ok(group)) => group,
+            Ok(Err(source)) => return Err(spawn_error(program, &path, source)),
+            Err(_) => return Err(fault(io::Error::other("the run is over"))),
+        };
+        Ok(Self {
+            group,
+            exit: Some(exit),
+            exited: None,
+            collect: Some(collect),
+            collected: Some(collected),
+            stdin,
+        })
+    }
+
+    /// Returns once it has ended; `None` when that cannot be known.
+    pub(super) async fn exit(&mut self) -> Option<Exit> {
+        if let Some(exit) = &mut self.exit {
+            self.exited = exit.await.ok();
+            self.exit = None;
+        }
+        self.exited
+    }
+
+    /// Sends its group the signal that asks it to end.
+    pub(super) fn signal(&self, signal: StopSignal) {
+        self.group.signal(match signal {
+            StopSignal::Term => Signal::TERM,
+            StopSignal::Int => Signal::INT,
+        });
+    }
+
+    /// Kills it and its group.
+    pub(super) async fn kill(&mut self) {
+        self.group.signal(Signal::KILL);
+        let _ = tokio::time::timeout(AFTER_KILL, self.exit()).await;
+        self.finish().await;
+    }
+
+    /// Kills what is left of its group and collects it.
+    pub(super) async fn finish(&mut self) {
+        self.collect = None;
+        if let Some(collected) = self.collected.take() {
+            let _ = tokio::time::timeout(AFTER_KILL, collected).await;
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.collect.is_some() {
+            self.group.signal(Signal::KILL);
+        }
+    }
+}
+
+fn expression(
+    program: &Program,
+    path: &Path,
+    input: Option<PipeReader>,
+    outlets: Outlets,
+) -> duct::Expression {
+    let mut expression = duct::cmd(path.as_os_str(), program.argv.iter().skip(1)).dir(&program.dir);
+    expression = expression.full_env(&program.env).unchecked();
+    if !program.tty {
+        expression = expression.before_spawn(|command| {
+            use std::os::unix::process::CommandExt as _;
+            command.process_group(0);
+            Ok(())
+        });
+    }
+    expression = match outlets {
+        Outlets::Terminal => return expression,
+        Outlets::Merged(write) => expression.stderr_to_stdout().stdout_file(write),
+        Outlets::Separate(out, err) => expression.stdout_file(out).stderr_file(err),
+    };
+    match input {
+        Some(read) => expression.stdin_file(read),
+        None => expression.stdin_null(),
+    }
+}
+
+/// Blocks until the process has ended, and leaves it uncollected.
+fn wait_uncollected(pid: Pid) -> Exit {
+    loop {
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(Some(status)) => {
+                return match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Exit::Code(code),
+                    (None, Some(signal)) => Exit::Signalled(signal),
+                    (None, None) => Exit::Signalled(0),
+                };
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            // Nobody else collects flow's children, so that there is always one to wait for.
+            Err(_) => return Exit::Signalled(0),
+        }
+    }
+}
+
+/// Writes a program's input. Not reading it is the program's own business.
+pub(super) async fn write_all(to: Option<pipe::Sender>, text: Option<&Secret>, ended: &CancellationToken) {
+    if let (Some(mut to), Some(text)) = (to, text) {
+        tokio::select! {
+            () = ended.cancelled() => {}
+            _ = to.write_all(text.expose().as_bytes()) => {}
+        }
+    }
+}
+
+fn spawn_error(program: &Program, path: &Path, source: io::Error) -> ProcessError {
+    match source.kind() {
+        io::ErrorKind::NotFound if path.exists() && program.dir.is_dir() => {
+            ProcessError::NoInterpreter { path: path.to_owned() }
+        }
+        io::ErrorKind::NotFound if !program.dir.is_dir() => ProcessError::NoDir { path: program.dir.clone() },
+        _ => ProcessError::Spawn { program: program.name(), source },
+    }
+}
