@@ -113,6 +113,7 @@ impl Bench {
             world: World::new(host, self.folder.path(), store),
             cloud: Arc::clone(&self.cloud),
             recorded: None,
+            settled: None,
             cancel: self.canceller.view(),
         }
     }
