@@ -55,33 +55,26 @@ impl Builder<'_> {
     /// Name and values, read by the parser.
     fn header(&mut self, raw: &Raw) -> Option<Node> {
         let text = self.text.get(raw.header.clone())?;
-        match KdlDocument::parse(text) {
+        let found = match KdlDocument::parse(text) {
             Ok(document) => {
-                let first = document.nodes().first()?;
-                let mut convert = Convert {
-                    file: self.file,
-                    text: self.text,
-                    offset: raw.header.start,
-                    problems: self.problems,
-                };
-                Some(convert.node(first))
+                if let [node] = document.nodes() {
+                    let (file, offset) = (self.file, raw.header.start);
+                    let mut convert = Convert { file, text: self.text, offset, problems: self.problems };
+                    return Some(convert.node(node));
+                }
+                None
             }
-            Err(error) => {
-                // The scan let something through that the parser refuses.
-                let found = error.diagnostics.into_iter().next();
-                let (start, end, message) = found.map_or((0, 0, None), |diagnostic| {
-                    let span = diagnostic.span;
-                    let end = span.offset() + span.len();
-                    // Spans that start at 0 mean their end.
-                    let start = if span.offset() == 0 { end.saturating_sub(1) } else { span.offset() };
-                    (start, end, diagnostic.message)
-                });
-                let message = message.unwrap_or_else(|| "this cannot be read".to_owned());
-                let span = self.span(raw.header.start + start..raw.header.start + end);
-                self.problems.push(Problem::at(span, message));
-                self.rough(raw)
-            }
-        }
+            Err(error) => error.diagnostics.into_iter().next(),
+        };
+        // The scan let something through that the parser refuses. Spans that start at 0 mean their end.
+        let (start, end, message) = found.map_or((0, text.len(), None), |diagnostic| {
+            let (start, end) = (diagnostic.span.offset(), diagnostic.span.offset() + diagnostic.span.len());
+            (if start == 0 { end.saturating_sub(1) } else { start }, end, diagnostic.message)
+        });
+        let span = self.span(raw.header.start + start..raw.header.start + end);
+        let message = message.unwrap_or_else(|| "this cannot be read".to_owned());
+        self.problems.push(Problem::at(span, message));
+        self.rough(raw)
     }
 
     /// What can be said of a node with a mistake in it: its name and its first argument.

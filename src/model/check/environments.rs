@@ -1,12 +1,14 @@
 //! What may stand in an environment: itself and the checkout, and no circle of variables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::suggest;
 use crate::model::decode::BUILT_IN;
 use crate::model::project::{Environment, Project, Var};
-use crate::model::template::{Reference, Template};
+use crate::model::template::{Part, Reference, Template};
+use crate::model::value::Value;
 use crate::syntax::problem::{Problem, Problems};
+use crate::syntax::source::Spanned;
 
 /// Checks every environment.
 pub(super) fn check(project: &Project, problems: &mut Problems) {
@@ -15,7 +17,9 @@ pub(super) fn check(project: &Project, problems: &mut Problems) {
         for template in texts.into_iter().flatten().chain(env.vars.values().flat_map(templates)) {
             references(project, env, template, problems);
         }
-        circles(env, problems);
+        if circles(env, problems) {
+            sizes(env, problems);
+        }
     }
 }
 
@@ -55,8 +59,50 @@ fn references(project: &Project, env: &Environment, template: &Template, problem
     }
 }
 
-/// Reports variables that are made of one another.
-fn circles(env: &Environment, problems: &mut Problems) {
+/// Bytes that a variable may become once others are put in.
+const LONGEST: usize = 1 << 16;
+
+/// Reports variables that grow beyond measure. Only for variables without circles.
+fn sizes(env: &Environment, problems: &mut Problems) {
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in env.vars.keys() {
+        let mut stack = vec![(name.as_str(), false)];
+        while let Some((name, ready)) = stack.pop() {
+            let Some(var) = env.vars.get(name).filter(|_| !sizes.contains_key(name)) else { continue };
+            let parts = || templates(var).into_iter().flat_map(|template| &template.parts);
+            if !ready {
+                stack.push((name, true));
+                stack.extend(parts().filter_map(named).map(|name| (name, false)));
+                continue;
+            }
+            let sizes_of = |part: &Part| match part {
+                Part::Literal(Value::Text(text)) => text.len(),
+                part => named(part).map_or(16, |name| sizes.get(name).copied().unwrap_or(0)),
+            };
+            let size = parts().map(sizes_of).fold(1, usize::saturating_add);
+            if size > LONGEST
+                && let Some(template) = templates(var).first()
+            {
+                let message = format!("variable \"{name}\" becomes too long once others are put in");
+                problems.push(Problem::at(template.span, message).label("more than 64 KiB"));
+            }
+            // What is made of it is not reported too.
+            sizes.insert(name, if size > LONGEST { 16 } else { size });
+        }
+    }
+}
+
+/// The variable that a piece names.
+fn named(part: &Part) -> Option<&str> {
+    match part {
+        Part::Reference(Spanned { value: Reference::Env(name), .. }) => Some(name),
+        _ => None,
+    }
+}
+
+/// Reports variables that are made of one another. True when there are none.
+fn circles(env: &Environment, problems: &mut Problems) -> bool {
+    let before = problems.0.len();
     let mut done: BTreeSet<&str> = BTreeSet::new();
     for name in env.vars.keys() {
         let mut path: Vec<&str> = Vec::new();
@@ -80,6 +126,7 @@ fn circles(env: &Environment, problems: &mut Problems) {
             }
         }
     }
+    problems.0.len() == before
 }
 
 fn report(env: &Environment, circle: &[&str], problems: &mut Problems) {

@@ -5,10 +5,15 @@ use std::collections::BTreeSet;
 use super::references::Scope;
 use super::sites::sites;
 use super::{Checker, suggest};
+use crate::model::project::Var;
 use crate::model::step::Step;
-use crate::model::template::{Reference, Template};
+use crate::model::template::{Part, Reference, Template};
 use crate::model::value::Value;
 use crate::syntax::problem::{Problem, nearest};
+use crate::syntax::source::Spanned;
+
+/// Instances of one step: the product of its lists.
+const MOST_INSTANCES: usize = 10_000;
 
 impl Checker<'_> {
     /// Checks everything that stands in a step.
@@ -47,6 +52,28 @@ impl Checker<'_> {
             }
             self.template(&each.list, Scope { step: None, end: false, tag: false });
         }
+        let instances =
+            step.common.each.iter().map(|each| self.length(&each.list)).fold(1, usize::saturating_mul);
+        if instances > MOST_INSTANCES
+            && let Some(each) = step.common.each.first()
+        {
+            let message = format!("step \"{}\" would have {instances} instances", step.name.value);
+            self.problems.push(Problem::at(each.span, message).label(format!("at most {MOST_INSTANCES}")));
+        }
+    }
+
+    /// The length of a list in the environment where it is longest.
+    fn length(&self, list: &Template) -> usize {
+        let [Part::Reference(Spanned { value: Reference::Env(name), .. })] = list.parts.as_slice() else {
+            return 1;
+        };
+        let vars = self.project.environments.iter().filter_map(|env| env.vars.get(name));
+        let lengths = vars.map(|var| match var {
+            Var::One(_) => 1,
+            Var::List(items) => items.len(),
+            Var::Records(records) => records.len(),
+        });
+        lengths.max().unwrap_or(1)
     }
 
     fn environment(&mut self, template: &Template) {

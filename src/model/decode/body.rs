@@ -37,30 +37,34 @@ impl Body<'_> {
         self.outer.map_or_else(|| name.to_owned(), |outer| outer.full(name))
     }
 
-    /// Replaces parameters and names of steps. False when a parameter has no value because that
-    /// was wrong, which was reported where it stands.
-    pub(super) fn adapt(&self, template: &mut Template) -> bool {
+    /// Replaces parameters and names of steps.
+    pub(super) fn adapt(&self, template: &mut Template) -> Adapted {
         let nothing = self.args.is_empty() && self.own.is_empty() && self.outer.is_none();
         if nothing {
-            return true;
+            return Adapted::Whole;
         }
-        let mut whole = true;
+        let mut adapted = Adapted::Whole;
+        let mut size = 0;
         let mut parts = Vec::with_capacity(template.parts.len());
         for mut part in std::mem::take(&mut template.parts) {
             if let Part::Reference(reference) = &mut part {
                 match &mut reference.value {
                     Reference::Param(name) => match self.args.get(name) {
                         Some(Some(value)) => {
+                            size += value.parts.iter().map(part_size).sum::<usize>();
+                            if size > LONGEST {
+                                return Adapted::TooLong;
+                            }
                             parts.extend(value.parts.iter().cloned());
                             continue;
                         }
-                        Some(None) => whole = false,
+                        Some(None) => adapted = adapted.max(Adapted::Wrong),
                         None => {}
                     },
                     Reference::Step(step) => {
                         step.name = StepName::new(self.full(step.name.as_str()));
                         for index in &mut step.index {
-                            whole &= self.adapt(index);
+                            adapted = adapted.max(self.adapt(index));
                         }
                     }
                     _ => {}
@@ -69,7 +73,29 @@ impl Body<'_> {
             parts.push(part);
         }
         template.parts = join(parts);
-        whole
+        adapted
+    }
+}
+
+/// What became of a value that stands in a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Adapted {
+    /// Everything in it has a value.
+    Whole,
+    /// A parameter has none because that was wrong, which was reported where it stands.
+    Wrong,
+    /// Parameters made of parameters made it too long.
+    TooLong,
+}
+
+/// Bytes of a value that parameters were put into: a few templates that use one another can ask
+/// for more than any machine has.
+const LONGEST: usize = 1 << 16;
+
+fn part_size(part: &Part) -> usize {
+    match part {
+        Part::Literal(Value::Text(text)) => text.len() + 1,
+        _ => 16,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::syntax::reader::Entry;
 use crate::syntax::source::{Span, Spanned};
 use crate::syntax::tree::{Literal, Node, Scalar};
 
-use super::body::Body;
+use super::body::{Adapted, Body};
 
 /// State of decoding one project.
 pub(in crate::model) struct Ctx<'a> {
@@ -42,7 +42,8 @@ impl Ctx<'_> {
     /// A value with references in it.
     pub(super) fn template(&mut self, literal: &Literal, body: &Body) -> Option<Template> {
         let mut template = Template::parse(literal, &mut self.problems)?;
-        body.adapt(&mut template).then_some(template)
+        let adapted = body.adapt(&mut template);
+        self.whole(adapted, literal).then_some(template)
     }
 
     /// Several of them; those that are wrong are reported and left out.
@@ -53,9 +54,20 @@ impl Ctx<'_> {
     /// A condition.
     pub(super) fn condition(&mut self, literal: &Literal, body: &Body) -> Option<Condition> {
         let mut condition = Condition::parse(literal, &mut self.problems)?;
-        let mut whole = true;
-        condition.expr.templates_mut(&mut |template| whole &= body.adapt(template));
-        whole.then_some(condition)
+        let mut adapted = Adapted::Whole;
+        condition.expr.templates_mut(&mut |template| adapted = adapted.max(body.adapt(template)));
+        self.whole(adapted, literal).then_some(condition)
+    }
+
+    /// Whether a value can be used; that it became too long is reported.
+    fn whole(&mut self, adapted: Adapted, literal: &Literal) -> bool {
+        if adapted == Adapted::TooLong {
+            self.push(
+                Problem::at(literal.span, "this becomes too long once parameters are put in")
+                    .label("more than 64 KiB"),
+            );
+        }
+        adapted == Adapted::Whole
     }
 
     /// A value that must be known when the file is read.

@@ -133,31 +133,41 @@ fn vars(ctx: &mut Ctx, entry: Entry, all: &mut BTreeMap<String, (Span, Var)>) {
         .map(Entry::Prop)
         .chain(entry.children().iter().map(Entry::Child))
         .collect::<Vec<_>>();
-    if let Some(first) = entry.args().first() {
-        ctx.push(Problem::at(first.span, "vars takes names and values").label("write vars NAME=\"value\""));
+    match entry.args() {
+        [] => {}
+        [key, value] if key.as_text().is_some() => {
+            let name = Spanned::new(key.as_text().unwrap_or_default().to_owned(), key.span);
+            let value = ctx.template(value, &Body::default()).map(Var::One);
+            declare(ctx, name, value, all);
+        }
+        [first, ..] => {
+            let problem = Problem::at(first.span, "vars takes names and values");
+            ctx.push(problem.label("write vars NAME=\"value\""));
+        }
     }
     for var in found {
         let name = Spanned::new(var.name().to_owned(), var.name_span());
-        ctx.check_name(&name, "variable");
-        if BUILT_IN.contains(&var.name()) {
-            ctx.push(
-                Problem::at(var.name_span(), format!("env.{} is set already", var.name()))
-                    .label("choose another name"),
-            );
-            continue;
-        }
         let value = value(ctx, var);
-        if let Some((first, _)) = all.get(var.name()) {
-            ctx.push(
-                Problem::at(var.name_span(), format!("variable \"{}\" is given twice", var.name()))
-                    .label("again")
-                    .also(*first, "first"),
-            );
-        } else {
-            // A variable whose value was wrong exists all the same.
-            let value = value.unwrap_or_else(|| Var::List(Vec::new()));
-            all.insert(name.value, (name.span, value));
-        }
+        declare(ctx, name, value, all);
+    }
+}
+
+/// Takes a variable. One whose value was wrong exists all the same.
+fn declare(
+    ctx: &mut Ctx,
+    name: Spanned<String>,
+    value: Option<Var>,
+    all: &mut BTreeMap<String, (Span, Var)>,
+) {
+    ctx.check_name(&name, "variable");
+    if BUILT_IN.contains(&name.value.as_str()) {
+        let problem = Problem::at(name.span, format!("env.{} is set already", name.value));
+        ctx.push(problem.label("choose another name"));
+    } else if let Some((first, _)) = all.get(&name.value) {
+        let problem = Problem::at(name.span, format!("variable \"{}\" is given twice", name.value));
+        ctx.push(problem.label("again").also(*first, "first"));
+    } else {
+        all.insert(name.value, (name.span, value.unwrap_or_else(|| Var::List(Vec::new()))));
     }
 }
 

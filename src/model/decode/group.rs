@@ -61,6 +61,8 @@ pub(in crate::model) struct Items {
     pub finally: bool,
     /// Templates being expanded, to find one that uses itself.
     pub expanding: Vec<String>,
+    /// Templates expanded so far.
+    pub uses: usize,
 }
 
 impl Items {
@@ -84,6 +86,11 @@ impl Items {
     }
 }
 
+/// Steps that templates may make of one flow. Templates that use others several times multiply.
+const MOST_STEPS: usize = 20_000;
+/// Uses in one flow, those inside templates included.
+const MOST_USES: usize = 2_000;
+
 /// Reads steps, groups and uses.
 pub(super) fn items<'a>(
     ctx: &mut Ctx<'a>,
@@ -94,6 +101,16 @@ pub(super) fn items<'a>(
     also: &[&str],
 ) {
     for node in nodes {
+        let expanded = !found.expanding.is_empty();
+        if expanded && (found.drafts.len() > MOST_STEPS || found.uses > MOST_USES) {
+            // Said at one place, however many branches end here.
+            let message =
+                format!("templates make more than {MOST_STEPS} steps or {MOST_USES} uses of this flow");
+            if !ctx.problems.0.iter().any(|problem| problem.message == message) {
+                ctx.push(Problem::at(node.name.span, message));
+            }
+            return;
+        }
         match node.name.value.as_str() {
             "group" => group(ctx, body, node, inherited, found),
             "use" => template_use::expand(ctx, body, node, inherited, found),

@@ -66,6 +66,7 @@ pub(super) fn expand<'a>(
     own_names(&template.children, &mut own);
     let inside = Body { prefix: body.declare(&format!("{prefix}/")), own, args, outer: Some(body) };
     found.expanding.push(name.value);
+    found.uses += 1;
     let nodes = inner.rest();
     items(ctx, &inside, &nodes, inherited, found, &[]);
     found.expanding.pop();

@@ -155,6 +155,7 @@ fn everything_of_the_language_checks_clean() {
 project "ohi" { store "s3://ohi-flow?prefix=state&region=eu-west-1&endpoint=http://127.0.0.1"; root "." }
 environment "base" {
     region "eu-west-1"; role "arn:aws:iam::333333333333:role/x"
+    vars two="y"; vars "three" "z"
     vars { one "x"; none-of #false; size 3; services { api port=8000; web port=3000 } }
 }
 environment "prod" extends="base" {

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::{checked, flow};
 
 #[test]
@@ -602,5 +604,37 @@ fn scripts_are_left_alone() {
       └ pass it as env URI="${step.image[each.svc].uri}" and write "$URI" here
 
     2 mistakes in flows/a.kdl. Nothing was run.
+    "#);
+}
+
+#[test]
+fn templates_and_variables_that_multiply_are_refused() {
+    let mut text = String::new();
+    for i in 0..30 {
+        let _ = writeln!(
+            text,
+            "template \"t{i}\" {{\n param \"p\"\n use \"t{0}\" as=\"a\" {{ p \"${{param.p}}${{param.p}}\" }}\n use \"t{0}\" as=\"b\" p=\"x\"\n}}",
+            i + 1
+        );
+    }
+    text.push_str("template \"t30\" {\n param \"p\"\n run \"x\" { command \"${param.p}\" }\n}\n");
+    text.push_str("flow \"f\" {\n use \"t0\" as=\"z\" p=\"x\"\n}\n");
+    text.push_str("environment \"e\" { vars {\n v30 \"x\"\n");
+    for i in 0..30 {
+        let _ = writeln!(text, " v{i} \"${{env.v{0}}}${{env.v{0}}}\"", i + 1);
+    }
+    text.push_str(" l");
+    (0..110).for_each(|i| {
+        let _ = write!(text, " \"{i}\"");
+    });
+    text.push_str("\n} }\nflow \"g\" { run \"r\" { command \"x\"; each \"a\" in=\"${env.l}\"; each \"b\" in=\"${env.l}\" } }\n");
+    let found = checked(&text);
+    let lines: Vec<&str> = found.lines().filter(|line| line.starts_with("error")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    error: this becomes too long once parameters are put in
+    error: templates make more than 20000 steps or 2000 uses of this flow
+    error: variable "v3" becomes too long once others are put in
+    error: variable "v15" becomes too long once others are put in
+    error: step "r" would have 12100 instances
     "#);
 }
