@@ -114,6 +114,7 @@ impl Bench {
             cloud: Arc::clone(&self.cloud),
             recorded: None,
             settled: None,
+            answers: crate::steps::Answers::Nobody,
             cancel: self.canceller.view(),
         }
     }

@@ -166,6 +166,7 @@ impl Sandbox {
             ),
             cloud: Arc::clone(&self.cloud),
             settled: None,
+            answers: crate::steps::Answers::Nobody,
             recorded: recorded.map(|receipt| Arc::new(Recorded { receipt, ..Recorded::default() })),
             feed: Feed::new(id, self.sender.clone()),
             cancel: self.canceller.view(),
