@@ -309,6 +309,12 @@ impl Prepared {
     pub fn recorded(&self, id: &StepId) -> Option<Arc<Recorded>> {
         recorded(self.current.as_ref(), id)
     }
+
+    /// What the newest release of a run that succeeded records of a step.
+    #[must_use]
+    pub fn settled(&self, id: &StepId) -> Option<Arc<Recorded>> {
+        recorded(self.good.as_ref(), id)
+    }
 }
 
 /// Environments that single steps name.

@@ -67,6 +67,7 @@ impl Bench {
             world: World::new(host.clone(), root.path(), Store::folder(root.path().join(".flow/store"))),
             cloud: Arc::new(Cloud::new(target, host)),
             recorded: None,
+            settled: None,
             feed: Feed::new(id, sender),
             cancel: canceller.view(),
             answers: super::Answers::Nobody,

@@ -165,6 +165,8 @@ impl Sandbox {
                 Store::folder(self.root.path().to_owned()),
             ),
             cloud: Arc::clone(&self.cloud),
+            settled: None,
+            answers: crate::steps::Answers::Nobody,
             recorded: recorded.map(|receipt| Arc::new(Recorded { receipt, ..Recorded::default() })),
             feed: Feed::new(id, self.sender.clone()),
             cancel: self.canceller.view(),
