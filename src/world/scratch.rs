@@ -29,7 +29,7 @@ impl Scratch {
                 std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&above).map_err(fault)?;
                 make()
             }
-            made => made,
+            outcome => outcome,
         };
         Ok(Self { folder: folder.map_err(fault)? })
     }

@@ -129,3 +129,25 @@ fn the_table_is_consistent() {
         assert!(names.iter().all(|name| spec.setting(name).is_some()), "{names:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_steps_cost_little() {
+    let bench = Bench::new();
+    let start = std::time::Instant::now();
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        if running.len() >= 8 {
+            running.join_next().await.unwrap().unwrap();
+        }
+        let cx = bench.cx.clone();
+        running.spawn(async move {
+            let step = make(&command(&["true"]), &Attributes::default()).unwrap();
+            step.plan(&cx).await.unwrap().effect.unwrap().apply(&cx).await.unwrap();
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done.unwrap();
+    }
+    println!("1000 steps in {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}

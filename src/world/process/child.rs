@@ -93,12 +93,11 @@ impl Child {
     pub(super) async fn start(program: &Program, outlets: Outlets) -> Result<Self, ProcessError> {
         let fault = |source| ProcessError::Spawn { program: program.name(), source };
         let path = find(program)?;
-        let (input, stdin) = match &program.stdin {
-            None => (None, None),
-            Some(_) => {
-                let (read, write) = io::pipe().map_err(fault)?;
-                (Some(read), Some(pipe::Sender::from_owned_fd(OwnedFd::from(write)).map_err(fault)?))
-            }
+        let (input, stdin) = if program.stdin.is_some() {
+            let (read, write) = io::pipe().map_err(fault)?;
+            (Some(read), Some(pipe::Sender::from_owned_fd(OwnedFd::from(write)).map_err(fault)?))
+        } else {
+            (None, None)
         };
         let expression = expression(program, &path, input, outlets);
         let (started_in, started) = oneshot::channel();
