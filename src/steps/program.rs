@@ -15,7 +15,7 @@ use crate::world::scratch::Scratch;
 /// No real secret key or session token is shorter.
 const REAL_KEY: usize = 16;
 
-/// The environment of a step's program, and the folder that holds its secret files.
+/// The environment of a step's program, and its secret files.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     /// All variables.
@@ -28,7 +28,7 @@ impl Surroundings {
     /// From what the step declares. AWS credentials are made known to the masker before anybody
     /// can print them.
     pub(super) async fn new(attributes: &Attributes, cx: &Context) -> Result<Self, Failure> {
-        let scratch = Scratch::new(&cx.world.files)?;
+        let mut scratch = Scratch::new(&cx.world.files);
         let host = &cx.world.host;
         let mut env = base_env(host);
         if makes_files(attributes) {
@@ -54,9 +54,9 @@ impl Surroundings {
                 access.secret.iter().map(|(name, secret)| ((*name).to_owned(), secret.expose().to_owned())),
             );
         }
-        for (index, (name, secret)) in attributes.files.iter().enumerate() {
+        for (name, secret) in &attributes.files {
             cx.world.masker.learn([secret]);
-            let path = scratch.write(&format!("file-{index}"), secret.expose().as_bytes())?;
+            let path = scratch.write("secret", secret.expose().as_bytes())?;
             env.insert(name.clone(), path.display().to_string());
         }
         for (name, field) in &attributes.env {

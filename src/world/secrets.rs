@@ -330,4 +330,58 @@ mod tests {
         let error = fetch(&world, SecretSource::File(text("none"))).await.unwrap_err();
         assert!(error.starts_with("secret db from file:none: cannot read /"), "{error}");
     }
+
+    #[tokio::test]
+    async fn secrets_of_aws() {
+        let Ok(endpoint) = std::env::var("SANDBOX_ENDPOINT") else {
+            println!("skipped: SANDBOX_ENDPOINT is not set (source the sandbox's environment)");
+            return;
+        };
+        let target = Target {
+            environment: EnvName::new("sandbox"),
+            account: None,
+            region: Some("us-east-1".to_owned()),
+            profile: None,
+            role: None,
+            endpoint: Some(endpoint),
+            registry: None,
+            protected: false,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::new(Host::current(), dir.path(), Store::folder(dir.path().join("store")));
+        let cloud = Cloud::new(target, Host::current());
+        let name = format!("progdev-{}", std::process::id());
+        let parameter = format!("/{name}/password");
+        let writes = cloud.writes().await;
+        let put = writes.ssm.put_parameter().name(&parameter).value("from-ssm");
+        put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.unwrap();
+        let text = r#"{"password":"from-json","port":5432}"#;
+        writes.secrets.create_secret().name(&name).secret_string(text).send().await.unwrap();
+
+        let cancel = Canceller::new().view();
+        let fetch = async |source: SecretSource| {
+            let declaration = SecretDeclaration { name: "db".to_owned(), source, span: Span::default() };
+            let secret = load(&declaration, &world, &cloud, &cancel).await;
+            secret.map(|secret| secret.expose().to_owned()).map_err(|error| error.to_string())
+        };
+        let stored = |key: Option<&str>| SecretSource::AwsSecretsManager {
+            id: name.clone(),
+            key: key.map(str::to_owned),
+        };
+        assert_eq!(fetch(SecretSource::AwsSsm(parameter.clone())).await.unwrap(), "from-ssm");
+        assert_eq!(fetch(stored(None)).await.unwrap(), text);
+        assert_eq!(fetch(stored(Some("password"))).await.unwrap(), "from-json");
+        assert_eq!(fetch(stored(Some("port"))).await.unwrap(), "5432");
+        let error = fetch(stored(Some("none"))).await.unwrap_err();
+        assert_eq!(error, format!("secret db from aws-secretsmanager:{name}#none: {name} has no none"));
+        let error = fetch(SecretSource::AwsSsm("/no/such".to_owned())).await.unwrap_err();
+        assert!(
+            error.starts_with("secret db from aws-ssm:/no/such: SSM GetParameter: ParameterNotFound"),
+            "{error}"
+        );
+
+        writes.ssm.delete_parameter().name(&parameter).send().await.unwrap();
+        let gone = writes.secrets.delete_secret().secret_id(&name).force_delete_without_recovery(true);
+        gone.send().await.unwrap();
+    }
 }
