@@ -62,7 +62,7 @@ pub struct Start {
     pub past: Past,
     /// The command line that does the same again.
     pub again: String,
-    /// When the command began: who waits for a run waits for its plan too.
+    /// When it was asked for: the plan is part of what it takes.
     pub begun: Moment,
 }
 

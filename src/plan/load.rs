@@ -12,7 +12,7 @@ use crate::steps;
 use crate::syntax::parse::parse;
 use crate::syntax::problem::{Problem, Problems};
 use crate::syntax::source::{FileId, Source, Sources, Span};
-use crate::syntax::tree::Node;
+use crate::syntax::tree::{Node, move_to};
 use crate::world::files::{FileError, Files, digest};
 use crate::world::store::Store;
 
@@ -107,8 +107,9 @@ fn collect(files: &Files, folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(),
 fn read(cache: &Store, bytes: &[u8], content: &str, file: FileId) -> (Vec<Node>, Problems) {
     let key = format!("syntax/{}-{content}.json", env!("CARGO_PKG_VERSION"));
     let kept = cache.get(&key).ok().flatten();
-    if let Some(nodes) = kept.and_then(|kept| serde_json::from_slice::<Vec<Node>>(&kept).ok()) {
-        return (nodes.into_iter().map(|node| node.in_file(file)).collect(), Problems::default());
+    if let Some(mut nodes) = kept.and_then(|kept| serde_json::from_slice::<Vec<Node>>(&kept).ok()) {
+        move_to(&mut nodes, file);
+        return (nodes, Problems::default());
     }
     let (nodes, problems) = parse(bytes, file);
     if problems.is_empty() {

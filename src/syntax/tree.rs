@@ -211,23 +211,3 @@ pub fn move_to(nodes: &mut [Node], file: FileId) {
         move_to(&mut node.children, file);
     }
 }
-
-impl Node {
-    /// The same tree as part of another file: a kept tree does not know which one it is now.
-    #[must_use]
-    pub fn in_file(mut self, file: FileId) -> Self {
-        self.move_to(file);
-        self
-    }
-
-    fn move_to(&mut self, file: FileId) {
-        self.span.file = file;
-        self.name.span.file = file;
-        self.args.iter_mut().for_each(|literal| literal.span.file = file);
-        for prop in &mut self.props {
-            prop.name.span.file = file;
-            prop.value.span.file = file;
-        }
-        self.children.iter_mut().for_each(|child| child.move_to(file));
-    }
-}
