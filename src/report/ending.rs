@@ -183,11 +183,11 @@ impl View<'_> {
         }
         if all.len() > TOLD {
             let others: Vec<&StepId> = all.iter().skip(TOLD).map(|step| &step.step).collect();
-            self.space(&mut lines);
+            space(&mut lines);
             let names = name_list(&others, NAMED);
             self.say(&mut lines, &format!("{} more did not succeed: {names}.", others.len()));
         }
-        self.space(&mut lines);
+        space(&mut lines);
         let took = self.took();
         let outcome = match self.ended.outcome {
             RunOutcome::Waiting => format!("{} waits for an answer after {took}.", self.what()),
@@ -211,11 +211,11 @@ impl View<'_> {
         for step in worse.iter().take(TOLD) {
             self.step(&mut lines, step, worse.len() == 1 && last == Some(&step.step));
         }
-        self.space(&mut lines);
+        space(&mut lines);
         let by = self.ending.signal.as_ref().map_or(String::new(), |signal| format!(" by {signal}"));
         let text = format!("{} was interrupted{by} after {}", self.what(), self.took());
         lines.extend(self.headline(Mark::Failed, &[text]));
-        self.space(&mut lines);
+        space(&mut lines);
         let stopped: Vec<&StepId> = all
             .iter()
             .filter(|step| step.outcome == StepOutcome::Interrupted)
@@ -242,10 +242,10 @@ impl View<'_> {
 
     fn step(&self, lines: &mut Vec<String>, step: &StepEnded, shown: bool) {
         if !shown {
-            self.space(lines);
+            space(lines);
             lines.extend(lines::ended(self.look, self.names, step, ""));
         }
-        self.space(lines);
+        space(lines);
         if let Some(failure) = &step.failure {
             for detail in &failure.details {
                 self.say(lines, detail);
@@ -278,7 +278,7 @@ impl View<'_> {
     }
 
     fn commands(&self, lines: &mut Vec<String>, step: Option<&StepId>) {
-        self.space(lines);
+        space(lines);
         let run = &self.started.run;
         let log = match step {
             Some(step) => format!("flow log {run} {}", shell_word(&step.to_string())),
@@ -299,11 +299,12 @@ impl View<'_> {
     fn say(&self, lines: &mut Vec<String>, text: &str) {
         lines.extend(lines::paragraph(self.look, text));
     }
+}
 
-    fn space(&self, lines: &mut Vec<String>) {
-        if lines.last().is_none_or(|line| !line.is_empty()) {
-            lines.push(String::new());
-        }
+/// An empty line, unless there is one.
+fn space(lines: &mut Vec<String>) {
+    if lines.last().is_none_or(|line| !line.is_empty()) {
+        lines.push(String::new());
     }
 }
 

@@ -59,11 +59,9 @@ impl Plain {
     fn show(&mut self, time: Timestamp, event: &Event) {
         let names = self.board.names();
         match event {
-            Event::RunStarted(started) => {
-                // A run without steps to run says all in its ending.
-                if started.to_run > 0 || self.all {
-                    self.write(&[lines::header(&self.look, started)]);
-                }
+            // A run without steps to run says all in its ending.
+            Event::RunStarted(started) if started.to_run > 0 || self.all => {
+                self.write(&[lines::header(&self.look, started)]);
             }
             Event::StepSettled { step, action, reason, .. } if self.all => {
                 let line = lines::row(&self.look, names, Mark::from(*action), &step.to_string(), reason, "");
