@@ -121,6 +121,11 @@ pub enum Event {
         /// From 1.
         times: u32,
     },
+    /// Something the operator should know that fails nothing: a log that could not be written.
+    Warning {
+        /// In one sentence without a full stop.
+        text: String,
+    },
     /// The run is over.
     RunEnded(RunEnded),
 }
@@ -285,7 +290,7 @@ impl Event {
             | Self::Output { step, .. }
             | Self::StepRetried { step, .. } => Some(step),
             Self::StepEnded(ended) => Some(&ended.step),
-            Self::RunStarted(_) | Self::Interrupted { .. } | Self::RunEnded(_) => None,
+            Self::RunStarted(_) | Self::Interrupted { .. } | Self::Warning { .. } | Self::RunEnded(_) => None,
         }
     }
 

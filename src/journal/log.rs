@@ -314,7 +314,8 @@ mod tests {
     /// On a small file system of its own, named by the variable: `mount -t tmpfs -o size=64k …`.
     #[test]
     fn a_full_disk_leaves_a_readable_journal() {
-        let Some(folder) = std::env::var_os("FLOW_TEST_SMALL_DISK") else {
+        let host = crate::world::host::Host::current();
+        let Some(folder) = host.var("FLOW_TEST_SMALL_DISK") else {
             eprintln!("skipped: FLOW_TEST_SMALL_DISK names no small file system");
             return;
         };

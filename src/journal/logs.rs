@@ -213,8 +213,9 @@ mod tests {
     #[test]
     fn a_log_that_cannot_be_written_is_said_and_fails_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("runs"), "in the way").unwrap();
-        let mut logs = StepLogs::new(Store::folder(folder.path().to_owned()), RunId::new("k3f9"));
+        let store = Store::folder(folder.path().to_owned());
+        store.put("runs", b"in the way").unwrap();
+        let mut logs = StepLogs::new(store, RunId::new("k3f9"));
         logs.event(Timestamp::UNIX_EPOCH, &output("bundle", "one"));
         logs.event(Timestamp::UNIX_EPOCH, &output("bundle", "two"));
         logs.flush();

@@ -190,6 +190,7 @@ impl StepState {
             | Event::Progress { .. }
             | Event::Output { .. }
             | Event::Interrupted { .. }
+            | Event::Warning { .. }
             | Event::RunEnded(_) => {}
         }
     }

@@ -132,7 +132,11 @@ impl Board {
                     _ => self.troubled += 1,
                 }
             }
-            Event::Intent { .. } | Event::Noted { .. } | Event::Interrupted { .. } | Event::RunEnded(_) => {}
+            Event::Intent { .. }
+            | Event::Noted { .. }
+            | Event::Interrupted { .. }
+            | Event::Warning { .. }
+            | Event::RunEnded(_) => {}
         }
     }
 

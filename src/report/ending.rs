@@ -12,6 +12,7 @@ use super::look::{Color, Look, Mark};
 use super::text::{self, name_list, shell_word};
 use super::when;
 use crate::event::{Event, RunEnded, RunOutcome, RunStarted, StepEnded, StepOutcome};
+use crate::model::change::Action;
 use crate::model::names::StepId;
 use crate::model::units::show_duration;
 
@@ -31,6 +32,7 @@ pub struct Ending {
     over: BTreeSet<StepId>,
     begun: BTreeSet<StepId>,
     signal: Option<String>,
+    skipped: usize,
 }
 
 impl Ending {
@@ -38,6 +40,7 @@ impl Ending {
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted(started) => self.started = Some(started.clone()),
+            Event::StepSettled { action: Action::Skipped, .. } => self.skipped += 1,
             Event::StepStarted { step, .. } | Event::Intent { step, .. } => {
                 self.begun.insert(step.clone());
             }
@@ -82,13 +85,22 @@ impl Ending {
     }
 }
 
+/// What is said of a run without anything to run, of which `skipped` steps do not apply:
 /// `deploy → prod: all 33 steps are up to date (0.9s). Release 18 is live since yesterday 16:04.`
 #[must_use]
-pub fn nothing_to_do(look: &Look, started: &RunStarted, duration_ms: u64, now: Timestamp) -> Vec<String> {
-    let steps = match started.unchanged {
-        0 => "nothing to do".to_owned(),
-        1 => "the only step is up to date".to_owned(),
-        all => format!("all {all} steps are up to date"),
+pub fn nothing_to_do(
+    look: &Look,
+    started: &RunStarted,
+    skipped: usize,
+    duration_ms: u64,
+    now: Timestamp,
+) -> Vec<String> {
+    let steps = match (started.unchanged, skipped) {
+        (0, 0) => "nothing to do".to_owned(),
+        (0, skipped) => format!("nothing to do, {skipped} skipped"),
+        (1, 0) => "the only step is up to date".to_owned(),
+        (all, 0) => format!("all {all} steps are up to date"),
+        (some, skipped) => format!("{some} up to date, {skipped} skipped"),
     };
     let took = show_duration(Duration::from_millis(duration_ms));
     let live = match (started.live, started.live_since) {
@@ -120,7 +132,8 @@ impl View<'_> {
     }
 
     fn nothing_to_do(&self, now: Timestamp) -> Vec<String> {
-        let mut lines = nothing_to_do(self.look, self.started, self.ended.duration_ms, now);
+        let mut lines =
+            nothing_to_do(self.look, self.started, self.ending.skipped, self.ended.duration_ms, now);
         self.summary(&mut lines);
         lines
     }

@@ -88,6 +88,10 @@ impl Plain {
                 let line = lines::signal(&self.look, signal, *times);
                 self.line(line);
             }
+            Event::Warning { text } => {
+                self.last = None;
+                self.write(&lines::warning(&self.look, text));
+            }
             Event::RunEnded(_) => {
                 let lines = self.ending.lines(&self.look, names, time, self.last.as_ref());
                 self.write(&lines);

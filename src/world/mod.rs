@@ -8,6 +8,7 @@ pub mod files;
 pub mod growing;
 pub mod host;
 pub mod store;
+pub mod terminal;
 
 use std::sync::Arc;
 
