@@ -120,7 +120,7 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
 }
 
 fn draw(problems: &Problems, sources: &Sources, session: &Session) -> String {
-    let width = usize::from(crate::world::terminal::width().unwrap_or(100)).clamp(40, 160);
+    let width = crate::world::terminal::size().map_or(100, |(columns, _)| columns.clamp(40, 160));
     let style = Style { color: session.colours(), ascii: !session.unicode(), width };
     render::report(problems, sources, style)
 }

@@ -6,6 +6,7 @@
 //! frame is one write, and lines are overwritten rather than erased, so that
 //! nothing flickers.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use super::{Out, text};
@@ -44,7 +45,8 @@ impl Screen {
         let (columns, _) = self.size();
         let up = rows(&self.block, columns);
         if up > 0 {
-            frame.push_str(&format!("\r\u{1b}[{up}A"));
+            // Writing to a String cannot fail.
+            let _ = write!(frame, "\r\u{1b}[{up}A");
         }
         if columns != self.columns {
             // Rows that the terminal took for one wrapped line must not stay joined.
