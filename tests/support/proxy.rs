@@ -300,7 +300,7 @@ mod tests {
     use super::*;
 
     const SIGNED: (&str, &str) =
-        ("Authorization", "AWS4-HMAC-SHA256 Credential=test/20261121/us-east-1/ecs/aws4_request, …");
+        ("Authorization", "AWS4-HMAC-SHA256 Credential=test/20261121/us-east-1/ecs/aws4_request, SignedHeaders=host");
     const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
     /// A proxy in front of a proxy that answers everything.
