@@ -3,6 +3,7 @@
 use crate::event::JournalDown;
 use crate::exit::Exit;
 use crate::journal::log::ReadError;
+use crate::journal::releases::ReleaseError;
 use crate::journal::runs::FindError;
 use crate::model::units::count;
 use crate::plan::graph::unresolved;
@@ -49,6 +50,19 @@ pub(super) enum CliError {
     /// No run of that name.
     #[error(transparent)]
     FindRun(FindError),
+    /// The run has no such step.
+    #[error("run {run} has no step {step}{}", hint.as_ref().map(|near| format!("; did you mean {near}?")).unwrap_or_default())]
+    NoStep {
+        /// The run.
+        run: String,
+        /// As typed.
+        step: String,
+        /// The nearest one.
+        hint: Option<String>,
+    },
+    /// A release that cannot be read.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
     /// A journal that cannot be read.
     #[error(transparent)]
     Journal(#[from] ReadError),
@@ -88,6 +102,9 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         ),
         (CliError::FindRun(_), _) => {
             (vec![format!("error: {error}"), "  all runs: flow runs".to_owned()], Exit::Usage)
+        }
+        (CliError::NoStep { run, .. }, _) => {
+            (vec![format!("error: {error}"), format!("  its steps: flow log {run}")], Exit::Usage)
         }
         (CliError::JournalDown(_), _) => (
             vec![

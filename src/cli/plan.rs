@@ -7,7 +7,7 @@ use super::session::{Session, block_on};
 use crate::exit::Exit;
 use crate::plan::observe::{Observed, observe};
 use crate::plan::prepare::Prepared;
-use crate::report::look::Look;
+use crate::report::plan_view::{GroupView, PlanView, RowView};
 use crate::report::{out, plan_view};
 use crate::world::cancel::Canceller;
 
@@ -40,15 +40,51 @@ pub(super) fn exec(session: &Session, args: Args) -> Done {
     })
 }
 
-/// The plan for people.
+/// The plan for people, on standard output.
 pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, again: &str, all: bool) {
-    let look = Look::detect(
-        &session.host,
-        crate::world::terminal::width().map(usize::from),
-        jiff::tz::TimeZone::system(),
-    );
-    let live = prepared.live.as_ref().map(|release| release.id);
-    for line in plan_view::lines(&look, &observed.plan, live, again, all) {
-        out::data(&line);
+    let plan = &observed.plan;
+    let mut groups: Vec<GroupView> = Vec::new();
+    for step in &plan.steps {
+        let heading = step.heading.as_ref().map(ToString::to_string).unwrap_or_default();
+        let row = RowView {
+            action: step.action,
+            id: step.id.clone(),
+            summary: step.summary.clone(),
+            subject: step.subject.clone(),
+            changes: step.changes.clone(),
+            warnings: step.warnings.clone(),
+            reversible: step.reversible,
+        };
+        match groups.last_mut().filter(|group| group.heading == heading) {
+            Some(group) => group.rows.push(row),
+            None => groups.push(GroupView { heading, rows: vec![row] }),
+        }
     }
+    let view = PlanView {
+        flow: plan.flow.to_string(),
+        environment: plan.environment.name.to_string(),
+        account: plan.environment.account.clone(),
+        region: plan.environment.region.clone(),
+        commit: plan.source.commit.clone(),
+        dirty: plan.source.dirty,
+        live_release: prepared.live.as_ref().map(|release| release.id),
+        groups,
+        notes: notes(prepared, observed),
+        digest: plan.digest.clone(),
+        next: vec![again.to_owned()],
+    };
+    plan_view::lines(&session.look(), &view, all).iter().for_each(|line| out::data(line));
+}
+
+/// What else to know before saying yes.
+fn notes(prepared: &Prepared, observed: &Observed) -> Vec<String> {
+    let mut notes = Vec::new();
+    for step in observed.plan.to_run().filter(|step| step.kind == "approve") {
+        notes.push(format!("Gate {} {}.", step.id, step.summary));
+    }
+    if let (false, Some(good)) = (prepared.selection.from_release.is_empty(), &prepared.good) {
+        let steps: Vec<String> = prepared.selection.from_release.keys().map(ToString::to_string).collect();
+        notes.push(format!("Taken from release {}: {}.", good.id, steps.join(", ")));
+    }
+    notes
 }

@@ -1,10 +1,46 @@
-//! `flow releases`
+//! `flow releases --env ENV`
+
 use super::Done;
+use super::failure::CliError;
 use super::session::Session;
 use crate::exit::Exit;
-/// temporary
+use crate::journal::releases::Releases;
+use crate::model::names::EnvName;
+use crate::plan::prepare::find_environment;
+use crate::report::{history, out};
+use crate::world::clock::Clock;
+use crate::world::git::Git;
+
+/// List the releases of an environment, newest first
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
-pub(super) fn exec(_: &Session, _: &Args) -> Done {
+pub(super) struct Args {
+    /// The environment
+    #[arg(short, long, value_name = "ENV")]
+    env: String,
+    /// At most so many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    number: usize,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn exec(session: &Session, args: &Args) -> Done {
+    let git = Git::new(&session.root, session.host.clone());
+    let environment = find_environment(session.project()?, &EnvName::new(&args.env), &git)
+        .map_err(CliError::Prepare)?;
+    let name = &environment.name.value;
+    let releases = Releases::new(session.store(Some(name))?);
+    let list = releases.list(name, args.number)?;
+    let live = releases.live(name)?.map(|release| release.id);
+    if args.json {
+        out::json(&history::releases_json(&list, live));
+        return Ok(Exit::Success);
+    }
+    let look = session.look();
+    if list.is_empty() {
+        history::nothing(&look, &format!("no releases of {name} yet")).iter().for_each(|line| out::note(line));
+    }
+    history::releases(&look, &list, live, Clock.now()).iter().for_each(|line| out::data(line));
     Ok(Exit::Success)
 }

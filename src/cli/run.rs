@@ -105,7 +105,7 @@ async fn run(
     begun: Moment,
 ) -> Done {
     let world = prepared.world.clone();
-    let look = Look::detect(&session.host, terminal::width().map(usize::from), jiff::tz::TimeZone::system());
+    let look = session.look();
     let journal = Journal::begin(&world.store, world.clock)?;
     let run = journal.run().clone();
     let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
@@ -135,7 +135,7 @@ fn report(session: &Session, args: &Args, look: Look) -> Box<dyn Subscriber> {
     let err = Box::new(std::io::stderr());
     match args.log {
         Log::Json => Box::new(Json::new(err)),
-        Log::Auto if interactive => Box::new(Console::new(look, args.all)),
+        Log::Auto if interactive => Box::new(Console::new(err, look, Box::new(terminal::size), args.all)),
         Log::Auto | Log::Plain => Box::new(Plain::new(err, look, args.all)),
     }
 }

@@ -7,6 +7,7 @@ use crate::model::names::EnvName;
 use crate::model::project::{Project, Store as Written};
 use crate::plan::load::{self, Loaded};
 use crate::plan::prepare::{Prepared, Request, find_environment, prepare};
+use crate::report::look::Look;
 use crate::world::World;
 use crate::world::cancel::Cancel;
 use crate::world::git::Git;
@@ -99,6 +100,11 @@ impl Session {
         let store = self.store(named.ok().map(|environment| &environment.name.value))?;
         let world = World::new(self.host.clone(), &self.root, store);
         Ok(prepare(project, request, world, self.loaded.digest.clone(), cancel).await?)
+    }
+
+    /// How reports look here: colours, characters, width.
+    pub(super) fn look(&self) -> Look {
+        Look::detect(&self.host, terminal::width().map(usize::from), jiff::tz::TimeZone::system())
     }
 
     /// Whether text on standard error may be coloured.

@@ -113,7 +113,11 @@ pub fn run_facts(shared: &Shared, outcome: RunOutcome, ends: &Ends, took: Durati
 /// Records what is live now, if the run changed anything or nothing was recorded yet.
 ///
 /// What the run did not touch is carried over from the release before.
-pub fn record_release(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> (Option<u64>, Option<ReleaseError>) {
+pub fn record_release(
+    shared: &Shared,
+    outcome: RunOutcome,
+    ends: &Ends,
+) -> (Option<u64>, Option<ReleaseError>) {
     let p = &shared.prepared;
     let deploys = |id: &StepId| {
         p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.is_deploying(p.cloud.target().protected))

@@ -130,7 +130,12 @@ impl Unit {
         let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id);
         let summary = planned.map(|step| step.summary.clone()).unwrap_or_default();
         self.feed
-            .send(Event::StepStarted { step: node.id.clone(), attempt: number, summary, usual_ms: self.shared.past.steps.get(&node.id).copied() })
+            .send(Event::StepStarted {
+                step: node.id.clone(),
+                attempt: number,
+                summary,
+                usual_ms: self.shared.past.steps.get(&node.id).copied(),
+            })
             .await;
 
         let canceller = Canceller::new();

@@ -102,8 +102,7 @@ impl Releases {
     pub fn get(&self, environment: &EnvName, id: u64) -> Result<Option<Release>, ReleaseError> {
         let Some(bytes) = self.store.get(&key(environment, id))? else { return Ok(None) };
         let damaged = |why: String| ReleaseError::Damaged { id, environment: environment.clone(), why };
-        let release: Release =
-            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let release: Release = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         if release.version > VERSION {
             let newer = format!("it has version {}, this flow reads up to {VERSION}", release.version);
             return Err(damaged(newer));
@@ -127,11 +126,7 @@ impl Releases {
 
     /// What is known to stand there of a flow: its newest release, also of a failed run. Plans and
     /// effects compare with this one.
-    pub fn current(
-        &self,
-        environment: &EnvName,
-        flow: &FlowName,
-    ) -> Result<Option<Release>, ReleaseError> {
+    pub fn current(&self, environment: &EnvName, flow: &FlowName) -> Result<Option<Release>, ReleaseError> {
         self.newest(environment, |release| release.flow == *flow)
     }
 

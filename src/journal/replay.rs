@@ -134,9 +134,9 @@ impl RunState {
     /// Steps of which nobody knows whether their effect was made: it was announced and has no
     /// end, or its end says so.
     pub fn unsettled(&self) -> impl Iterator<Item = (&StepId, &StepState)> {
-        self.steps.iter().filter(|(_, step)| {
-            step.intent.is_some() || step.phase == Phase::Ended(StepOutcome::Unknown)
-        })
+        self.steps
+            .iter()
+            .filter(|(_, step)| step.intent.is_some() || step.phase == Phase::Ended(StepOutcome::Unknown))
     }
 }
 
@@ -266,8 +266,11 @@ mod tests {
                 text,
                 expected: "yes".to_owned()
             }),
-            (step(), any::<bool>(), text())
-                .prop_map(|(step, approved, by)| Event::GateAnswered { step, approved, by }),
+            (step(), any::<bool>(), text()).prop_map(|(step, approved, by)| Event::GateAnswered {
+                step,
+                approved,
+                by
+            }),
             (step(), 1..4_u32, text(), any::<Option<u64>>()).prop_map(
                 |(step, attempt, summary, usual_ms)| Event::StepStarted { step, attempt, summary, usual_ms }
             ),

@@ -156,8 +156,11 @@ pub fn find(store: &Store, prefix: &str) -> Result<RunId, FindError> {
     if names.iter().any(|name| name == prefix) {
         return Ok(RunId::new(prefix));
     }
-    let mut found: Vec<RunId> =
-        names.into_iter().filter(|name| !prefix.is_empty() && name.starts_with(prefix)).map(RunId::new).collect();
+    let mut found: Vec<RunId> = names
+        .into_iter()
+        .filter(|name| !prefix.is_empty() && name.starts_with(prefix))
+        .map(RunId::new)
+        .collect();
     match (found.pop(), found.is_empty()) {
         (Some(only), true) => Ok(only),
         (Some(other), false) => {
@@ -182,7 +185,10 @@ pub struct Past {
 pub fn past(store: &Store, flow: &FlowName, environment: &EnvName) -> Result<Past, FileError> {
     let (runs, _) = list(store)?;
     let of_flow = runs.iter().filter(|run| {
-        run.flow == *flow && run.environment == *environment && run.to_run > 0 && run.outcome != Outcome::Running
+        run.flow == *flow
+            && run.environment == *environment
+            && run.to_run > 0
+            && run.outcome != Outcome::Running
     });
     let mut past = Past::default();
     for (at, run) in of_flow.enumerate() {
@@ -276,7 +282,8 @@ mod tests {
         assert!(unreadable.is_empty(), "{unreadable:?}");
         assert_eq!(summary(&store, begun.run()).unwrap(), None, "nothing is known of it yet");
         runs.sort_by_key(|run| run.outcome as u8);
-        let seen: Vec<_> = runs.iter().map(|run| (run.outcome, run.duration_ms.is_some(), run.release)).collect();
+        let seen: Vec<_> =
+            runs.iter().map(|run| (run.outcome, run.duration_ms.is_some(), run.release)).collect();
         assert_eq!(
             seen,
             [

@@ -374,6 +374,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         world: p.world.clone(),
         cloud: p.cloud_of(id),
         recorded: p.recorded(&node.id),
+        settled: p.settled(&node.id),
         feed,
         cancel,
         answers: Answers::Nobody,

@@ -69,6 +69,8 @@ pub struct Prepared {
     pub live: Option<Release>,
     /// The newest release of this flow here, failed or not: how its steps stand.
     pub current: Option<Release>,
+    /// The newest release of this flow here that did not fail: what `needs` from outside stands on.
+    pub good: Option<Release>,
     /// All releases.
     pub releases: Releases,
     /// Last successes of steps that only make files.
@@ -206,6 +208,7 @@ pub async fn prepare(
         others,
         live,
         current,
+        good,
         releases,
         world,
         files_digest,
@@ -305,6 +308,12 @@ impl Prepared {
     #[must_use]
     pub fn recorded(&self, id: &StepId) -> Option<Arc<Recorded>> {
         recorded(self.current.as_ref(), id)
+    }
+
+    /// What the newest release of a run that succeeded records of a step.
+    #[must_use]
+    pub fn settled(&self, id: &StepId) -> Option<Arc<Recorded>> {
+        recorded(self.good.as_ref(), id)
     }
 }
 

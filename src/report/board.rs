@@ -17,8 +17,12 @@ pub struct Board {
     pub header: Option<RunStarted>,
     /// Steps under way, in the order in which they started.
     pub running: Vec<Running>,
-    /// Planned steps that are over.
+    /// Planned steps that are over, however they ended.
     pub ended: usize,
+    /// Of these, those that did not succeed.
+    pub troubled: usize,
+    /// Of these, those that then did not run.
+    pub left_out: usize,
     /// Of all steps, those that are as wanted.
     pub unchanged: usize,
     /// Those whose outputs were restored.
@@ -114,8 +118,12 @@ impl Board {
                 match ended.outcome {
                     StepOutcome::UpToDate => self.unchanged += 1,
                     StepOutcome::Cached => self.cached += 1,
-                    StepOutcome::Skipped => self.skipped += 1,
-                    _ => {}
+                    StepOutcome::Skipped => {
+                        self.skipped += 1;
+                        self.left_out += 1;
+                    }
+                    StepOutcome::Succeeded => {}
+                    _ => self.troubled += 1,
                 }
             }
             Event::Intent { .. }

@@ -92,12 +92,13 @@ pub fn nothing_to_do(look: &Look, started: &RunStarted, duration_ms: u64, now: T
     };
     let took = show_duration(Duration::from_millis(duration_ms));
     let live = match (started.live, started.live_since) {
-        (Some(live), Some(then)) => format!(" Release {live} is live {}.", when::since(look, then, now)),
-        (Some(live), None) => format!(" Release {live} is live."),
-        (None, _) => String::new(),
+        (Some(live), Some(then)) => Some(format!("Release {live} is live {}.", when::since(look, then, now))),
+        (Some(live), None) => Some(format!("Release {live} is live.")),
+        (None, _) => None,
     };
-    let text = format!("{} → {}: {steps} ({took}).{live}", started.flow, started.environment);
-    text::wrap(&look.text(&text), look.right_edge())
+    let mut sentences = vec![format!("{} → {}: {steps} ({took}).", started.flow, started.environment)];
+    sentences.extend(live);
+    lines::sentences(look, 0, &sentences)
 }
 
 /// An ending while its lines are made.
@@ -135,23 +136,29 @@ impl View<'_> {
         }
         let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
         let release = match (self.ended.release, self.started.live) {
-            (Some(release), _) => format!("   release {release}"),
-            (None, Some(live)) => format!("   nothing changed, release {live} stays live"),
-            (None, None) => "   nothing changed".to_owned(),
+            (Some(release), _) => format!("release {release}"),
+            (None, Some(live)) => format!("nothing changed, release {live} stays live"),
+            (None, None) => "nothing changed".to_owned(),
         };
-        let text = format!("{} in {}{notes}{release}", self.what(), self.took());
-        let mut lines = vec![String::new(), self.headline(Mark::Done, &text)];
+        let took = format!("{} in {}{notes}", self.what(), self.took());
+        let mut lines = vec![String::new()];
+        lines.extend(self.headline(Mark::Done, &[took, release]));
         self.summary(&mut lines);
         lines
     }
 
     /// A line about the whole run. Broken between its parts rather than cut: it is the answer.
-    fn headline(&self, mark: Mark, text: &str) -> String {
+    fn headline(&self, mark: Mark, parts: &[String]) -> Vec<String> {
         let indent = 3 + self.look.mark_width();
-        let text = self.look.text(text);
-        let behind = "\n".to_owned() + &" ".repeat(indent);
-        let text = text::wrap(&text, self.look.right_edge() - indent).join(&behind);
-        format!("  {} {text}", self.look.mark(mark))
+        let room = self.look.right_edge() - indent;
+        let one = self.look.text(&parts.join("   "));
+        let lines = if text::width(&one) <= room {
+            vec![one]
+        } else {
+            parts.iter().flat_map(|part| text::wrap(&self.look.text(part), room)).collect()
+        };
+        let start = |at| if at == 0 { self.look.mark(mark) } else { " ".repeat(self.look.mark_width()) };
+        lines.into_iter().enumerate().map(|(at, line)| format!("  {} {line}", start(at))).collect()
     }
 
     fn summary(&self, lines: &mut Vec<String>) {
@@ -177,8 +184,8 @@ impl View<'_> {
         if all.len() > TOLD {
             let others: Vec<&StepId> = all.iter().skip(TOLD).map(|step| &step.step).collect();
             self.space(&mut lines);
-            let many = if others.len() == 1 { "1 more step" } else { "more steps" };
-            self.say(&mut lines, &format!("{many} did not succeed: {}.", name_list(&others, NAMED)));
+            let names = name_list(&others, NAMED);
+            self.say(&mut lines, &format!("{} more did not succeed: {names}.", others.len()));
         }
         self.space(&mut lines);
         let took = self.took();
@@ -188,7 +195,9 @@ impl View<'_> {
             RunOutcome::Unknown => format!("{} stopped after {took} with an unknown outcome.", self.what()),
             _ => format!("{} failed after {took}.", self.what()),
         };
-        self.say(&mut lines, &format!("{outcome}{}", self.last_good()));
+        let mut sentences = vec![outcome];
+        sentences.extend(self.last_good());
+        lines.extend(lines::sentences(self.look, 4, &sentences));
         self.balance(&mut lines);
         self.commands(&mut lines, all.first().map(|step| &step.step));
         lines
@@ -205,7 +214,7 @@ impl View<'_> {
         self.space(&mut lines);
         let by = self.ending.signal.as_ref().map_or(String::new(), |signal| format!(" by {signal}"));
         let text = format!("{} was interrupted{by} after {}", self.what(), self.took());
-        lines.push(self.headline(Mark::Failed, &text));
+        lines.extend(self.headline(Mark::Failed, &[text]));
         self.space(&mut lines);
         let stopped: Vec<&StepId> = all
             .iter()
@@ -232,17 +241,11 @@ impl View<'_> {
     }
 
     fn step(&self, lines: &mut Vec<String>, step: &StepEnded, shown: bool) {
-        let row = lines::ended(self.look, self.names, step, "");
-        let verdict = lines::verdict(step);
-        let whole = row.contains(&self.look.text(&text::clean(&verdict)));
         if !shown {
             self.space(lines);
-            lines.push(row);
+            lines.extend(lines::ended(self.look, self.names, step, ""));
         }
         self.space(lines);
-        if !whole {
-            self.say(lines, &verdict);
-        }
         if let Some(failure) = &step.failure {
             for detail in &failure.details {
                 self.say(lines, detail);
@@ -253,18 +256,18 @@ impl View<'_> {
         }
     }
 
-    fn last_good(&self) -> String {
-        match self.started.live {
-            Some(live) => format!(" Release {live} is the last good one."),
-            None => String::new(),
-        }
+    fn last_good(&self) -> Option<String> {
+        let broken = matches!(self.ended.outcome, RunOutcome::Failed | RunOutcome::Unknown);
+        let live = self.started.live.filter(|_| broken)?;
+        Some(format!("Release {live} is the last good one."))
     }
 
     /// What was done and what was not.
     fn balance(&self, lines: &mut Vec<String>) {
         let done = &self.ending.done;
         if done.is_empty() {
-            self.say(lines, "No other step was done.");
+            let other = if self.ending.troubled.is_empty() { "" } else { "other " };
+            self.say(lines, &format!("No {other}step was done."));
         } else {
             self.say(lines, &format!("Done: {}.", name_list(done, NAMED)));
         }
@@ -290,7 +293,8 @@ impl View<'_> {
         } else {
             self.started.again.clone()
         };
-        for (label, command) in [("log", log), ("again", again)] {
+        let log = (self.ended.outcome != RunOutcome::Waiting).then_some(("log", log));
+        for (label, command) in log.into_iter().chain([("again", again)]) {
             lines.push(format!("    {}   {command}", self.look.paint(Color::Dim, &text::pad(label, 5))));
         }
     }
@@ -315,5 +319,215 @@ fn target_text(milliseconds: u64) -> String {
         (0, minutes, seconds) => format!("{minutes}m{seconds:02}s"),
         (hours, 0, _) => format!("{hours}h"),
         (hours, minutes, _) => format!("{hours}h{minutes:02}m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{self, Script, at, begin, done, over, started, trouble};
+    use super::*;
+
+    fn shown_with(look: &Look, script: &Script) -> String {
+        let mut ending = Ending::default();
+        for (_, event) in script {
+            ending.event(event);
+        }
+        let lines = ending.lines(look, 15, at(0), None);
+        let fits = |line: &String| text::width(line) <= 80 || !line.contains("  ");
+        assert!(lines.iter().all(fits), "{lines:#?}");
+        lines.join("\n")
+    }
+
+    fn shown(script: &Script) -> String {
+        shown_with(&Look::plain(), script)
+    }
+
+    fn run(planned: &[&str], events: Vec<Event>) -> Script {
+        std::iter::once(Event::RunStarted(started(planned))).chain(events).map(|event| (0, event)).collect()
+    }
+
+    #[test]
+    fn nothing_to_do() {
+        let mut first = started(&[]);
+        first.unchanged = 33;
+        first.live = Some(18);
+        let end = over(RunOutcome::Succeeded, 900, None, &[]);
+        let script = vec![(0, Event::RunStarted(first)), (900, end)];
+        insta::assert_snapshot!(shown(&script), @r"
+        deploy → prod: all 33 steps are up to date (0.9s).
+        Release 18 is live since yesterday 16:04.
+        ");
+    }
+
+    #[test]
+    fn nothing_changed_after_all() {
+        let script = run(
+            &["schema"],
+            vec![
+                Event::StepEnded(sample::ended("schema", StepOutcome::UpToDate, "", 20)),
+                over(RunOutcome::Succeeded, 1_000_000, None, &[]),
+            ],
+        );
+        insta::assert_snapshot!(shown(&script), @r"
+
+        ✓ deploy to prod in 16m40s (last time 2m41s, target 15m missed)
+          nothing changed, release 17 stays live
+        ");
+    }
+
+    #[test]
+    fn a_gate_waits() {
+        let script = run(
+            &["image[api]", "go", "service[api]"],
+            vec![
+                done("image[api]", "pushed", 5000),
+                trouble(
+                    "go",
+                    StepOutcome::Waiting,
+                    10,
+                    "nobody can answer here: roll 2 services of prod",
+                    &[],
+                    Some("run it on a terminal, or with --yes"),
+                ),
+                over(RunOutcome::Waiting, 6000, None, &[]),
+            ],
+        );
+        insta::assert_snapshot!(shown(&script), @r"
+
+        ‖ go               nobody can answer here: roll 2 services of prod
+
+          run it on a terminal, or with --yes
+
+          deploy to prod waits for an answer after 6.0s.
+          Done: image[api].
+          Not started: service[api].
+
+          again   flow run deploy --env prod
+        ");
+    }
+
+    #[test]
+    fn an_unknown_outcome_comes_first() {
+        let script = run(
+            &["image[web]", "service[api]", "edge"],
+            vec![
+                trouble("image[web]", StepOutcome::Failed, 900, "no space left in the engine", &[], None),
+                trouble(
+                    "service[api]",
+                    StepOutcome::Unknown,
+                    21_000,
+                    "the answer to UpdateService was lost and ECS cannot tell",
+                    &["the service ohi-prod-api of cluster ohi-prod may roll to ohi-prod-api:42"],
+                    Some("look at the service before you run again"),
+                ),
+                over(RunOutcome::Unknown, 22_000, None, &[]),
+            ],
+        );
+        insta::assert_snapshot!(shown(&script), @r"
+
+        ? service[api]     the answer to UpdateService was lost and ECS        21.0s
+                           cannot tell
+
+          the service ohi-prod-api of cluster ohi-prod may roll to ohi-prod-api:42
+          look at the service before you run again
+
+        ✗ image[web]       no space left in the engine                          0.9s
+
+          deploy to prod stopped after 22.0s with an unknown outcome.
+          Release 17 is the last good one.
+          No other step was done.
+          Not started: edge.
+
+          log     flow log k3f9 'service[api]'
+          again   flow run deploy --env prod
+        ");
+    }
+
+    #[test]
+    fn interrupted_in_the_middle() {
+        let script = run(
+            &["image[api]", "bundle", "service[api]"],
+            vec![
+                done("image[api]", "pushed", 5000),
+                begin("bundle", "npm run build", None),
+                Event::Interrupted { signal: "SIGTERM".to_owned(), times: 1 },
+                trouble("bundle", StepOutcome::Interrupted, 7000, "interrupted", &[], None),
+                over(RunOutcome::Interrupted, 12_300, None, &[]),
+            ],
+        );
+        insta::assert_snapshot!(shown(&script), @r"
+
+        ✗ deploy to prod was interrupted by SIGTERM after 12.3s
+
+          Stopped in the middle: bundle.
+          Done: image[api].
+          Not started: service[api].
+
+          log     flow log k3f9 bundle
+          again   flow run deploy --env prod
+        ");
+    }
+
+    #[test]
+    fn many_failures_and_long_reasons() {
+        let reason =
+            "the image registry answered 403 to the push of ohi/api: the role has no ecr:PutImage on it";
+        let names = ["a", "b", "c", "d", "e"];
+        let mut events: Vec<Event> =
+            names.iter().map(|name| trouble(name, StepOutcome::Failed, 900, reason, &[], None)).collect();
+        events.push(over(RunOutcome::Failed, 1000, None, &[]));
+        let mut script = run(&names, events);
+        if let Some((_, Event::RunStarted(started))) = script.first_mut() {
+            started.live = None;
+            started.again = "flow run deploy --env prod --only backend".to_owned();
+        }
+        insta::assert_snapshot!(shown(&script), @r"
+
+        ✗ a                the image registry answered 403 to the push of       0.9s
+                           ohi/api: the role has no ecr:PutImage on it
+
+        ✗ b                the image registry answered 403 to the push of       0.9s
+                           ohi/api: the role has no ecr:PutImage on it
+
+        ✗ c                the image registry answered 403 to the push of       0.9s
+                           ohi/api: the role has no ecr:PutImage on it
+
+          2 more did not succeed: d, e.
+
+          deploy to prod failed after 1.0s.
+          No other step was done.
+
+          log     flow log k3f9 a
+          again   flow run deploy --env prod --only backend
+        ");
+    }
+
+    #[test]
+    fn a_refusal_without_utf8() {
+        let script = run(
+            &["service[api]"],
+            vec![
+                trouble(
+                    "service[api]",
+                    StepOutcome::Refused,
+                    900,
+                    "the credentials are of account 111111111111, prod is 333333333333 → nothing was done",
+                    &[],
+                    None,
+                ),
+                over(RunOutcome::Refused, 1000, None, &[]),
+            ],
+        );
+        insta::assert_snapshot!(shown_with(&Look { utf8: false, ..Look::plain() }, &script), @r"
+
+        FAIL service[api]     the credentials are of account 111111111111,      0.9s
+                              prod is 333333333333 -> nothing was done
+
+          deploy to prod was refused after 1.0s.
+          No other step was done.
+
+          log     flow log k3f9 'service[api]'
+          again   flow run deploy --env prod
+        ");
     }
 }

@@ -20,8 +20,7 @@ pub fn row(look: &Look, names: usize, mark: Mark, name: &str, middle: &str, righ
     let names = names.min(look.right_edge() / 2);
     let name = text::pad(&name_cell(look, name, names), names);
     let right = look.text(right);
-    let taken = 2 + look.mark_width() + 1 + names + 2;
-    let room = look.right_edge().saturating_sub(taken);
+    let room = look.right_edge().saturating_sub(start_width(look, names));
     let behind = if right.is_empty() { 0 } else { text::width(&right) + 2 };
     let middle = look.cut(&text::clean(middle), room.saturating_sub(behind));
     let start = format!("  {} {name}  ", look.mark(mark));
@@ -45,13 +44,32 @@ pub fn header(look: &Look, run: &RunStarted) -> String {
     look.cut(&format!("{} → {}   run {}   {live}", run.flow, run.environment, run.run), look.right_edge())
 }
 
-/// A step that is over; where it has nothing to say, `planned` says what it was about.
+/// A step that is over; where it has nothing to say, `planned` says what it was about. Why a step
+/// did not succeed is said in full, on as many lines as it takes.
 #[must_use]
-pub fn ended(look: &Look, names: usize, ended: &StepEnded, planned: &str) -> String {
-    let duration = show_duration(Duration::from_millis(ended.duration_ms));
+pub fn ended(look: &Look, names: usize, ended: &StepEnded, planned: &str) -> Vec<String> {
+    let duration = match ended.outcome {
+        StepOutcome::Waiting => String::new(),
+        _ => show_duration(Duration::from_millis(ended.duration_ms)),
+    };
+    let (mark, name) = (Mark::from(ended.outcome), ended.step.to_string());
     let verdict = verdict(ended);
     let middle = if verdict.is_empty() { planned } else { &verdict };
-    row(look, names, ended.outcome.into(), &ended.step.to_string(), middle, &duration)
+    if ended.outcome.satisfies() {
+        return vec![row(look, names, mark, &name, middle, &duration)];
+    }
+    let start = start_width(look, names);
+    let room = look.right_edge().saturating_sub(start + text::width(&duration) + 2);
+    let mut parts = text::wrap(&look.text(&text::clean(middle)), room).into_iter();
+    let first = parts.next().unwrap_or_default();
+    let mut lines = vec![row(look, names, mark, &name, &first, &duration)];
+    lines.extend(parts.map(|part| format!("{}{part}", " ".repeat(start))));
+    lines
+}
+
+/// Columns in front of the middle.
+fn start_width(look: &Look, names: usize) -> usize {
+    2 + look.mark_width() + 1 + names.min(look.right_edge() / 2) + 2
 }
 
 /// What stands behind the name of a step that is over.
@@ -102,8 +120,8 @@ pub fn retried(
 #[must_use]
 pub fn signal(look: &Look, signal: &str, times: u32) -> String {
     let meaning = match times {
-        0 | 1 => "nothing new starts, running steps are being stopped; once more kills them",
-        2 => "running steps are killed; once more ends flow at once",
+        0 | 1 => "nothing new starts, running steps stop; a second one kills them",
+        2 => "running steps are killed; a third one ends flow at once",
         _ => "flow ends now",
     };
     look.cut(&format!("  {signal}: {meaning}"), look.right_edge())
@@ -125,16 +143,18 @@ pub fn question(
     (lines, format!("    type {expected} to go on, anything else stops here: "))
 }
 
-/// `2 of 6 done, 27 up to date, 3 waiting for service[api]`
+/// `2 of 6 done, 27 up to date, 3 waiting for service[api]`, with `shown` steps listed above it.
 #[must_use]
-pub fn counts(look: &Look, board: &Board) -> String {
+pub fn counts(look: &Look, board: &Board, shown: usize) -> String {
     let planned = board.header.as_ref().map_or(0, |header| header.planned.len());
     let mut parts = Vec::new();
     if planned > 0 {
-        parts.push(format!("{} of {planned} done", board.ended));
+        let done = board.ended.saturating_sub(board.troubled + board.left_out);
+        parts.push(format!("{done} of {planned} done"));
     }
     for (count, what) in [
-        (board.running.len().saturating_sub(SHOWN), "more running"),
+        (board.troubled, "failed"),
+        (board.running.len().saturating_sub(shown), "more running"),
         (board.unchanged, "up to date"),
         (board.cached, "cached"),
         (board.skipped, "skipped"),
@@ -158,6 +178,19 @@ pub fn counts(look: &Look, board: &Board) -> String {
 pub fn paragraph(look: &Look, text: &str) -> Vec<String> {
     let clean = look.text(&text::clean(text));
     text::wrap(&clean, look.right_edge() - 4).into_iter().map(|line| format!("    {line}")).collect()
+}
+
+/// Sentences on one line behind an indent, or each on its own when they do not fit.
+#[must_use]
+pub fn sentences(look: &Look, indent: usize, sentences: &[String]) -> Vec<String> {
+    let room = look.right_edge().saturating_sub(indent);
+    let one = look.text(&sentences.join(" "));
+    let lines = if text::width(&one) <= room {
+        vec![one]
+    } else {
+        sentences.iter().flat_map(|sentence| text::wrap(&look.text(sentence), room)).collect()
+    };
+    lines.into_iter().map(|line| format!("{}{line}", " ".repeat(indent))).collect()
 }
 
 /// Time since then in whole seconds; never less than nothing when the wall clock was set back.

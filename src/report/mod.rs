@@ -7,14 +7,16 @@
 //! ```text
 //! look, text     marks, colours, widths: how a line is built     board    what runs right now
 //! lines          one event, one line                             ending   the last lines of a run
-//! console        a terminal: lines scroll up, a block is redrawn
+//! console, screen   a terminal: lines scroll up, a block is redrawn
 //! plain          a pipe or a CI job: the same lines              json     for programs
-//! plan_view      a plan, before anybody says yes                 history  runs, releases, logs
+//! plan_view         a plan, before anybody says yes               history  runs and releases
+//! story             a run or a step, told from its records        when     times of day
 //! ```
 
 pub mod board;
 pub mod console;
 pub mod ending;
+pub mod history;
 pub mod json;
 pub mod lines;
 pub mod look;
@@ -23,6 +25,8 @@ pub mod plain;
 pub mod plan_view;
 #[cfg(test)]
 mod sample;
+pub mod screen;
+pub mod story;
 pub mod text;
 pub mod when;
 

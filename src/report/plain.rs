@@ -36,7 +36,8 @@ impl Plain {
         Self { out, look, all, board: Board::default(), ending: Ending::default(), last: None }
     }
 
-    fn write(&mut self, lines: &[String]) {
+    /// Writes lines as they are.
+    pub(super) fn write(&mut self, lines: &[String]) {
         let mut text = String::new();
         for line in lines {
             text.push_str(line);
@@ -50,8 +51,8 @@ impl Plain {
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 
-    fn step_line(&mut self, step: Option<&StepId>, line: String) {
-        self.last = step.cloned();
+    fn line(&mut self, line: String) {
+        self.last = None;
         self.write(&[line]);
     }
 
@@ -66,7 +67,7 @@ impl Plain {
             }
             Event::StepSettled { step, action, reason, .. } if self.all => {
                 let line = lines::row(&self.look, names, Mark::from(*action), &step.to_string(), reason, "");
-                self.step_line(None, line);
+                self.line(line);
             }
             Event::GateAsked { step, text, expected } => {
                 let (lines, prompt) = lines::question(&self.look, names, step, text, expected);
@@ -78,15 +79,16 @@ impl Plain {
             }
             Event::StepRetried { step, attempt, reason, pause_ms } => {
                 let line = lines::retried(&self.look, names, step, *attempt, reason, *pause_ms);
-                self.step_line(None, line);
+                self.line(line);
             }
             Event::StepEnded(ended) if self.all || lines::matters(ended.outcome) => {
-                let line = lines::ended(&self.look, names, ended, &self.board.planned);
-                self.step_line(Some(&ended.step), line);
+                let lines = lines::ended(&self.look, names, ended, &self.board.planned);
+                self.last = Some(ended.step.clone());
+                self.write(&lines);
             }
             Event::Interrupted { signal, times } => {
                 let line = lines::signal(&self.look, signal, *times);
-                self.step_line(None, line);
+                self.line(line);
             }
             Event::RunEnded(_) => {
                 let lines = self.ending.lines(&self.look, names, time, self.last.as_ref());

@@ -24,8 +24,8 @@ mod run;
 pub mod s3_sync;
 #[cfg(test)]
 mod sandbox;
-mod wait;
 pub(crate) mod testing;
+mod wait;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -57,7 +57,21 @@ pub struct Kind {
 }
 
 /// Every kind, by name.
-pub static KINDS: &[&Kind] = &[&approve::KIND, &cfn_deploy::KIND, &cloudfront_invalidate::KIND, &docker_build::KIND, &ecr_repository::KIND, &ecs_deploy::KIND, &ecs_run::KIND, &http_check::KIND, &migrate::KIND, &notify::KIND, &run::KIND, &s3_sync::KIND, &wait::KIND];
+pub static KINDS: &[&Kind] = &[
+    &approve::KIND,
+    &cfn_deploy::KIND,
+    &cloudfront_invalidate::KIND,
+    &docker_build::KIND,
+    &ecr_repository::KIND,
+    &ecs_deploy::KIND,
+    &ecs_run::KIND,
+    &http_check::KIND,
+    &migrate::KIND,
+    &notify::KIND,
+    &run::KIND,
+    &s3_sync::KIND,
+    &wait::KIND,
+];
 
 /// The kind of that name.
 #[must_use]
@@ -86,6 +100,9 @@ pub struct Context {
     pub cloud: Arc<Cloud>,
     /// What the environment's live release records of this step; absent when it records nothing.
     pub recorded: Option<Arc<Recorded>>,
+    /// What the newest release of a run that succeeded records of it: differs from `recorded` after a
+    /// run in which this step succeeded and a later one, which should have dealt with it, did not.
+    pub settled: Option<Arc<Recorded>>,
     /// Where progress, output and notes go.
     pub feed: Feed,
     /// Whether the run is being stopped.

@@ -12,7 +12,10 @@ use crate::world::aws::NoCredentials;
 use crate::world::process::{Ending, ProcessError, base_env};
 use crate::world::scratch::Scratch;
 
-/// The environment of a step's program, and the folder that holds its secret files.
+/// No real secret key or session token is shorter.
+const REAL_KEY: usize = 16;
+
+/// The environment of a step's program, and its secret files.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     /// All variables.
@@ -25,7 +28,7 @@ impl Surroundings {
     /// From what the step declares. AWS credentials are made known to the masker before anybody
     /// can print them.
     pub(super) async fn new(attributes: &Attributes, cx: &Context) -> Result<Self, Failure> {
-        let scratch = Scratch::new(&cx.world.files)?;
+        let mut scratch = Scratch::new(&cx.world.files);
         let host = &cx.world.host;
         let mut env = base_env(host);
         if makes_files(attributes) {
@@ -42,15 +45,18 @@ impl Surroundings {
         if attributes.aws {
             cx.cloud.verify().await?;
             let access = cx.cloud.program_access().await?;
-            cx.world.masker.learn(access.secret.iter().map(|(_, secret)| secret));
+            // Keys of AWS have forty characters. Shorter ones belong to stand-ins that take anything,
+            // `test` for one, and would make the output unreadable.
+            let real = access.secret.iter().map(|(_, secret)| secret);
+            cx.world.masker.learn(real.filter(|secret| secret.expose().len() >= REAL_KEY));
             env.extend(access.open.into_iter().map(|(name, value)| (name.to_owned(), value)));
             env.extend(
                 access.secret.iter().map(|(name, secret)| ((*name).to_owned(), secret.expose().to_owned())),
             );
         }
-        for (index, (name, secret)) in attributes.files.iter().enumerate() {
+        for (name, secret) in &attributes.files {
             cx.world.masker.learn([secret]);
-            let path = scratch.write(&format!("file-{index}"), secret.expose().as_bytes())?;
+            let path = scratch.write("secret", secret.expose().as_bytes())?;
             env.insert(name.clone(), path.display().to_string());
         }
         for (name, field) in &attributes.env {
@@ -112,6 +118,16 @@ pub(super) fn judge(ending: Ending, last: Vec<String>) -> Result<(), Failure> {
         Ending::Killed => Failure::of(FailureClass::Unknown, "killed before it could end"),
     };
     Err(failure.details(last))
+}
+
+/// The same for programs that change nothing outside: killed ones leave no question open.
+pub(super) fn harmless(judged: Result<(), Failure>) -> Result<(), Failure> {
+    judged.map_err(|mut failure| {
+        if failure.class == FailureClass::Unknown {
+            failure.class = FailureClass::Interrupted;
+        }
+        failure
+    })
 }
 
 fn signal_name(signal: i32) -> String {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{Attributes, Context, Done, Failure, Kind, Proposal, Recorded};
+use super::{Answers, Attributes, Context, Done, Failure, Kind, Proposal, Recorded};
 use crate::event::{Event, Feed, Message};
 use crate::model::names::{EnvName, FlowName, RunId, StepId};
 use crate::model::settings::{Given, GivenNode, Ready};
@@ -94,7 +94,7 @@ impl Bench {
         std::fs::remove_file(self.path(name)).expect("removed");
     }
 
-    /// What a step gets; `recorded` is what the live release has of it.
+    /// What a step gets; `recorded` is what the last release, of a run that succeeded, has of it.
     pub fn context(&self, recorded: Option<serde_json::Value>) -> Context {
         let (sender, mut receiver) = mpsc::channel::<Message>(64);
         let events = Arc::clone(&self.events);
@@ -117,9 +117,11 @@ impl Bench {
             run: Some(RunId::new("k3f9")),
             world: World::new(host, self.root.path(), Store::folder(self.path(".flow/store"))),
             cloud: Arc::clone(&self.cloud),
+            settled: recorded.clone(),
             recorded,
             feed: Feed::new(id, sender),
             cancel: self.canceller.view(),
+            answers: Answers::Nobody,
         }
     }
 

@@ -37,16 +37,7 @@ impl Bench {
             ("HIDDEN".to_owned(), "hidden".to_owned()),
         ]);
         let host = Host::with(vars);
-        let target = Target {
-            environment: EnvName::new("sandbox"),
-            account: None,
-            region: None,
-            profile: None,
-            role: None,
-            endpoint: None,
-            registry: None,
-            protected: false,
-        };
+        let target = target(None);
         let (sender, mut receiver) = mpsc::channel::<Message>(16);
         let events = Arc::new(std::sync::Mutex::new(Vec::new()));
         let kept = Arc::clone(&events);
@@ -67,11 +58,17 @@ impl Bench {
             world: World::new(host.clone(), root.path(), Store::folder(root.path().join(".flow/store"))),
             cloud: Arc::new(Cloud::new(target, host)),
             recorded: None,
+            settled: None,
             feed: Feed::new(id, sender),
             cancel: canceller.view(),
             answers: super::Answers::Nobody,
         };
         Self { cx, canceller, events, root }
+    }
+
+    /// An account at this endpoint, with the credentials of the surroundings.
+    pub(crate) fn sandbox(endpoint: &str) -> Arc<Cloud> {
+        Arc::new(Cloud::new(target(Some(endpoint)), Host::current()))
     }
 
     /// The project's folder.
@@ -95,5 +92,18 @@ impl Bench {
         let mut events = std::mem::take(&mut *self.events.lock().unwrap());
         events.retain(|event| !matches!(event, Event::Noted { key, .. } if key == "mark"));
         events
+    }
+}
+
+fn target(endpoint: Option<&str>) -> Target {
+    Target {
+        environment: EnvName::new("sandbox"),
+        account: None,
+        region: endpoint.map(|_| "us-east-1".to_owned()),
+        profile: None,
+        role: None,
+        endpoint: endpoint.map(str::to_owned),
+        registry: None,
+        protected: false,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::program::{Surroundings, judge};
+use super::program::{Surroundings, harmless, judge};
 use super::{Attributes, Context, Done, Effect, Failure, Kind, Proposal, Step};
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
@@ -49,7 +49,7 @@ pub static KIND: Kind = Kind {
 #[derive(Clone, Debug)]
 enum Wait {
     For(Duration),
-    Until { argv: Vec<String>, every: Duration, within: Duration, attributes: Attributes },
+    Until { argv: Vec<String>, every: Duration, within: Duration, attributes: Box<Attributes> },
 }
 
 fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready> {
@@ -69,7 +69,7 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
         argv,
         every: ready.duration("every")?.unwrap_or(Duration::from_secs(2)),
         within: ready.duration("within")?.unwrap_or(Duration::from_mins(5)),
-        attributes: attributes.clone(),
+        attributes: Box::new(attributes.clone()),
     }))
 }
 
@@ -133,7 +133,7 @@ async fn ask(
             Ending::Exited(code) => format!("exited with {code}"),
             Ending::TimedOut(_) => "did not answer in time".to_owned(),
             other => {
-                judge(other, last)?;
+                harmless(judge(other, last))?;
                 continue;
             }
         };

@@ -31,6 +31,9 @@ pub struct Facts {
     pub dirty: bool,
     /// When the commit was made, seconds since 1970.
     pub time: Option<i64>,
+    /// Why nothing is known, when that is not for want of a repository or a commit: `git` is missing,
+    /// or refuses a checkout that belongs to somebody else.
+    pub problem: Option<String>,
 }
 
 impl Facts {
@@ -66,7 +69,11 @@ impl Git {
             ".",
             ":(exclude,top,glob)**/.flow/**",
         ];
-        let Some(status) = self.run(&status) else { return Facts::default() };
+        let status = match self.run(&status) {
+            Ok(status) => status,
+            Err(said) if said.contains("not a git repository") => return Facts::default(),
+            Err(said) => return Facts { problem: Some(said), ..Facts::default() },
+        };
         let header = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
         let Some(sha) = header("# branch.oid ").filter(|sha| sha != "(initial)") else {
             return Facts::default();
@@ -76,10 +83,11 @@ impl Git {
         Facts {
             short: sha.get(..8).map(str::to_owned),
             branch: branch.or_else(|| self.ci_branch()),
-            tag: tags.and_then(|tags| tags.lines().next().map(str::to_owned)),
+            tag: tags.ok().and_then(|tags| tags.lines().next().map(str::to_owned)),
             dirty: status.lines().any(|line| !line.starts_with('#')),
-            time: self.run(&["log", "-1", "--format=%ct"]).and_then(|time| time.trim().parse().ok()),
+            time: self.run(&["log", "-1", "--format=%ct"]).ok().and_then(|time| time.trim().parse().ok()),
             sha: Some(sha),
+            problem: None,
         }
     }
 
@@ -91,8 +99,8 @@ impl Git {
             .or_else(|| var("BUILDKITE_BRANCH"))
     }
 
-    /// What a git command prints; `None` when it fails.
-    fn run(&self, arguments: &[&str]) -> Option<String> {
+    /// What a git command prints, or why it failed.
+    fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new("git")
             .args(["-c", "core.fsmonitor=false", "--no-optional-locks"])
             .args(arguments)
@@ -101,10 +109,13 @@ impl Git {
             .envs(base_env(&self.host))
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
             .output()
-            .ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+            .map_err(|error| format!("cannot start git: {error}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(said.lines().next().unwrap_or("git failed and did not say why").to_owned())
     }
 }
 
@@ -132,6 +143,12 @@ mod tests {
         let root = dir.path();
         let facts = |more: &[(&str, &str)]| Git::new(root, host(more)).facts().clone();
         assert_eq!(facts(&[]), Facts::default());
+        assert!(
+            Git::new(root, Host::with(BTreeMap::from([("PATH".to_owned(), "/nowhere".to_owned())])))
+                .facts()
+                .problem
+                .is_some()
+        );
         git(root, &["init", "-q", "-b", "trunk"]);
         assert_eq!(facts(&[]), Facts::default());
 

@@ -63,6 +63,7 @@ impl Request {
     }
 
     /// A POST of JSON, otherwise like [`Request::get`].
+    #[must_use]
     pub fn post_json(url: Secret, body: &serde_json::Value) -> Self {
         Self {
             method: "POST".to_owned(),

@@ -1,78 +1,79 @@
-//! Folders for secrets and for what programs hand back: mode 0700, files 0600,
-//! gone when dropped.
+//! Files for secrets and for what programs hand back: mode 0600, in the one
+//! folder `.flow/tmp` of mode 0700, gone when dropped.
+//!
+//! One folder for all steps, because making one each costs more than starting
+//! a program on some file systems.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 
 use super::files::{FileError, Files};
 
-/// A folder that only its owner can read. Dropped, it is removed with all that lies in it.
+/// The files of one step. Dropped, they are removed.
 #[derive(Debug)]
 pub struct Scratch {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
+    made: Vec<tempfile::TempPath>,
 }
 
 impl Scratch {
-    /// A new folder under `.flow/tmp` of the project.
-    pub fn new(files: &Files) -> Result<Self, FileError> {
-        let above = files.root().join(".flow").join("tmp");
-        let fault = |source| FileError { what: "cannot create a folder in", path: above.clone(), source };
-        // The folder above it is there for all but the first.
-        let make = || {
-            let closed = std::fs::Permissions::from_mode(0o700);
-            tempfile::Builder::new().permissions(closed).tempdir_in(&above)
-        };
-        let folder = match make() {
+    /// No files yet.
+    #[must_use]
+    pub fn new(files: &Files) -> Self {
+        Self { folder: folder(files), made: Vec::new() }
+    }
+
+    /// Makes a file that only its owner can read, and says where. `name` is the start of its name.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<PathBuf, FileError> {
+        let fault = |source| FileError { what: "cannot write in", path: self.folder.clone(), source };
+        let make = || tempfile::Builder::new().prefix(name).tempfile_in(&self.folder);
+        let mut file = match make() {
+            // The folder is there for all but the first.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                files.create_dir(&files.root().join(".flow"))?;
-                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&above).map_err(fault)?;
+                let above = self.folder.parent().unwrap_or(&self.folder);
+                std::fs::create_dir_all(above).map_err(fault)?;
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(fault)?;
                 make()
             }
-            made => made,
-        };
-        Ok(Self { folder: folder.map_err(fault)? })
-    }
-
-    /// Where a name lies in it.
-    #[must_use]
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Makes a file that only its owner can read.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, FileError> {
-        let path = self.path(name);
-        let written = std::fs::File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .and_then(|mut file| file.write_all(bytes));
-        written.map_err(|source| FileError { what: "cannot write", path: path.clone(), source })?;
-        Ok(path)
+            outcome => outcome,
+        }
+        .map_err(fault)?;
+        file.write_all(bytes).map_err(fault)?;
+        let path = file.into_temp_path();
+        let place = path.to_path_buf();
+        self.made.push(path);
+        Ok(place)
     }
 
     /// Removes what crashed runs left. For the start of a run, while no other run of the project is there.
     pub fn clear(files: &Files) -> Result<(), FileError> {
-        files.remove_dir(&Path::new(files.root()).join(".flow").join("tmp"))
+        files.remove_dir(&folder(files))
     }
+}
+
+fn folder(files: &Files) -> PathBuf {
+    files.root().join(".flow").join("tmp")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn only_the_owner_reads_it_and_it_goes() {
         let root = tempfile::tempdir().unwrap();
         let files = Files::new(root.path());
-        let scratch = Scratch::new(&files).unwrap();
+        let mut scratch = Scratch::new(&files);
         let file = scratch.write("key", b"secret").unwrap();
+        assert_ne!(file, scratch.write("key", b"other").unwrap());
+        assert_eq!(files.read_text(&file).unwrap(), "secret");
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&file), 0o600);
         assert_eq!(mode(file.parent().unwrap()), 0o700);
-        assert_eq!(mode(&root.path().join(".flow/tmp")), 0o700);
         drop(scratch);
         assert!(!file.exists());
     }

@@ -69,7 +69,7 @@ pub enum SecretFault {
 const LARGEST: usize = 64 * 1024;
 
 /// Programs that fetch a secret ask people or networks; they do not take longer than this.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Reads one secret and teaches it to the masker.
 pub async fn load(
@@ -265,12 +265,27 @@ async fn program(argv: &[String], world: &World, cancel: &Cancel) -> Result<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steps::testing::Bench;
+    use crate::model::names::EnvName;
     use crate::syntax::source::Span;
+    use crate::world::aws::Target;
+    use crate::world::cancel::Canceller;
+    use crate::world::host::Host;
+    use crate::world::store::Store;
 
-    async fn fetch(bench: &Bench, source: SecretSource) -> Result<String, String> {
+    async fn fetch(world: &World, source: SecretSource) -> Result<String, String> {
         let declaration = SecretDeclaration { name: "db".to_owned(), source, span: Span::default() };
-        load(&declaration, &bench.cx.world, &bench.cx.cloud, &bench.cx.cancel)
+        let target = Target {
+            environment: EnvName::new("test"),
+            account: None,
+            region: None,
+            profile: None,
+            role: None,
+            endpoint: None,
+            registry: None,
+            protected: false,
+        };
+        let cloud = Cloud::new(target, world.host.clone());
+        load(&declaration, world, &cloud, &Canceller::new().view())
             .await
             .map(|secret| secret.expose().to_owned())
             .map_err(|error| error.to_string())
@@ -278,12 +293,15 @@ mod tests {
 
     #[tokio::test]
     async fn local_sources() {
-        let bench = Bench::new();
+        let dir = tempfile::tempdir().unwrap();
+        let vars = [("PATH", std::env::var("PATH").unwrap()), ("GIVEN", "given".to_owned())];
+        let host = Host::with(vars.map(|(name, value)| (name.to_owned(), value)).into());
+        let world = World::new(host, dir.path(), Store::folder(dir.path().join("store")));
         let text = |t: &str| t.to_owned();
-        std::fs::write(bench.root().join("pw"), "hunter22\n").unwrap();
-        std::fs::write(bench.root().join("pem"), "a\nb\n").unwrap();
+        std::fs::write(dir.path().join("pw"), "hunter22\n").unwrap();
+        std::fs::write(dir.path().join("pem"), "a\nb\n").unwrap();
         std::fs::write(
-            bench.root().join("env"),
+            dir.path().join("env"),
             "# x\nA=one two # c\nexport B=\"t\\\"w\\no\"\nC='x#y'\nA=last\nE=\n",
         )
         .unwrap();
@@ -306,10 +324,64 @@ mod tests {
             ),
         ] {
             let shown = format!("{source:?}");
-            assert_eq!(fetch(&bench, source).await, wanted.map(text).map_err(text), "{shown}");
+            assert_eq!(fetch(&world, source).await, wanted.map(text).map_err(text), "{shown}");
         }
-        assert_eq!(bench.cx.world.masker.mask("is hunter22"), "is ***");
-        let error = fetch(&bench, SecretSource::File(text("none"))).await.unwrap_err();
+        assert_eq!(world.masker.mask("is hunter22"), "is ***");
+        let error = fetch(&world, SecretSource::File(text("none"))).await.unwrap_err();
         assert!(error.starts_with("secret db from file:none: cannot read /"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn secrets_of_aws() {
+        let Ok(endpoint) = std::env::var("SANDBOX_ENDPOINT") else {
+            println!("skipped: SANDBOX_ENDPOINT is not set (source the sandbox's environment)");
+            return;
+        };
+        let target = Target {
+            environment: EnvName::new("sandbox"),
+            account: None,
+            region: Some("us-east-1".to_owned()),
+            profile: None,
+            role: None,
+            endpoint: Some(endpoint),
+            registry: None,
+            protected: false,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::new(Host::current(), dir.path(), Store::folder(dir.path().join("store")));
+        let cloud = Cloud::new(target, Host::current());
+        let name = format!("progdev-{}", std::process::id());
+        let parameter = format!("/{name}/password");
+        let writes = cloud.writes().await;
+        let put = writes.ssm.put_parameter().name(&parameter).value("from-ssm");
+        put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.unwrap();
+        let text = r#"{"password":"from-json","port":5432}"#;
+        writes.secrets.create_secret().name(&name).secret_string(text).send().await.unwrap();
+
+        let cancel = Canceller::new().view();
+        let fetch = async |source: SecretSource| {
+            let declaration = SecretDeclaration { name: "db".to_owned(), source, span: Span::default() };
+            let secret = load(&declaration, &world, &cloud, &cancel).await;
+            secret.map(|secret| secret.expose().to_owned()).map_err(|error| error.to_string())
+        };
+        let stored = |key: Option<&str>| SecretSource::AwsSecretsManager {
+            id: name.clone(),
+            key: key.map(str::to_owned),
+        };
+        assert_eq!(fetch(SecretSource::AwsSsm(parameter.clone())).await.unwrap(), "from-ssm");
+        assert_eq!(fetch(stored(None)).await.unwrap(), text);
+        assert_eq!(fetch(stored(Some("password"))).await.unwrap(), "from-json");
+        assert_eq!(fetch(stored(Some("port"))).await.unwrap(), "5432");
+        let error = fetch(stored(Some("none"))).await.unwrap_err();
+        assert_eq!(error, format!("secret db from aws-secretsmanager:{name}#none: {name} has no none"));
+        let error = fetch(SecretSource::AwsSsm("/no/such".to_owned())).await.unwrap_err();
+        assert!(
+            error.starts_with("secret db from aws-ssm:/no/such: SSM GetParameter: ParameterNotFound"),
+            "{error}"
+        );
+
+        writes.ssm.delete_parameter().name(&parameter).send().await.unwrap();
+        let gone = writes.secrets.delete_secret().secret_id(&name).force_delete_without_recovery(true);
+        gone.send().await.unwrap();
     }
 }

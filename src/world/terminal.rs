@@ -29,6 +29,15 @@ pub fn width() -> Option<u16> {
     (size.ws_col > 0).then_some(size.ws_col)
 }
 
+/// Columns and rows of standard error; what most terminals have where it cannot say.
+#[must_use]
+pub fn size() -> (usize, usize) {
+    rustix::termios::tcgetwinsize(io::stderr().as_fd())
+        .ok()
+        .filter(|size| size.ws_col > 0 && size.ws_row > 0)
+        .map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {

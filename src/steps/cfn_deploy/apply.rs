@@ -102,7 +102,13 @@ impl Deploy {
         id: &str,
         changes: &[ResourceChange],
     ) -> Result<Done, Failure> {
-        let mut events = Events::from_now(cx, id).await?;
+        let mut events = match Events::from_now(cx, id).await {
+            Ok(events) => events,
+            Err(error) => {
+                self.discard(cx, set).await;
+                return Err(error.into());
+            }
+        };
         self.execute(cx, set).await?;
         cx.feed.note("executed", json!({ "stack": id })).await?;
         let status = self.follow(cx, &mut events, changes.len()).await?;

@@ -103,8 +103,9 @@ fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
 #[async_trait]
 impl Step for CfnDeploy {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
-        let template = Template::read(cx, &self.template).await?;
-        match stack::state(cx, &self.stack).await? {
+        let (template, state) =
+            tokio::try_join!(Template::read(cx, &self.template), stack::state(cx, &self.stack))?;
+        match state {
             State::Absent => Ok(plan_new(self.request(template, None)?)),
             State::Busy(stack) => Err(busy(&self.stack, &stack)),
             State::Stuck(stack) => Err(stuck(&self.stack, &stack)),

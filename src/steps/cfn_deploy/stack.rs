@@ -59,7 +59,8 @@ impl State {
 
 /// The state of a stack, by name or ARN.
 pub(super) async fn state(cx: &Context, name: &str) -> Result<State, Failure> {
-    Ok(describe(cx, name).await?.map_or(State::Absent, State::of))
+    let found = cx.cancel.unless_stopped(describe(cx, name)).await??;
+    Ok(found.map_or(State::Absent, State::of))
 }
 
 /// A stack, by name or ARN.

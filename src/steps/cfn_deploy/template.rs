@@ -60,19 +60,15 @@ impl Template {
             }
             _ => error.into(),
         };
-        let validate = cloudformation.validate_template().template_body(&body).send();
-        let validated = cx
-            .cancel
-            .unless_stopped(validate)
-            .await?
-            .map_err(|error| refused(AwsError::new("CloudFormation", "ValidateTemplate", &error)))?;
+        let validate = Box::pin(cloudformation.validate_template().template_body(&body).send());
         // It alone tells the types of parameters.
-        let summarise = cloudformation.get_template_summary().template_body(&body).send();
-        let summary = cx
-            .cancel
-            .unless_stopped(summarise)
-            .await?
-            .map_err(|error| refused(AwsError::new("CloudFormation", "GetTemplateSummary", &error)))?;
+        let summarise = Box::pin(cloudformation.get_template_summary().template_body(&body).send());
+        let (validated, summary) =
+            cx.cancel.unless_stopped(async { tokio::join!(validate, summarise) }).await?;
+        let validated =
+            validated.map_err(|e| refused(AwsError::new("CloudFormation", "ValidateTemplate", &e)))?;
+        let summary =
+            summary.map_err(|e| refused(AwsError::new("CloudFormation", "GetTemplateSummary", &e)))?;
         let parameters = summary
             .parameters()
             .iter()

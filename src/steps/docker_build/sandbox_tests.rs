@@ -113,6 +113,8 @@ impl Bench {
             world: World::new(host, self.folder.path(), store),
             cloud: Arc::clone(&self.cloud),
             recorded: None,
+            settled: None,
+            answers: crate::steps::Answers::Nobody,
             cancel: self.canceller.view(),
         }
     }

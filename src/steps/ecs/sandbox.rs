@@ -165,9 +165,12 @@ impl Sandbox {
                 Store::folder(self.root.path().to_owned()),
             ),
             cloud: Arc::clone(&self.cloud),
+            settled: None,
+            answers: crate::steps::Answers::Nobody,
             recorded: recorded.map(|receipt| Arc::new(Recorded { receipt, ..Recorded::default() })),
             feed: Feed::new(id, self.sender.clone()),
             cancel: self.canceller.view(),
+            answers: crate::steps::Answers::Nobody,
         }
     }
 
@@ -362,10 +365,14 @@ impl Written {
         self
     }
 
-    pub fn env(mut self, pairs: &[(&str, &str)]) -> Self {
-        let pairs =
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), Field::Known(Setting::text(*value))));
-        self.0.insert("env", Given::Map(pairs.collect()), Span::default());
+    pub fn env(self, pairs: &[(&str, &str)]) -> Self {
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, Setting::text(*value))).collect();
+        self.map("env", &pairs)
+    }
+
+    pub fn map(mut self, name: &'static str, pairs: &[(&str, Setting)]) -> Self {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), Field::Known(value.clone())));
+        self.0.insert(name, Given::Map(pairs.collect()), Span::default());
         self
     }
 

@@ -127,7 +127,13 @@ fn propose(deploy: &Deploy, cx: &Context, observed: Observed, wanted: Wanted) ->
     let is_known = wanted.unknown.is_empty();
     let target = if observed.running.as_ref().is_some_and(same) {
         Target::Registered(service.task_definition.clone())
-    } else if let Some(found) = [&wanted.from, &observed.newest].into_iter().flatten().find(|one| same(one)) {
+    } else if let Some(found) =
+        // ECS starts nothing of an INACTIVE one.
+        [&wanted.from, &observed.newest]
+            .into_iter()
+            .flatten()
+            .find(|one| one.is_active() && same(one))
+    {
         Target::Registered(found.arn().to_owned())
     } else {
         Target::New(Box::new(wanted.definition.clone()))

@@ -109,3 +109,63 @@ fn image(field: &Field<Value>) -> Result<Field<String>, Unready> {
     }
     Ok(image)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::names::StepId;
+    use crate::model::secret::Secret;
+    use crate::steps::ecs::sandbox::Written;
+
+    fn read(container: Written) -> Result<Deploy, Unready> {
+        let step = Written::default().with("cluster", "c").with("service", "s");
+        Deploy::read(&step.node("container", "api", container).ready(), &Attributes::default())
+    }
+
+    fn refused(container: Written) -> String {
+        read(container).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_everybody_could_read_or_could_move_is_refused() {
+        let secret = |head: &str, from: &str| {
+            Written::default().node("secret", head, Written::default().with("from", from))
+        };
+        let hidden = Written::default().map("env", &[("URL", Value::Secret(Secret::new("postgres://")))]);
+        let words = refused(hidden);
+        assert!(words.starts_with("env: URL is a secret"), "{words}");
+        assert!(words.ends_with("write secret \"URL\" from=\"ARN\""), "{words}");
+        for image in ["shop", "shop:v1", "shop@sha256:12", "@sha256:", "127.0.0.1:4566/shop:v1"] {
+            let words = refused(Written::default().with("image", image));
+            assert!(words.contains("is not pinned"), "{image}: {words}");
+        }
+        assert_eq!(
+            refused(secret("K", "arn").env(&[("K", "1")])),
+            "secret: K is in env, too; a variable is one or the other"
+        );
+        assert_eq!(refused(Written::default().with("memory", 0)), "memory: 0 is less than 4");
+
+        let image = format!("127.0.0.1:4566/shop:v1@sha256:{}", "a".repeat(64));
+        let deploy = read(secret("K", "arn:k").with("image", image.as_str())).unwrap();
+        assert_eq!(deploy.containers[0].image, Some(Field::Known(image)));
+        assert_eq!(deploy.containers[0].secrets, [("K".to_owned(), Field::Known("arn:k".to_owned()))]);
+        let later = Field::After(StepId::parse("image[api]"));
+        let deploy = read(Written::default().field("image", later)).unwrap();
+        assert!(matches!(deploy.containers[0].image, Some(Field::After(_))));
+    }
+
+    #[test]
+    fn a_base_is_a_revision_or_a_file() {
+        let table = [
+            ("shop:41", Base::Revision("shop:41".to_owned())),
+            (
+                "arn:aws:ecs:r:1:task-definition/shop:41",
+                Base::Revision("arn:aws:ecs:r:1:task-definition/shop:41".to_owned()),
+            ),
+            ("ecs/task.json", Base::File("ecs/task.json".to_owned())),
+        ];
+        for (text, base) in table {
+            assert_eq!(Base::of(text.to_owned()), base);
+        }
+    }
+}

@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    fn service(deployments: Value) -> Service {
+    fn service(deployments: &Value) -> Service {
         serde_json::from_value(json!({ "deployments": deployments })).unwrap()
     }
 
@@ -109,7 +109,7 @@ mod tests {
                 "taskDefinition": format!("arn:aws:ecs:r:1:task-definition/shop:{id}") })
     }
 
-    fn verdict(deployments: Value, seen: bool) -> &'static str {
+    fn verdict(deployments: &Value, seen: bool) -> &'static str {
         let since = Duration::from_secs(if seen { 1 } else { 2 });
         let before = ["old".to_owned()];
         match judge(&service(deployments), Ours { id: "new", before: &before, seen, since }) {
@@ -169,7 +169,7 @@ mod tests {
             ("between two", json!([]), true, "going"),
         ];
         for (name, deployments, seen, wanted) in table {
-            assert_eq!(verdict(deployments, seen), wanted, "{name}");
+            assert_eq!(verdict(&deployments, seen), wanted, "{name}");
         }
     }
 
@@ -178,6 +178,6 @@ mod tests {
         let mut back = one("back", "PRIMARY", "IN_PROGRESS", 0);
         back["rolloutStateReason"] =
             "ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/1.".into();
-        assert_eq!(verdict(json!([back]), true), "returning");
+        assert_eq!(verdict(&json!([back]), true), "returning");
     }
 }

@@ -15,7 +15,7 @@ use crate::steps::ecs::stopped::{self, Stopped, Whose};
 use crate::steps::ecs::target;
 use crate::steps::{Context, Failure};
 use crate::world::aws::AwsError;
-use crate::world::aws::ecs::{Deployment, Following, Service};
+use crate::world::aws::ecs::{Deployment, Following, Service, last_part};
 use crate::world::clock::Moment;
 
 /// How long the way back is watched, so that what runs now can be said.
@@ -369,5 +369,9 @@ fn threshold(desired: i64) -> usize {
 
 /// An event without the name of the service in front.
 fn plain(service: &str, message: &str) -> String {
-    message.strip_prefix(&format!("(service {service}) ")).unwrap_or(message).trim_end_matches('.').to_owned()
+    message
+        .strip_prefix(&format!("(service {}) ", last_part(service)))
+        .unwrap_or(message)
+        .trim_end_matches('.')
+        .to_owned()
 }

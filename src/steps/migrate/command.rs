@@ -4,11 +4,12 @@
 use async_trait::async_trait;
 use serde_json::json;
 
+use super::lint::Dialect;
 use super::{Phase, files, outputs};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::secret::Secret;
 use crate::model::units::count;
-use crate::steps::program::{Surroundings, judge, not_yet, unknown_env};
+use crate::steps::program::{Surroundings, harmless, judge, not_yet, unknown_env};
 use crate::steps::{Attributes, Context, Done, Effect, Failure, Proposal, Step};
 use crate::world::process::{DEFAULT_GRACE, Program, Tail, capture, run, show_argv};
 
@@ -49,7 +50,8 @@ impl Step for CommandTool {
         proposal.baseline = json!({ "pending": names });
         proposal.outputs = outputs(&names, None);
         // Other tools name their files otherwise: those that flow can read are judged.
-        let read = files::read(&cx.world.files, &self.dir).unwrap_or_default();
+        let read =
+            files::read(&cx.world.files, &self.dir, Dialect::of(self.url.as_ref())).unwrap_or_default();
         for name in &names {
             let file = read.iter().find(|file| file.name == *name);
             let phase = file.map_or("not read", |file| file.phase.as_str());
@@ -70,7 +72,7 @@ impl CommandTool {
         let Some(list) = &self.list else { return Ok(None) };
         let surroundings = Surroundings::new(&self.attributes, cx).await?;
         let said = capture(&self.program(list, &surroundings, cx), &cx.cancel, LIST_LIMIT).await?;
-        judge(said.ending, said.stderr)
+        harmless(judge(said.ending, said.stderr))
             .map_err(|failure| failure.detail(format!("this was the list: {}", show_argv(list))))?;
         let text = String::from_utf8_lossy(&said.stdout);
         Ok(Some(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()))

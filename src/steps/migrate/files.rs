@@ -1,7 +1,7 @@
 //! Migration files as sqlx names them (`0042_note.sql`, `0042_note.up.sql`),
 //! what each would break, and what of them a database already has.
 
-use super::lint::{Finding, lint};
+use super::lint::{Dialect, Finding, lint};
 use super::statements::{place, split};
 use crate::steps::Failure;
 use crate::world::database::{History, Script, checksum};
@@ -20,7 +20,7 @@ pub(super) struct File {
     pub phase: Phase,
     /// What in it such code cannot live with; empty when the file's header says that it can.
     pub findings: Vec<Finding>,
-    /// It says `CONCURRENTLY` inside a transaction, which PostgreSQL refuses.
+    /// It says `CONCURRENTLY` inside a transaction, which the server refuses.
     pub needs_no_transaction: bool,
     /// It begins or ends transactions itself, so that a failure may leave something behind.
     pub own_transactions: bool,
@@ -70,8 +70,8 @@ pub(super) enum FilesError {
     /// It cannot be sent.
     #[error("{0} is not UTF-8")]
     NotText(String),
-    /// A header that says nothing known.
-    #[error("{at}: \"{text}\" is no header")]
+    /// A header that names no phase, or `expand` without a reason where there is a finding.
+    #[error("{at}: \"{text}\" gives no phase and reason")]
     Header {
         /// File and line.
         at: String,
@@ -93,19 +93,20 @@ impl From<FilesError> for Failure {
 }
 
 /// All files of a folder, by number. Files that lead back (`.down.sql`) are left out.
-pub(super) fn read(files: &Files, dir: &str) -> Result<Vec<File>, FilesError> {
+pub(super) fn read(files: &Files, dir: &str, dialect: Dialect) -> Result<Vec<File>, FilesError> {
     let mut all: Vec<File> = Vec::new();
     for path in files.list(&files.locate(dir)?)? {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let Some((number, words)) = name.split_once('_') else { continue };
-        if !words.ends_with(".sql") || words.ends_with(".down.sql") {
+        // As sqlx reads names: in lower case only.
+        let Some(words) = words.strip_suffix(".sql").filter(|words| !words.ends_with(".down")) else {
             continue;
-        }
+        };
         let shown = format!("{}/{name}", dir.trim_end_matches('/'));
         let version = number.parse().map_err(|_| FilesError::Name(shown.clone()))?;
         let text = String::from_utf8(files.read(&path)?).map_err(|_| FilesError::NotText(shown.clone()))?;
-        let words = words.strip_suffix(".up.sql").or(words.strip_suffix(".sql")).unwrap_or(words);
-        all.push(file(name.clone(), shown, version, words.replace('_', " "), text)?);
+        let words = words.strip_suffix(".up").unwrap_or(words);
+        all.push(file(name.clone(), shown, version, words.replace('_', " "), text, dialect)?);
     }
     all.sort_by_key(|file| file.script.version);
     if let Some([a, b]) = all.array_windows().find(|[a, b]| a.script.version == b.script.version) {
@@ -120,16 +121,20 @@ fn file(
     version: i64,
     description: String,
     text: String,
+    dialect: Dialect,
 ) -> Result<File, FilesError> {
     let statements = split(&text);
     let header = header(&path, &text)?;
-    let mut findings = lint(&statements);
+    let mut findings = lint(&statements, dialect);
     let phase = match header {
-        Some(Phase::Contract) => Phase::Contract,
-        Some(Phase::Expand) => {
+        Some(Header { phase: Phase::Expand, has_reason: true, .. }) => {
             findings.clear();
             Phase::Expand
         }
+        Some(Header { phase: Phase::Expand, at, text, .. }) if !findings.is_empty() => {
+            return Err(FilesError::Header { at, text });
+        }
+        Some(Header { phase, .. }) => phase,
         None if findings.is_empty() => Phase::Expand,
         None => Phase::Contract,
     };
@@ -153,17 +158,28 @@ fn file(
     })
 }
 
+/// What the comments at the top say of when the file may be applied.
+struct Header {
+    phase: Phase,
+    has_reason: bool,
+    /// File and line.
+    at: String,
+    text: String,
+}
+
 /// `-- flow: contract` or `-- flow: expand REASON` among the comments at the top.
-fn header(path: &str, text: &str) -> Result<Option<Phase>, FilesError> {
+fn header(path: &str, text: &str) -> Result<Option<Header>, FilesError> {
     let top = text.lines().map(str::trim).enumerate();
     for (index, line) in top.take_while(|(_, line)| line.is_empty() || line.starts_with("--")) {
         let Some(words) = line.trim_start_matches('-').trim_start().strip_prefix("flow:") else { continue };
+        let (at, text) = (format!("{path}:{}", index + 1), line.to_owned());
         let mut words = words.split_whitespace();
-        return match (words.next(), words.next()) {
-            (Some("contract"), _) => Ok(Some(Phase::Contract)),
-            (Some("expand"), Some(_)) => Ok(Some(Phase::Expand)),
-            _ => Err(FilesError::Header { at: format!("{path}:{}", index + 1), text: line.to_owned() }),
+        let phase = match words.next() {
+            Some("contract") => Phase::Contract,
+            Some("expand") => Phase::Expand,
+            _ => return Err(FilesError::Header { at, text }),
         };
+        return Ok(Some(Header { phase, has_reason: words.next().is_some(), at, text }));
     }
     Ok(None)
 }
@@ -219,7 +235,7 @@ mod tests {
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        let read = read(&Files::new(dir.path()), ".");
+        let read = read(&Files::new(dir.path()), ".", Dialect::Postgres);
         (dir, read)
     }
 
@@ -267,7 +283,13 @@ mod tests {
             fault(&[("1_x.sql", ""), ("01_y.sql", "")]),
             "./01_y.sql and ./1_x.sql have the same number"
         );
-        assert_eq!(fault(&[("1_x.sql", "-- flow: expand")]), "./1_x.sql:1: \"-- flow: expand\" is no header");
+        let bare = "-- flow: expand\ndrop table a;";
+        assert_eq!(fault(&[("1_x.sql", bare)]), "./1_x.sql:1: \"-- flow: expand\" gives no phase and reason");
+        assert_eq!(
+            fault(&[("1_x.sql", "-- flow: later")]),
+            "./1_x.sql:1: \"-- flow: later\" gives no phase and reason"
+        );
+        assert!(folder(&[("1_x.sql", "-- flow: expand\nselect 1;")]).1.is_ok());
     }
 
     #[test]

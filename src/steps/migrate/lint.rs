@@ -2,6 +2,7 @@
 //! again after a rollback: only the next release may carry them.
 
 use super::statements::{Statement, Token};
+use crate::model::secret::Secret;
 
 /// What a statement would do to code that still runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +13,27 @@ pub(super) struct Finding {
     pub what: String,
 }
 
+/// Whose SQL it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Indexes can be made `CONCURRENTLY`.
+    Postgres,
+    /// They cannot.
+    Other,
+}
+
+impl Dialect {
+    /// The dialect of the database behind a URL; `PostgreSQL`'s without one.
+    pub(super) fn of(url: Option<&Secret>) -> Self {
+        let other = |url: &str| ["mysql", "mariadb", "sqlite"].iter().any(|scheme| url.starts_with(scheme));
+        if url.is_some_and(|url| other(url.expose())) { Self::Other } else { Self::Postgres }
+    }
+}
+
 /// Findings of a file, in order. What happens to tables that the same file makes harms nobody.
-pub(super) fn lint(statements: &[Statement]) -> Vec<Finding> {
+pub(super) fn lint(statements: &[Statement], dialect: Dialect) -> Vec<Finding> {
     let made: Vec<String> = statements.iter().filter_map(created_table).collect();
-    statements.iter().flat_map(|statement| look(statement, &made)).collect()
+    statements.iter().flat_map(|statement| look(statement, &made, dialect)).collect()
 }
 
 fn words(statement: &Statement) -> Vec<&str> {
@@ -43,7 +61,7 @@ fn name(tokens: &[Token]) -> Option<String> {
     Some(name.to_lowercase())
 }
 
-fn look(statement: &Statement, made: &[String]) -> Vec<Finding> {
+fn look(statement: &Statement, made: &[String], dialect: Dialect) -> Vec<Finding> {
     let words = words(statement);
     let found = |what: String| {
         let at = statement.range.start;
@@ -60,7 +78,7 @@ fn look(statement: &Statement, made: &[String]) -> Vec<Finding> {
         ["TRUNCATE", ..] => found("empties a table".to_owned()),
         ["RENAME", "TABLE", ..] => found(format!("renames table {}", named(2))),
         ["CREATE", "INDEX", rest @ ..] | ["CREATE", "UNIQUE", "INDEX", rest @ ..]
-            if rest.first() != Some(&"CONCURRENTLY") =>
+            if dialect == Dialect::Postgres && rest.first() != Some(&"CONCURRENTLY") =>
         {
             let on = words.iter().position(|word| *word == "ON").map(|at| named(at + 1)).unwrap_or_default();
             if made.contains(&on) {
@@ -110,10 +128,10 @@ fn judge(action: &[&Token], table: &str) -> Option<Finding> {
         name(&owned).unwrap_or_default()
     };
     let what = match words.as_slice() {
-        ["DROP", "CONSTRAINT" | "INDEX" | "FOREIGN" | "PRIMARY" | "KEY", ..] => return None,
+        ["DROP", "CONSTRAINT" | "INDEX" | "FOREIGN" | "PRIMARY" | "KEY", ..]
+        | ["RENAME", "CONSTRAINT" | "INDEX" | "KEY", ..] => return None,
         ["DROP", ..] => format!("drops column {} of {table}", column()),
         ["RENAME", "TO", ..] => format!("renames table {table}"),
-        ["RENAME", "CONSTRAINT" | "INDEX" | "KEY", ..] => return None,
         ["RENAME", ..] => format!("renames column {} of {table}", column()),
         ["MODIFY" | "CHANGE", ..] => format!("changes column {} of {table}", column()),
         ["ALTER", ..] if words.contains(&"TYPE") => {
@@ -177,7 +195,8 @@ mod tests {
             ("select 'drop table a'; -- drop table a", vec![]),
             ("alter table a add constraint c check (b > 0) not valid", vec![]),
         ] {
-            let found: Vec<String> = lint(&split(sql)).into_iter().map(|finding| finding.what).collect();
+            let found: Vec<String> =
+                lint(&split(sql), Dialect::Postgres).into_iter().map(|finding| finding.what).collect();
             assert_eq!(found, wanted, "{sql}");
         }
     }

@@ -21,6 +21,7 @@ use serde_json::json;
 use self::apply::Apply;
 use self::command::CommandTool;
 use self::files::{Compared, File, Phase, compare};
+use self::lint::Dialect;
 use super::{Attributes, Context, Failure, FailureClass, Kind, Proposal, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
@@ -137,8 +138,8 @@ impl From<DatabaseError> for Failure {
 impl Step for Migrate {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         cx.world.masker.learn([&self.url]);
-        let files = files::read(&cx.world.files, &self.dir)?;
-        let (place, history) = cx.cancel.unless_stopped(self.observe()).await??;
+        let files = files::read(&cx.world.files, &self.dir, Dialect::of(Some(&self.url)))?;
+        let (place, history) = cx.cancel.unless_stopped(Box::pin(self.observe())).await??;
         if let Some(version) = history.dirty {
             return Err(Failure::new(format!("migration {version} stopped in its middle in {place}"))
                 .help(format!("finish or undo it by hand, then correct row {version} of _sqlx_migrations")));

@@ -110,7 +110,7 @@ fn piece(rest: &str) -> (Piece, usize) {
     }
 }
 
-/// Comments of PostgreSQL nest.
+/// Comments of `PostgreSQL` nest.
 fn comment(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     let (mut depth, mut at) = (0_usize, 0);

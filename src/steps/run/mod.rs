@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::program::{Surroundings, as_secret, judge, makes_files, unknown_env};
+use super::program::{Surroundings, as_secret, harmless, judge, makes_files, unknown_env};
 use super::{Attributes, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
 use crate::model::change::{Action, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
@@ -70,17 +70,14 @@ struct Run {
 }
 
 fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready> {
-    let (argv, shown) = match ready.script("script") {
-        Some(script) => {
-            let shell = ready.opt_text("shell")?.unwrap_or_else(|| "sh".to_owned());
-            let shown = format!("{shell} script, {}", count(script.trim().lines().count(), "line"));
-            (shell_argv(&shell, script), shown)
-        }
-        None => {
-            let argv = ready.texts("command")?;
-            let shown = show_argv(&argv);
-            (argv, shown)
-        }
+    let (argv, shown) = if let Some(script) = ready.script("script") {
+        let shell = ready.opt_text("shell")?.unwrap_or_else(|| "sh".to_owned());
+        let shown = format!("{shell} script, {}", count(script.trim().lines().count(), "line"));
+        (shell_argv(&shell, script), shown)
+    } else {
+        let argv = ready.texts("command")?;
+        let shown = show_argv(&argv);
+        (argv, shown)
     };
     Ok(Box::new(Run {
         argv,
@@ -132,7 +129,7 @@ impl Run {
         let said = capture(&program, &cx.cancel, 0).await?;
         match said.ending {
             Ending::Exited(code) => Ok(code == 0),
-            ending => judge(ending, said.stderr)
+            ending => harmless(judge(ending, said.stderr))
                 .map(|()| false)
                 .map_err(|failure| failure.detail(format!("this was its probe: {}", show_argv(probe)))),
         }
@@ -171,7 +168,8 @@ impl Effect for RunEffect {
 
         let mut tail = Tail::new(SHOWN_LINES, Some(cx.feed.clone()));
         let ending = run(&program, &cx.cancel, &cx.world.masker, &mut tail).await?;
-        judge(ending, tail.into_lines())?;
+        let judged = judge(ending, tail.into_lines());
+        if makes_files(&run_step.attributes) { harmless(judged) } else { judged }?;
         let outputs = outputs::read(&cx.world, &handed_on)?;
         Ok(Done { summary: run_step.shown, outputs, receipt: serde_json::Value::Null })
     }

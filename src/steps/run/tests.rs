@@ -129,3 +129,43 @@ fn the_table_is_consistent() {
         assert!(names.iter().all(|name| spec.setting(name).is_some()), "{names:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_steps_cost_little() {
+    let bench = Bench::new();
+    let start = std::time::Instant::now();
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        if running.len() >= 8 {
+            running.join_next().await.unwrap().unwrap();
+        }
+        let cx = bench.cx.clone();
+        running.spawn(async move {
+            let step = make(&command(&["true"]), &Attributes::default()).unwrap();
+            step.plan(&cx).await.unwrap().effect.unwrap().apply(&cx).await.unwrap();
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done.unwrap();
+    }
+    println!("1000 steps in {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_program_gets_the_account_only_when_asked() {
+    let Ok(endpoint) = std::env::var("SANDBOX_ENDPOINT") else {
+        println!("skipped: SANDBOX_ENDPOINT is not set (source the sandbox's environment)");
+        return;
+    };
+    let mut bench = Bench::new();
+    bench.cx.cloud = Bench::sandbox(&endpoint);
+    let text = script("env | grep ^AWS_ | cut -d= -f1 | sort; echo ${AWS_ENDPOINT_URL-none}");
+    apply(&bench, &text, &Attributes::default()).await.unwrap();
+    assert_eq!(bench.heard().await, ["none"]);
+    let attributes = Attributes { aws: true, ..Attributes::default() };
+    apply(&bench, &text, &attributes).await.unwrap();
+    let names = ["ACCESS_KEY_ID", "DEFAULT_REGION", "ENDPOINT_URL", "REGION", "SECRET_ACCESS_KEY"];
+    let wanted: Vec<String> = names.iter().map(|name| format!("AWS_{name}")).chain([endpoint]).collect();
+    assert_eq!(bench.heard().await, wanted);
+}

@@ -35,7 +35,7 @@ pub(super) struct SyncEffect {
     pub same: BTreeMap<String, Entry>,
     pub deletes: Vec<String>,
     pub bytes: u64,
-    /// URL paths that differ from what the live release left.
+    /// URL paths changed since the last run that succeeded.
     pub changed: Vec<String>,
     /// URL paths that this sync changes, and those of one that began and never ended.
     pub changed_now: Vec<String>,

@@ -137,12 +137,10 @@ impl S3Sync {
     ) -> Result<Proposal, Failure> {
         let Comparison { sends, same, deletes, changes } = compared;
         let released = cx.recorded.as_ref().and_then(|recorded| recorded.receipt["manifest"].as_str());
+        let settled = cx.settled.as_ref().and_then(|settled| settled.receipt["manifest"].as_str());
         let unfinished = manifests.unfinished()?;
-        // What was changed and perhaps never invalidated, because the run ended before it did.
-        let mut changed = match released {
-            Some(_) => manifests.changed_since(released)?,
-            None => manifests.changed_since(None)?,
-        };
+        // Also what was changed and perhaps never invalidated, because the run ended before it could.
+        let mut changed = manifests.changed_since(settled)?;
         let now: BTreeSet<String> =
             sends.iter().map(|wanted| &wanted.key).chain(&deletes).map(|key| paths::url_path(key)).collect();
         changed.extend(now.iter().cloned());

@@ -1,6 +1,8 @@
 //! Files above 16 MiB: sent in parts, through the same pool of requests as
 //! whole files, and one object only when all parts are there.
 
+use std::sync::Arc;
+
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 
 use super::compare::Wanted;
@@ -12,7 +14,7 @@ use crate::world::aws::repeat::repeat;
 /// A large file on its way.
 pub(super) struct Multipart {
     /// The file.
-    pub wanted: Wanted,
+    pub wanted: Arc<Wanted>,
     /// S3's name of the upload.
     pub id: String,
     /// What arrived.

@@ -114,6 +114,12 @@ async fn only_what_differs_is_sent() {
     assert_eq!(again.action, Action::UpToDate);
     assert!(again.effect.is_none() && paths(&again).is_empty());
 
+    // The run ended before what it changed was invalidated: it stays changed until one succeeds.
+    let mut cx = site.bench.context(site.released());
+    cx.settled = None;
+    let after_failure = site.bench.plan(&KIND, &ready, &cx).await.expect("planned");
+    assert_eq!((after_failure.action, paths(&after_failure)), (Action::UpToDate, paths(&first)));
+
     site.bench.write("dist/index.html", "<h1>2</h1>");
     let changed = site.sync(&ready).await;
     assert_eq!((changed.action, changed.summary.as_str()), (Action::Update, "1 upload"));

@@ -146,7 +146,7 @@ impl Uploader {
     ) -> Result<Vec<Sent>, UploadError> {
         for wanted in large {
             let id = self.begin(&wanted).await?;
-            uploads.push(Multipart { wanted, id, parts: Vec::new() });
+            uploads.push(Multipart { wanted: Arc::new(wanted), id, parts: Vec::new() });
         }
         let mut jobs: Vec<Job> = small.into_iter().map(Job::Whole).collect();
         for (upload, multipart) in uploads.iter().enumerate() {
@@ -155,7 +155,7 @@ impl Uploader {
                     upload,
                     part,
                     id: multipart.id.clone(),
-                    wanted: multipart.wanted.clone(),
+                    wanted: Arc::clone(&multipart.wanted),
                 });
             }
         }
@@ -309,7 +309,8 @@ impl Uploader {
 
 enum Job {
     Whole(Wanted),
-    Part { upload: usize, part: usize, id: String, wanted: Wanted },
+    // Shared, since the parts' digests of a huge file are many.
+    Part { upload: usize, part: usize, id: String, wanted: Arc<Wanted> },
 }
 
 /// The same bytes once more, for one more attempt.

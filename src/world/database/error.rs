@@ -113,7 +113,7 @@ pub(super) fn read(place: &Place, user: &str, connecting: bool, error: &sqlx::Er
             _ => DatabaseError::Broken { place, why },
         };
     };
-    let code = answer.code().map(|code| code.into_owned());
+    let code = answer.code().map(std::borrow::Cow::into_owned);
     let why = answer.message().to_owned();
     match code.as_deref() {
         // PostgreSQL; MySQL's own states; SQLite's "unable to open database file".

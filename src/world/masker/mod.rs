@@ -177,6 +177,7 @@ impl MaskStream {
     }
 
     /// Gives the rest.
+    #[must_use]
     pub fn finish(mut self) -> String {
         self.emit(self.carry.len())
     }

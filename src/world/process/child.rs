@@ -68,10 +68,21 @@ impl Group {
     }
 }
 
+/// Holds a group. Dropped, wherever it got to (also on its way to somebody who does not wait for it
+/// any more), the group is killed.
+#[derive(Debug)]
+struct Leash(Arc<Group>);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.signal(Signal::KILL);
+    }
+}
+
 /// A program that runs. Dropped, its group is killed.
 #[derive(Debug)]
 pub(super) struct Child {
-    group: Arc<Group>,
+    leash: Leash,
     exit: Option<oneshot::Receiver<Exit>>,
     exited: Option<Exit>,
     /// Dropped to let the waiting thread collect the dead leader.
@@ -93,12 +104,11 @@ impl Child {
     pub(super) async fn start(program: &Program, outlets: Outlets) -> Result<Self, ProcessError> {
         let fault = |source| ProcessError::Spawn { program: program.name(), source };
         let path = find(program)?;
-        let (input, stdin) = match &program.stdin {
-            None => (None, None),
-            Some(_) => {
-                let (read, write) = io::pipe().map_err(fault)?;
-                (Some(read), Some(pipe::Sender::from_owned_fd(OwnedFd::from(write)).map_err(fault)?))
-            }
+        let (input, stdin) = if program.stdin.is_some() {
+            let (read, write) = io::pipe().map_err(fault)?;
+            (Some(read), Some(pipe::Sender::from_owned_fd(OwnedFd::from(write)).map_err(fault)?))
+        } else {
+            (None, None)
         };
         let expression = expression(program, &path, input, outlets);
         let (started_in, started) = oneshot::channel();
@@ -121,9 +131,8 @@ impl Child {
                 return;
             };
             let group = Arc::new(Group { leader, alone, collected: Mutex::new(false) });
-            if started_in.send(Ok(Arc::clone(&group))).is_err() {
-                group.signal(Signal::KILL);
-            }
+            // Refused or never taken, the leash is dropped.
+            let _ = started_in.send(Ok(Leash(Arc::clone(&group))));
             let _ = exit_in.send(wait_uncollected(leader));
             // Returns when the other side says so or is gone.
             let _ = go.recv();
@@ -134,13 +143,13 @@ impl Child {
             let _ = handle.wait();
             let _ = collected_in.send(());
         });
-        let group = match started.await {
-            Ok(Ok(group)) => group,
+        let leash = match started.await {
+            Ok(Ok(leash)) => leash,
             Ok(Err(source)) => return Err(spawn_error(program, &path, source)),
             Err(_) => return Err(fault(io::Error::other("the run is over"))),
         };
         Ok(Self {
-            group,
+            leash,
             exit: Some(exit),
             exited: None,
             collect: Some(collect),
@@ -160,7 +169,7 @@ impl Child {
 
     /// Sends its group the signal that asks it to end.
     pub(super) fn signal(&self, signal: StopSignal) {
-        self.group.signal(match signal {
+        self.leash.0.signal(match signal {
             StopSignal::Term => Signal::TERM,
             StopSignal::Int => Signal::INT,
         });
@@ -168,7 +177,7 @@ impl Child {
 
     /// Kills it and its group.
     pub(super) async fn kill(&mut self) {
-        self.group.signal(Signal::KILL);
+        self.leash.0.signal(Signal::KILL);
         let _ = tokio::time::timeout(AFTER_KILL, self.exit()).await;
         self.finish().await;
     }
@@ -178,14 +187,6 @@ impl Child {
         self.collect = None;
         if let Some(collected) = self.collected.take() {
             let _ = tokio::time::timeout(AFTER_KILL, collected).await;
-        }
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        if self.collect.is_some() {
-            self.group.signal(Signal::KILL);
         }
     }
 }

@@ -228,6 +228,14 @@ async fn a_dropped_run_leaves_nothing_behind() {
     let task = tokio::spawn(async move { hear(&program, &view).await.1 });
     until("the program", || dir.path().join("me").metadata().is_ok_and(|m| m.len() > 1)).await;
     task.abort();
+    // Also one that is dropped while it starts.
+    for _ in 0..20 {
+        let starting = sh(dir.path(), "sleep 1000");
+        let view = Canceller::new().view();
+        let task = tokio::spawn(async move { hear(&starting, &view).await.1 });
+        tokio::task::yield_now().await;
+        task.abort();
+    }
     let pid = std::fs::read_to_string(dir.path().join("me")).unwrap();
     until("its end", || !runs(pid.trim())).await;
 }

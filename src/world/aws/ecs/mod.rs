@@ -103,12 +103,14 @@ impl<'a> Ecs<'a> {
     /// A task definition: `family:N`, an ARN, or `family` for its newest active revision.
     pub async fn definition(&self, name: &str) -> Result<Registered, AwsError> {
         let body = json!({ "taskDefinition": name, "include": ["TAGS"] });
-        registered(exchange!(self.reads, describe_task_definition, "DescribeTaskDefinition", body)?)
+        let answer = exchange!(self.reads, describe_task_definition, "DescribeTaskDefinition", body)?;
+        registered(answer, "DescribeTaskDefinition")
     }
 
     /// Registers a body as it is. The answer names the new revision.
     pub async fn register(&self, body: &Value) -> Result<Registered, AwsError> {
-        registered(exchange!(self.writes, register_task_definition, "RegisterTaskDefinition", body)?)
+        let answer = exchange!(self.writes, register_task_definition, "RegisterTaskDefinition", body)?;
+        registered(answer, "RegisterTaskDefinition")
     }
 
     /// Sends a body as it is. The answer shows the service right after it.
@@ -171,16 +173,20 @@ impl<'a> Ecs<'a> {
     }
 }
 
-fn registered(mut answer: Value) -> Result<Registered, AwsError> {
+fn registered(mut answer: Value, operation: &'static str) -> Result<Registered, AwsError> {
     let definition = answer.get_mut("taskDefinition").map(Value::take).unwrap_or_default();
     if !definition.is_object() {
-        return Err(unreadable("DescribeTaskDefinition", "it shows no task definition"));
+        return Err(unreadable(operation, "it shows no task definition"));
     }
     let tags = match answer.get_mut("tags").map(Value::take) {
         Some(Value::Array(tags)) => tags,
         _ => Vec::new(),
     };
-    Ok(Registered { definition, tags })
+    let registered = Registered { definition, tags };
+    if registered.arn().is_empty() {
+        return Err(unreadable(operation, "its task definition has no ARN"));
+    }
+    Ok(registered)
 }
 
 fn read<T: DeserializeOwned + Default>(answer: &Value, member: &'static str) -> Result<T, AwsError> {
@@ -210,6 +216,12 @@ impl Registered {
     #[must_use]
     pub fn arn(&self) -> &str {
         self.text("taskDefinitionArn")
+    }
+
+    /// Whether services and tasks may be moved to it.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self.text("status"), "ACTIVE" | "")
     }
 
     /// The family.
