@@ -130,7 +130,11 @@ impl Effect for HttpCheck {
                     good += 1;
                     if good >= self.stable {
                         let mut done = Done {
-                            summary: format!("{status} after {}", show_duration(start.elapsed())),
+                            // The time of a single request says nothing that the step's own does not.
+                            summary: match tries {
+                                1 => status.to_string(),
+                                _ => format!("{status} after {}", show_duration(start.elapsed())),
+                            },
                             ..Done::default()
                         };
                         done.outputs.insert("status".to_owned(), Value::Int(i64::from(status)));
