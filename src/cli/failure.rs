@@ -197,7 +197,9 @@ fn plan_failures(failures: &[PlanFailure], session: &Session) -> (Vec<String>, E
             NoProposal::Failure(said) => {
                 refused |= said.class == FailureClass::Refused;
                 let word = if said.class == FailureClass::Refused { "refused" } else { "error" };
-                lines.push(format!("{word}: {}  {}", failure.step, said.record.reason));
+                let mut reason = said.record.reason.lines();
+                lines.push(format!("{word}: {}  {}", failure.step, reason.next().unwrap_or_default()));
+                lines.extend(reason.map(|line| format!("  {line}")));
                 lines.extend(said.record.details.iter().map(|line| format!("  {line}")));
                 lines.extend(said.record.help.iter().map(|help| format!("  {help}")));
             }
