@@ -8,4 +8,5 @@
 mod support;
 
 mod deploy;
+mod failures;
 mod layers;

@@ -220,6 +220,10 @@ mod tests {
                     };
                     match end {
                         'A' => row -= code.parse::<usize>().unwrap(),
+                        'B' => row += code.parse::<usize>().unwrap(),
+                        'C' => column += code.parse::<usize>().unwrap(),
+                        'D' => column -= code.parse::<usize>().unwrap(),
+                        'K' if code == "2" => lines[row].clear(),
                         'K' => lines[row].truncate(column),
                         'J' => {
                             lines.truncate(row + 1);

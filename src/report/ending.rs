@@ -288,6 +288,9 @@ impl View<'_> {
         if !not_started.is_empty() {
             self.say(lines, &format!("Not started: {}.", name_list(&not_started, NAMED)));
         }
+        for note in &self.ended.notes {
+            self.say(lines, note);
+        }
     }
 
     fn commands(&self, lines: &mut Vec<String>, step: Option<&StepId>) {
