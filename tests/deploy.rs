@@ -52,7 +52,9 @@ fn image(shop: &Shop, definition: &str) -> String {
 fn change_by_hand(shop: &Shop, service: &str, change: impl FnOnce(&mut Value)) -> String {
     let now = json!({ "taskDefinition": shop.task_definition(service) });
     let mut definition = shop.sandbox.ecs("DescribeTaskDefinition", &now)["taskDefinition"].take();
-    for member in ["taskDefinitionArn", "revision", "status", "registeredAt", "registeredBy", "compatibilities"] {
+    for member in
+        ["taskDefinitionArn", "revision", "status", "registeredAt", "registeredBy", "compatibilities"]
+    {
         definition.as_object_mut().unwrap().remove(member);
     }
     change(&mut definition);
@@ -112,7 +114,8 @@ fn a_first_deployment_ends_with_what_runs_now() {
     expected.sort();
     assert_eq!(invalidations(&shop), [expected]);
 
-    let migrations = shop.sandbox.rows("select version || ' ' || description from _sqlx_migrations order by 1");
+    let migrations =
+        shop.sandbox.rows("select version || ' ' || description from _sqlx_migrations order by 1");
     assert_eq!(migrations, ["1 catalog", "2 orders"]);
     assert_eq!(shop.sandbox.rows("select name from item order by 1"), ["chair", "lamp"]);
 }
@@ -263,7 +266,11 @@ fn a_selection_stands_on_the_last_release() {
 fn a_gate_in_front_is_never_lost() {
     let shop = Shop::new();
     // A gate that always stands, in an environment that anybody may answer for.
-    shop.edit("flows/deploy.kdl", "        when \"env.protected\"\n        count 1\n        from \"group:ops\"\n", "");
+    shop.edit(
+        "flows/deploy.kdl",
+        "        when \"env.protected\"\n        count 1\n        from \"group:ops\"\n",
+        "",
+    );
     let base = ["--only", "base"];
     let plan = shop.plan(&base);
     assert_eq!(plan.steps(), ["go", "base", "summary"]);

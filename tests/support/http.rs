@@ -90,9 +90,8 @@ fn parse(bytes: &[u8], head_only: bool, ended: bool) -> Option<Answer> {
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.lines();
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let pair = |line: &str| {
-        line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-    };
+    let pair =
+        |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
     let headers: Vec<_> = lines.filter_map(pair).collect();
     let mut answer = Answer { status, headers, body: bytes[end + 4..].to_vec() };
     if head_only {
