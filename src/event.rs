@@ -255,6 +255,9 @@ pub struct RunEnded {
     pub release: Option<u64>,
     /// The summary rows of the flow, resolved.
     pub summary: Vec<(String, String)>,
+    /// What else the operator must know after a run that did not succeed.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// How a run can end.

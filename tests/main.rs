@@ -7,4 +7,6 @@
 
 mod support;
 
+mod deploy;
+mod failures;
 mod layers;

@@ -14,6 +14,7 @@ use crate::plan::prepare::PrepareError;
 use crate::plan::propose::NoProposal;
 use crate::plan::selection::SelectionError;
 use crate::report::out;
+use crate::report::story::StoryError;
 use crate::steps::FailureClass;
 use crate::syntax::problem::Problems;
 use crate::syntax::render::{self, Style};
@@ -53,16 +54,9 @@ pub(super) enum CliError {
     /// No run of that name.
     #[error(transparent)]
     FindRun(FindError),
-    /// The run has no such step.
-    #[error("run {run} has no step {step}{}", hint.as_ref().map(|near| format!("; did you mean {near}?")).unwrap_or_default())]
-    NoStep {
-        /// The run.
-        run: String,
-        /// As typed.
-        step: String,
-        /// The nearest one.
-        hint: Option<String>,
-    },
+    /// A run that cannot be told.
+    #[error(transparent)]
+    Story(#[from] StoryError),
     /// A release that cannot be read.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -107,8 +101,8 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         (CliError::FindRun(_), _) => {
             (vec![format!("error: {error}"), "  all runs: flow runs".to_owned()], Exit::Usage)
         }
-        (CliError::NoStep { run, .. }, _) => {
-            (vec![format!("error: {error}"), format!("  its steps: flow log {run}")], Exit::Usage)
+        (CliError::Story(StoryError::NoStep { run, .. }), _) => {
+            (vec![format!("error: {error}"), format!("  the whole run: flow log {run}")], Exit::Usage)
         }
         (CliError::JournalDown(_), _) => (
             vec![
@@ -124,7 +118,7 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
 }
 
 fn draw(problems: &Problems, sources: &Sources, session: &Session) -> String {
-    let width = usize::from(crate::world::terminal::width().unwrap_or(100)).clamp(40, 160);
+    let width = crate::world::terminal::size().map_or(100, |(columns, _)| columns.clamp(40, 160));
     let style = Style { color: session.colours(), ascii: !session.unicode(), width };
     render::report(problems, sources, style)
 }
@@ -208,7 +202,9 @@ fn plan_failures(failures: &[PlanFailure], session: &Session) -> (Vec<String>, E
             NoProposal::Failure(said) => {
                 refused |= said.class == FailureClass::Refused;
                 let word = if said.class == FailureClass::Refused { "refused" } else { "error" };
-                lines.push(format!("{word}: {}  {}", failure.step, said.record.reason));
+                let mut reason = said.record.reason.lines();
+                lines.push(format!("{word}: {}  {}", failure.step, reason.next().unwrap_or_default()));
+                lines.extend(reason.map(|line| format!("  {line}")));
                 lines.extend(said.record.details.iter().map(|line| format!("  {line}")));
                 lines.extend(said.record.help.iter().map(|help| format!("  {help}")));
             }

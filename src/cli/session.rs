@@ -10,6 +10,7 @@ use crate::plan::prepare::{Prepared, Request, find_environment, prepare};
 use crate::report::look::Look;
 use crate::world::World;
 use crate::world::cancel::Cancel;
+use crate::world::clock::Clock;
 use crate::world::git::Git;
 use crate::world::host::Host;
 use crate::world::store::Store;
@@ -104,7 +105,7 @@ impl Session {
 
     /// How reports look here: colours, characters, width.
     pub(super) fn look(&self) -> Look {
-        Look::detect(&self.host, terminal::width().map(usize::from), jiff::tz::TimeZone::system())
+        Look::detect(&self.host, terminal::size().map(|(columns, _)| columns), Clock.zone())
     }
 
     /// Whether text on standard error may be coloured.

@@ -7,10 +7,12 @@ use std::time::Duration;
 use crate::event::{RunOutcome, StepOutcome};
 use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
 use crate::model::change::Action;
+use crate::model::flow::OnFailure;
 use crate::model::kind::Nature;
 use crate::model::names::StepId;
 use crate::model::units::show_duration;
 use crate::model::value::Field;
+use crate::plan::graph::Node;
 use crate::plan::scope::{RunFacts, StepScope, Values};
 use crate::world::cancel::Cancel;
 
@@ -65,6 +67,26 @@ pub fn exit_code(outcome: RunOutcome) -> u8 {
         RunOutcome::Refused => 5,
         RunOutcome::Interrupted => 6,
         RunOutcome::Unknown => 7,
+    }
+}
+
+/// What the flow asks for after a failure and this version does not do: said, never passed over.
+#[must_use]
+pub fn notes(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> Vec<String> {
+    let p = &shared.prepared;
+    let asked = p.flow.on_failure == OnFailure::Rollback && outcome != RunOutcome::Succeeded;
+    let kept = ends.iter().any(|(id, end)| {
+        let deploys = |node: &Node| node.step.is_deploying(p.cloud.target().protected);
+        end.outcome == StepOutcome::Succeeded
+            && p.graph.find_id(id).is_some_and(|id| deploys(p.graph.node(id)))
+    });
+    match (asked, kept) {
+        (false, _) => Vec::new(),
+        (true, true) => vec![
+            "Nothing was undone: where on-failure asks for a rollback, this version only stops. What is done stays."
+                .to_owned(),
+        ],
+        (true, false) => vec!["Nothing had to be undone for on-failure \"rollback\".".to_owned()],
     }
 }
 

@@ -199,6 +199,7 @@ async fn finish(
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         release,
         summary,
+        notes: finish::notes(shared, outcome, &ends),
     };
     let exit = ended.exit;
     // A journal that fails here has lost nothing but the last line; the step records are on disk.

@@ -8,6 +8,7 @@ use crate::journal::releases::Recorded;
 use crate::model::change::Action;
 use crate::model::kind::Nature;
 use crate::model::step::Retry;
+use crate::model::units::show_duration;
 use crate::model::value::{Outputs, Value};
 use crate::plan::fingerprint::{self, Key, Success};
 use crate::plan::graph::{NodeId, unresolved};
@@ -17,6 +18,7 @@ use crate::plan::scope::{Known, RunFacts, StepScope, Values};
 use crate::steps::attributes::Attributes;
 use crate::steps::{Context, Done, Failure, FailureClass};
 use crate::world::cancel::{Cancel, Canceller, Urgency};
+use crate::world::clock::Clock;
 
 use super::Shared;
 
@@ -24,6 +26,8 @@ use super::Shared;
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
 /// How long an effect that was told to stop at once may still take to let go.
 const LET_GO: Duration = Duration::from_secs(3);
+/// How long a step without `grace` may take to stop when its time is over; kinds end sooner by themselves.
+const LONGEST_GRACE: Duration = Duration::from_mins(2);
 /// What a kind whose effects are safe to repeat gets without `retry`.
 const DEFAULT_RETRY: Retry =
     Retry { times: 2, backoff: Duration::from_secs(1), max: Duration::from_secs(10) };
@@ -82,9 +86,10 @@ impl Unit {
     pub async fn live(self) -> UnitEnd {
         let begun = self.shared.prepared.world.clock.moment();
         let mut number = 1;
+        let mut first = None;
         let attempt = loop {
             let (attempt, retry) = self.attempt(number).await;
-            let Attempt::Failed { failure, intended } = attempt else { break attempt };
+            let Attempt::Failed { mut failure, intended } = attempt else { break attempt };
             match self.pause_before(number, &failure, retry) {
                 Some(pause) => {
                     self.feed
@@ -103,9 +108,16 @@ impl Unit {
                     {
                         break Attempt::Failed { failure, intended };
                     }
+                    first.get_or_insert(failure.record.reason);
                     number += 1;
                 }
-                None => break Attempt::Failed { failure, intended },
+                None => {
+                    if number > 1 {
+                        let tried = tried(number, first.as_deref(), &failure.record.reason);
+                        failure = failure.detail(tried);
+                    }
+                    break Attempt::Failed { failure, intended };
+                }
             }
         };
         self.record(attempt, begun.elapsed()).await
@@ -156,7 +168,7 @@ impl Unit {
                 let failure = Failure::of(FailureClass::Refused, unresolved(&error).message);
                 return (Attempt::Failed { failure, intended: false }, None);
             }
-            Watched::TimedOut(_) | Watched::LetGo => {
+            Watched::Late(..) | Watched::LetGo => {
                 let failure = Failure::of(FailureClass::Interrupted, "interrupted");
                 return (Attempt::Failed { failure, intended: false }, None);
             }
@@ -193,15 +205,19 @@ impl Unit {
         }
         let timeout = attributes.timeout.or_else(|| node.step.is_deploying(false).then_some(DEFAULT_TIMEOUT));
         let timeout = timeout.filter(|_| node.step.kind.nature != Nature::Gate);
-        match self.watched(effect.apply(cx), canceller, timeout).await {
-            Watched::Done(Ok(done)) => match self.remember(key, &attributes, &done) {
+        let limit = timeout.map(|timeout| Limit { timeout, grace: attributes.grace.unwrap_or(LONGEST_GRACE) });
+        match self.watched(effect.apply(cx), canceller, limit).await {
+            // What was done in spite of its end is done.
+            Watched::Done(Ok(done)) | Watched::Late(_, Some(Ok(done))) => match self.remember(key, &attributes, &done) {
                 Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
                 Err(failure) => Attempt::Failed { failure, intended },
             },
             Watched::Done(Err(failure)) => Attempt::Failed { failure, intended },
-            Watched::TimedOut(after) => {
-                let shown = crate::model::units::show_duration(after);
-                Attempt::Failed { failure: Failure::new(format!("timed out after {shown}")), intended }
+            Watched::Late(after, Some(Err(failure))) => Attempt::Failed { failure: too_late(after, failure), intended },
+            Watched::Late(after, None) => {
+                let class = if intended { FailureClass::Unknown } else { FailureClass::Failed };
+                let text = format!("not done after {}, and could not be stopped", show_duration(after));
+                Attempt::Failed { failure: Failure::of(class, text), intended }
             }
             Watched::LetGo => Attempt::Failed { failure: self.abandoned(intended), intended },
         }
@@ -267,30 +283,35 @@ impl Unit {
         &self,
         work: impl Future<Output = T>,
         canceller: &Canceller,
-        timeout: Option<Duration>,
+        limit: Option<Limit>,
     ) -> Watched<T> {
         let clock = self.shared.prepared.world.clock;
         let mut work = std::pin::pin!(work);
         let deadline = async {
-            match timeout {
-                Some(timeout) => clock.pause(timeout).await,
+            match limit {
+                Some(limit) => clock.pause(limit.timeout).await,
                 None => std::future::pending().await,
             }
         };
         let mut deadline = std::pin::pin!(deadline);
-        let mut late = false;
+        let mut late = None;
         loop {
             let told = canceller.view().urgency();
             tokio::select! {
                 done = &mut work => {
-                    return match timeout {
-                        Some(timeout) if late => Watched::TimedOut(timeout),
-                        _ => Watched::Done(done),
+                    return match late {
+                        Some(Limit { timeout, .. }) => Watched::Late(timeout, Some(done)),
+                        None => Watched::Done(done),
                     };
                 }
-                () = &mut deadline, if !late => {
-                    late = true;
+                () = &mut deadline, if late.is_none() => {
+                    late = limit;
                     canceller.raise(Urgency::Stopping);
+                }
+                timeout = over(clock, late) => {
+                    canceller.raise(Urgency::Killing);
+                    let done = tokio::select! { done = &mut work => Some(done), () = clock.pause(LET_GO) => None };
+                    return Watched::Late(timeout, done);
                 }
                 () = self.cancel.reached(Urgency::Stopping), if told < Urgency::Stopping && !self.tidies_up => {
                     canceller.raise(Urgency::Stopping);
@@ -365,8 +386,44 @@ impl Unit {
 
 enum Watched<T> {
     Done(T),
-    TimedOut(Duration),
+    /// Its time was over; what it came to after it was told to stop.
+    Late(Duration, Option<T>),
     LetGo,
+}
+
+/// How long work may take, and how long it may then take to stop.
+#[derive(Clone, Copy)]
+struct Limit {
+    timeout: Duration,
+    grace: Duration,
+}
+
+/// The end of the grace of work that is late; never without.
+async fn over(clock: Clock, late: Option<Limit>) -> Duration {
+    let Some(Limit { timeout, grace }) = late else { return std::future::pending().await };
+    clock.pause(grace + LET_GO).await;
+    timeout
+}
+
+/// How often it was tried. The first failure is said where the last is another: it may have been the cause.
+fn tried(times: u32, first: Option<&str>, last: &str) -> String {
+    match first.filter(|first| *first != last) {
+        Some(first) => format!("tried {times} times; the first time: {first}"),
+        None => format!("tried {times} times"),
+    }
+}
+
+/// What a step says that was stopped because its time was over. Its own words stay where it has any.
+fn too_late(after: Duration, failure: Failure) -> Failure {
+    if failure.class != FailureClass::Interrupted {
+        return failure;
+    }
+    let own = Some(failure.record.reason).filter(|reason| reason != "interrupted");
+    Failure::new(format!("not done after {}, and stopped", show_duration(after)))
+        .details(own.into_iter().chain(failure.record.details))
+        .help(failure.record.help.unwrap_or_else(|| {
+            "give it more time with timeout, or find out what it waits for".to_owned()
+        }))
 }
 
 fn outcome_of(class: &FailureClass, intended: bool) -> StepOutcome {

@@ -322,4 +322,22 @@ mod tests {
         assert_eq!(journal.append(&progress, false), Err(error.clone()));
         assert_eq!(journal.append(&signal(2), true), Err(error));
     }
+
+    /// On a small file system of its own, named by the variable: `mount -t tmpfs -o size=64k …`.
+    #[test]
+    fn a_full_disk_leaves_a_readable_journal() {
+        let host = crate::world::host::Host::current();
+        let Some(folder) = host.var("FLOW_TEST_SMALL_DISK") else {
+            eprintln!("skipped: FLOW_TEST_SMALL_DISK names no small file system");
+            return;
+        };
+        let store = Store::folder(std::path::PathBuf::from(folder).join("store"));
+        let mut journal = Journal::begin(&store, Clock).unwrap();
+        let full = (1..100_000).find_map(|times| Some((times, journal.append(&signal(times), true).err()?)));
+        let (times, error) = full.unwrap();
+        assert!(error.to_string().contains("No space left on device"), "{error}");
+        let records = read(&store, journal.run()).unwrap();
+        assert_eq!(records.len(), usize::try_from(times).unwrap() - 1, "all that was acknowledged, no more");
+        assert_eq!(journal.append(&signal(1), true), Err(error));
+    }
 }

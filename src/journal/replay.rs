@@ -191,6 +191,7 @@ impl StepState {
             | Event::Output { .. }
             | Event::Warning { .. }
             | Event::Interrupted { .. }
+            | Event::Warning { .. }
             | Event::RunEnded(_) => {}
         }
     }

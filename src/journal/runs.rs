@@ -93,7 +93,7 @@ pub fn summary(store: &Store, run: &RunId) -> Result<Option<RunSummary>, ReadErr
     let key = log::key(run);
     // Asked before the end is looked for: a run that ends in between is then seen as ended.
     let alive = store.is_held(&key)?;
-    let Some((first, last)) = store.ends(&key)? else { return Ok(None) };
+    let Some(ends) = store.ends(&key)? else { return Ok(None) };
     let read = |line: &[u8], what: &str| {
         serde_json::from_slice::<Record>(line).map_err(|error| ReadError::Damaged {
             run: run.clone(),
@@ -101,8 +101,8 @@ pub fn summary(store: &Store, run: &RunId) -> Result<Option<RunSummary>, ReadErr
             what: format!("{what}cannot be read: {error}"),
         })
     };
-    let first = read(&first, "")?;
-    let last = read(&last, "or the last one ")?;
+    let first = read(&ends.first, "")?;
+    let last = read(&ends.last, "or the last one ")?;
     let Event::RunStarted(started) = first.event else {
         let what = "does not say what the run is".to_owned();
         return Err(ReadError::Damaged { run: run.clone(), line: 1, what });
@@ -255,7 +255,7 @@ mod tests {
     }
 
     fn run_ended(outcome: RunOutcome, duration_ms: u64) -> Event {
-        Event::RunEnded(RunEnded { outcome, exit: 0, duration_ms, release: Some(18), summary: Vec::new() })
+        Event::RunEnded(RunEnded { outcome, exit: 0, duration_ms, release: Some(18), summary: Vec::new(), notes: Vec::new() })
     }
 
     /// A run with these records after its first; alive as long as the journal.

@@ -59,7 +59,7 @@ pub enum Stale {
     #[error("{0} of its definition changed")]
     Definition(String),
     /// Another program version.
-    #[error("{tool} is {now}, was {then}")]
+    #[error("{tool} is {}, was {}", version(now), version(then))]
     Tool {
         /// The program.
         tool: String,
@@ -74,6 +74,11 @@ pub enum Stale {
     /// What it made is gone or differs.
     #[error("{0} is not what it made")]
     Made(String),
+}
+
+/// What a program says first; a licence often follows.
+fn version(said: &str) -> &str {
+    said.lines().next().unwrap_or("unknown")
 }
 
 fn files(first: &str, more: &usize) -> String {

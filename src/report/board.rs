@@ -82,19 +82,25 @@ impl Board {
                 _ => {}
             },
             Event::StepStarted { step, attempt, summary, usual_ms } => {
-                let running = self.start(time, step);
-                running.attempt = *attempt;
-                running.summary.clone_from(summary);
-                running.usual_ms = *usual_ms;
-                running.progress = None;
-                running.output = None;
+                self.start(time, step, |running| {
+                    running.attempt = *attempt;
+                    running.summary.clone_from(summary);
+                    running.usual_ms = *usual_ms;
+                    running.progress = None;
+                    running.output = None;
+                });
             }
             Event::GateAsked { step, text, .. } => {
-                let running = self.start(time, step);
-                running.asks = true;
-                running.progress = Some(text.clone());
+                self.start(time, step, |running| {
+                    running.asks = true;
+                    running.progress = Some(text.clone());
+                });
             }
-            Event::GateAnswered { step, .. } => self.start(time, step).asks = false,
+            Event::GateAnswered { step, .. } => {
+                if let Some(running) = self.find(step) {
+                    running.asks = false;
+                }
+            }
             Event::Progress { step, text } => {
                 if let Some(running) = self.find(step) {
                     running.progress = Some(text.clone());
@@ -152,21 +158,23 @@ impl Board {
         self.running.iter_mut().find(|running| running.step == *step)
     }
 
-    fn start(&mut self, time: Timestamp, step: &StepId) -> &mut Running {
-        let at = self.running.iter().position(|running| running.step == *step).unwrap_or_else(|| {
-            self.running.push(Running {
-                step: step.clone(),
-                since: time,
-                attempt: 1,
-                summary: String::new(),
-                usual_ms: None,
-                said: None,
-                asks: false,
-                progress: None,
-                output: None,
-            });
-            self.running.len() - 1
-        });
-        &mut self.running[at]
+    /// Changes a step under way, which begins now if it did not yet.
+    fn start(&mut self, time: Timestamp, step: &StepId, change: impl FnOnce(&mut Running)) {
+        if let Some(running) = self.find(step) {
+            return change(running);
+        }
+        let mut running = Running {
+            step: step.clone(),
+            since: time,
+            attempt: 1,
+            summary: String::new(),
+            usual_ms: None,
+            said: None,
+            asks: false,
+            progress: None,
+            output: None,
+        };
+        change(&mut running);
+        self.running.push(running);
     }
 }

@@ -97,6 +97,10 @@ impl Console {
                 }
                 self.line(lines::signal(&self.look, signal, *times));
             }
+            Event::Warning { text } => {
+                self.last = None;
+                self.items.extend(lines::warning(&self.look, text).into_iter().map(Item::Line));
+            }
             Event::RunEnded(_) => {
                 let lines = self.ending.lines(&self.look, names, time, self.last.as_ref());
                 self.items.extend(lines.into_iter().map(Item::Line));
@@ -216,6 +220,10 @@ mod tests {
                     };
                     match end {
                         'A' => row -= code.parse::<usize>().unwrap(),
+                        'B' => row += code.parse::<usize>().unwrap(),
+                        'C' => column += code.parse::<usize>().unwrap(),
+                        'D' => column -= code.parse::<usize>().unwrap(),
+                        'K' if code == "2" => lines[row].clear(),
                         'K' => lines[row].truncate(column),
                         'J' => {
                             lines.truncate(row + 1);
@@ -433,6 +441,23 @@ mod tests {
             assert!(block < rows.max(2), "{block} of {rows}");
             assert!(!paper.text().is_empty());
         }
+    }
+
+    /// A wide graph of quick steps: one line each, and few frames.
+    #[test]
+    fn a_thousand_steps_take_few_frames() {
+        let (mut report, paper) = console(24);
+        let names: Vec<String> = (0..1000).map(|n| format!("check[{n}]")).collect();
+        let planned: Vec<&str> = names.iter().map(String::as_str).collect();
+        report.event(at(0), &Event::RunStarted(sample::started(&planned)));
+        for (name, time) in planned.iter().zip(0..) {
+            report.event(at(time), &begin(name, "true", None));
+            report.event(at(time), &done(name, "", 1));
+        }
+        report.event(at(1000), &sample::over(RunOutcome::Succeeded, 1000, None, &[]));
+        let text = paper.text();
+        assert!(text.matches("[?2026h").count() <= 25, "a frame each 50 ms");
+        assert_eq!(text.matches("✓ check[").count(), 1000);
     }
 
     #[test]

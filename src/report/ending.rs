@@ -12,6 +12,7 @@ use super::look::{Color, Look, Mark};
 use super::text::{self, name_list, shell_word};
 use super::when;
 use crate::event::{Event, RunEnded, RunOutcome, RunStarted, StepEnded, StepOutcome};
+use crate::model::change::Action;
 use crate::model::names::StepId;
 use crate::model::units::show_duration;
 
@@ -31,6 +32,7 @@ pub struct Ending {
     over: BTreeSet<StepId>,
     begun: BTreeSet<StepId>,
     signal: Option<String>,
+    skipped: usize,
 }
 
 impl Ending {
@@ -38,6 +40,7 @@ impl Ending {
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted(started) => self.started = Some(started.clone()),
+            Event::StepSettled { action: Action::Skipped, .. } => self.skipped += 1,
             Event::StepStarted { step, .. } | Event::Intent { step, .. } => {
                 self.begun.insert(step.clone());
             }
@@ -82,13 +85,22 @@ impl Ending {
     }
 }
 
+/// What is said of a run without anything to run, of which `skipped` steps do not apply:
 /// `deploy → prod: all 33 steps are up to date (0.9s). Release 18 is live since yesterday 16:04.`
 #[must_use]
-pub fn nothing_to_do(look: &Look, started: &RunStarted, duration_ms: u64, now: Timestamp) -> Vec<String> {
-    let steps = match started.unchanged {
-        0 => "nothing to do".to_owned(),
-        1 => "the only step is up to date".to_owned(),
-        all => format!("all {all} steps are up to date"),
+pub fn nothing_to_do(
+    look: &Look,
+    started: &RunStarted,
+    skipped: usize,
+    duration_ms: u64,
+    now: Timestamp,
+) -> Vec<String> {
+    let steps = match (started.unchanged, skipped) {
+        (0, 0) => "nothing to do".to_owned(),
+        (0, skipped) => format!("nothing to do, {skipped} skipped"),
+        (1, 0) => "the only step is up to date".to_owned(),
+        (all, 0) => format!("all {all} steps are up to date"),
+        (some, skipped) => format!("{some} up to date, {skipped} skipped"),
     };
     let took = show_duration(Duration::from_millis(duration_ms));
     let live = match (started.live, started.live_since) {
@@ -120,7 +132,8 @@ impl View<'_> {
     }
 
     fn nothing_to_do(&self, now: Timestamp) -> Vec<String> {
-        let mut lines = nothing_to_do(self.look, self.started, self.ended.duration_ms, now);
+        let mut lines =
+            nothing_to_do(self.look, self.started, self.ending.skipped, self.ended.duration_ms, now);
         self.summary(&mut lines);
         lines
     }
@@ -183,11 +196,11 @@ impl View<'_> {
         }
         if all.len() > TOLD {
             let others: Vec<&StepId> = all.iter().skip(TOLD).map(|step| &step.step).collect();
-            self.space(&mut lines);
+            space(&mut lines);
             let names = name_list(&others, NAMED);
             self.say(&mut lines, &format!("{} more did not succeed: {names}.", others.len()));
         }
-        self.space(&mut lines);
+        space(&mut lines);
         let took = self.took();
         let outcome = match self.ended.outcome {
             RunOutcome::Waiting => format!("{} waits for an answer after {took}.", self.what()),
@@ -211,11 +224,11 @@ impl View<'_> {
         for step in worse.iter().take(TOLD) {
             self.step(&mut lines, step, worse.len() == 1 && last == Some(&step.step));
         }
-        self.space(&mut lines);
+        space(&mut lines);
         let by = self.ending.signal.as_ref().map_or(String::new(), |signal| format!(" by {signal}"));
         let text = format!("{} was interrupted{by} after {}", self.what(), self.took());
         lines.extend(self.headline(Mark::Failed, &[text]));
-        self.space(&mut lines);
+        space(&mut lines);
         let stopped: Vec<&StepId> = all
             .iter()
             .filter(|step| step.outcome == StepOutcome::Interrupted)
@@ -242,10 +255,10 @@ impl View<'_> {
 
     fn step(&self, lines: &mut Vec<String>, step: &StepEnded, shown: bool) {
         if !shown {
-            self.space(lines);
+            space(lines);
             lines.extend(lines::ended(self.look, self.names, step, ""));
         }
-        self.space(lines);
+        space(lines);
         if let Some(failure) = &step.failure {
             for detail in &failure.details {
                 self.say(lines, detail);
@@ -275,10 +288,13 @@ impl View<'_> {
         if !not_started.is_empty() {
             self.say(lines, &format!("Not started: {}.", name_list(&not_started, NAMED)));
         }
+        for note in &self.ended.notes {
+            self.say(lines, note);
+        }
     }
 
     fn commands(&self, lines: &mut Vec<String>, step: Option<&StepId>) {
-        self.space(lines);
+        space(lines);
         let run = &self.started.run;
         let log = match step {
             Some(step) => format!("flow log {run} {}", shell_word(&step.to_string())),
@@ -299,11 +315,12 @@ impl View<'_> {
     fn say(&self, lines: &mut Vec<String>, text: &str) {
         lines.extend(lines::paragraph(self.look, text));
     }
+}
 
-    fn space(&self, lines: &mut Vec<String>) {
-        if lines.last().is_none_or(|line| !line.is_empty()) {
-            lines.push(String::new());
-        }
+/// An empty line, unless there is one.
+fn space(lines: &mut Vec<String>) {
+    if lines.last().is_none_or(|line| !line.is_empty()) {
+        lines.push(String::new());
     }
 }
 

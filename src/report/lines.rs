@@ -127,6 +127,14 @@ pub fn signal(look: &Look, signal: &str, times: u32) -> String {
     look.cut(&format!("  {signal}: {meaning}"), look.right_edge())
 }
 
+/// Something to know that fails nothing.
+#[must_use]
+pub fn warning(look: &Look, text: &str) -> Vec<String> {
+    let text = look.text(&format!("warning: {}", text::clean(text)));
+    let lines = text::wrap(&text, look.right_edge() - 2);
+    lines.iter().map(|line| format!("  {}", look.paint(Color::Yellow, line))).collect()
+}
+
 /// What a gate asks, and what to type; without a line end at the end.
 #[must_use]
 pub fn question(

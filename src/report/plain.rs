@@ -59,11 +59,9 @@ impl Plain {
     fn show(&mut self, time: Timestamp, event: &Event) {
         let names = self.board.names();
         match event {
-            Event::RunStarted(started) => {
-                // A run without steps to run says all in its ending.
-                if started.to_run > 0 || self.all {
-                    self.write(&[lines::header(&self.look, started)]);
-                }
+            // A run without steps to run says all in its ending.
+            Event::RunStarted(started) if started.to_run > 0 || self.all => {
+                self.write(&[lines::header(&self.look, started)]);
             }
             Event::StepSettled { step, action, reason, .. } if self.all => {
                 let line = lines::row(&self.look, names, Mark::from(*action), &step.to_string(), reason, "");
@@ -89,6 +87,10 @@ impl Plain {
             Event::Interrupted { signal, times } => {
                 let line = lines::signal(&self.look, signal, *times);
                 self.line(line);
+            }
+            Event::Warning { text } => {
+                self.last = None;
+                self.write(&lines::warning(&self.look, text));
             }
             Event::RunEnded(_) => {
                 let lines = self.ending.lines(&self.look, names, time, self.last.as_ref());

@@ -125,7 +125,7 @@ pub fn over(outcome: RunOutcome, duration_ms: u64, release: Option<u64>, rows: &
         RunOutcome::Unknown => 7,
     };
     let summary = rows.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-    Event::RunEnded(RunEnded { outcome, exit, duration_ms, release, summary })
+    Event::RunEnded(RunEnded { outcome, exit, duration_ms, release, summary, notes: Vec::new() })
 }
 
 /// Events with the milliseconds after the start at which they happen.

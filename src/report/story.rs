@@ -11,7 +11,7 @@ use super::plain::Plain;
 use super::text::{self, name_list};
 use super::when;
 use super::{Out, Subscriber as _};
-use crate::event::{Event, StepEnded};
+use crate::event::{Event, RunStarted, StepEnded};
 use crate::journal::log::{self, ReadError, Reader, Record};
 use crate::journal::logs::{LogLine, LogReader};
 use crate::journal::replay::RunState;
@@ -82,6 +82,17 @@ impl RunStory {
         }
     }
 
+    /// When, by whom and from what.
+    fn origin(&self, time: Timestamp, started: &RunStarted) -> Vec<String> {
+        let mut text = format!("{} by {}", when::full(&self.look, time), started.by);
+        if let Some(commit) = &started.commit {
+            let dirty = if started.dirty { " dirty" } else { "" };
+            text = format!("{text}, commit {}{dirty}", commit.get(..8).unwrap_or(commit));
+        }
+        let text = format!("  {text}, plan {}", started.plan.get(..12).unwrap_or(&started.plan));
+        text::wrap(&self.look.text(&text), self.look.right_edge())
+    }
+
     /// What is left to say of a run whose process is gone.
     fn died(&self) -> Vec<String> {
         let last = self
@@ -113,6 +124,10 @@ impl Story for RunStory {
             for record in records {
                 self.state.apply(record.time, &record.event);
                 self.plain.event(record.time, &record.event);
+                if let Event::RunStarted(started) = &record.event {
+                    let lines = self.origin(record.time, started);
+                    self.plain.write(&lines);
+                }
             }
         }
         if self.state.ended.is_some() {
@@ -297,7 +312,8 @@ mod tests {
         let run = live(&store, &sample::failure()).run().clone();
         let (text, over) = told(|out| Box::new(RunStory::new(&store, &run, out, Look::plain(), false)), &run);
         assert!(over);
-        insta::assert_snapshot!(text, @r"
+        let text: Vec<&str> = text.lines().filter(|line| !line.contains(" by ada@")).collect();
+        insta::assert_snapshot!(text.join("\n"), @r"
         deploy → prod   run k3f9   release 17 is live
           ✓ schema           0042_note.sql                                        0.3s
           ✓ image[api]       pushed sha256:11aa93f0b2c4                           0.9s
@@ -344,6 +360,7 @@ mod tests {
         let text: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         insta::assert_snapshot!(text, @r"
         deploy → prod   run k0f0   release 00 is live
+          0000-00-00 00:00:00 by ada@build-0, commit 0a0b0c0d, plan 0f0a0c00d0b0
 
           run k0f0 was interrupted at 00:00:00, its process is gone
             service[api] was in the middle of: roll 0 tasks. Whether it was done is

@@ -26,6 +26,12 @@ pub fn since(look: &Look, then: Timestamp, now: Timestamp) -> String {
     format!("since {}", text.strip_prefix("today ").unwrap_or(&text))
 }
 
+/// `2026-11-21 04:12:09`: for records, which are read much later.
+#[must_use]
+pub fn full(look: &Look, then: Timestamp) -> String {
+    then.to_zoned(look.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// `04:12:09`
 #[must_use]
 pub fn time_of_day(look: &Look, then: Timestamp) -> String {

@@ -130,7 +130,11 @@ impl Effect for HttpCheck {
                     good += 1;
                     if good >= self.stable {
                         let mut done = Done {
-                            summary: format!("{status} after {}", show_duration(start.elapsed())),
+                            // The time of a single request says nothing that the step's own does not.
+                            summary: match tries {
+                                1 => status.to_string(),
+                                _ => format!("{status} after {}", show_duration(start.elapsed())),
+                            },
                             ..Done::default()
                         };
                         done.outputs.insert("status".to_owned(), Value::Int(i64::from(status)));
@@ -143,7 +147,7 @@ impl Effect for HttpCheck {
                 }
                 Err(bad) => {
                     good = 0;
-                    if start.elapsed() + self.every >= self.within {
+                    if start.elapsed() >= self.within {
                         return Err(self.failure(&bad, tries));
                     }
                     bad.words
@@ -156,7 +160,10 @@ impl Effect for HttpCheck {
                     show_duration(self.within)
                 ))
                 .await;
-            cx.cancel.unless_stopped(cx.world.clock.pause(self.every)).await?;
+            // The last pause ends with the time there is, so that all of it is used.
+            let left = self.within.saturating_sub(start.elapsed());
+            let pause = if left.is_zero() { self.every } else { self.every.min(left) };
+            cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await?;
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// The only way to the clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +18,12 @@ impl Clock {
     #[must_use]
     pub fn now(self) -> Timestamp {
         Timestamp::now()
+    }
+
+    /// The zone in which people here read times of day.
+    #[must_use]
+    pub fn zone(self) -> TimeZone {
+        TimeZone::system()
     }
 
     /// A moment to measure from.

@@ -122,48 +122,63 @@ impl Tail {
     }
 }
 
-/// The first and the last whole line of a file, however long it is; `None` when it has none.
-pub fn ends(path: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>, FileError> {
-    const STEP: u64 = 16 * 1024;
-    let read = || -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+/// The first and the last whole line of a file, without their ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The first.
+    pub first: Vec<u8>,
+    /// The last; the same when there is only one.
+    pub last: Vec<u8>,
+}
+
+/// The ends of a file, however long it is; `None` when it has no whole line.
+pub fn ends(path: &Path) -> Result<Option<Ends>, FileError> {
+    let read = || -> io::Result<Option<Ends>> {
         let mut file = File::open(path)?;
-        let Some(first) = first_line(&mut file, STEP)? else { return Ok(None) };
-        let length = file.seek(SeekFrom::End(0))?;
-        let mut from = length;
-        let mut tail = Vec::new();
-        loop {
-            let start = from.saturating_sub(STEP);
-            let mut block = vec![0; usize::try_from(from - start).unwrap_or_default()];
-            file.seek(SeekFrom::Start(start))?;
-            file.read_exact(&mut block)?;
-            block.append(&mut tail);
-            tail = block;
-            from = start;
-            let ends = tail.iter().rposition(|byte| *byte == b'\n');
-            let before = ends.and_then(|end| tail[..end].iter().rposition(|byte| *byte == b'\n'));
-            match (ends, before) {
-                (Some(end), Some(begin)) => return Ok(Some((first, tail[begin + 1..end].to_vec()))),
-                (Some(end), None) if from == 0 => return Ok(Some((first, tail[..end].to_vec()))),
-                _ if from == 0 => return Ok(None),
-                _ => {}
-            }
-        }
+        let Some(first) = first_line(&mut file)? else { return Ok(None) };
+        let Some(last) = last_line(&mut file)? else { return Ok(None) };
+        Ok(Some(Ends { first, last }))
     };
     read().map_err(FileError::new("cannot read", path))
 }
 
-fn first_line(file: &mut File, step: u64) -> io::Result<Option<Vec<u8>>> {
+/// Bytes that are looked at in one go.
+const BLOCK: u64 = 16 * 1024;
+
+fn first_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     loop {
         let looked = line.len();
-        if file.take(step).read_to_end(&mut line)? == 0 {
+        if file.take(BLOCK).read_to_end(&mut line)? == 0 {
             return Ok(None);
         }
-        if let Some(end) = line[looked..].iter().position(|byte| *byte == b'\n') {
+        if let Some(end) = line.iter().skip(looked).position(|byte| *byte == b'\n') {
             line.truncate(looked + end);
             return Ok(Some(line));
         }
     }
+}
+
+/// Reads backwards until two line ends are seen, or one and the start of the file.
+fn last_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
+    let mut from = file.seek(SeekFrom::End(0))?;
+    let mut tail = Vec::new();
+    while from > 0 {
+        let start = from.saturating_sub(BLOCK);
+        let mut block = vec![0; usize::try_from(from - start).unwrap_or_default()];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut block)?;
+        block.append(&mut tail);
+        tail = block;
+        from = start;
+        let mut pieces = tail.rsplit(|byte| *byte == b'\n');
+        // Behind the last line end stands nothing, or a line that was never finished.
+        let (_unfinished, line, before) = (pieces.next(), pieces.next(), pieces.next());
+        if before.is_some() || from == 0 {
+            return Ok(line.map(<[u8]>::to_vec));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -200,7 +215,8 @@ mod tests {
             (format!("one\n{long}\nlast\n"), Some(("one", "last"))),
         ] {
             std::fs::write(&path, &text).unwrap();
-            let expected = expected.map(|(a, b)| (a.as_bytes().to_vec(), b.as_bytes().to_vec()));
+            let expected =
+                expected.map(|(a, b)| Ends { first: a.as_bytes().to_vec(), last: b.as_bytes().to_vec() });
             assert_eq!(ends(&path).unwrap(), expected, "{}", text.len());
         }
     }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{FileError, Files};
-use super::growing::{self, Growing, Tail};
+use super::growing::{self, Ends, Growing, Tail};
 
 /// A store in a folder. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// The first and the last whole line of a file; `None` when there is none.
-    pub fn ends(&self, key: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, FileError> {
+    pub fn ends(&self, key: &str) -> Result<Option<Ends>, FileError> {
         match growing::ends(&self.path(key)) {
             Err(error) if error.is_not_found() => Ok(None),
             found => found,

@@ -22,20 +22,16 @@ pub fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// How many columns standard error shows; `None` without a terminal.
+/// Columns and rows of standard error; `None` when it is no terminal. One that does not know its
+/// size counts as 80 by 24.
 #[must_use]
-pub fn width() -> Option<u16> {
-    let size = rustix::termios::tcgetwinsize(io::stderr().as_fd()).ok()?;
-    (size.ws_col > 0).then_some(size.ws_col)
-}
-
-/// Columns and rows of standard error; what most terminals have where it cannot say.
-#[must_use]
-pub fn size() -> (usize, usize) {
-    rustix::termios::tcgetwinsize(io::stderr().as_fd())
-        .ok()
-        .filter(|size| size.ws_col > 0 && size.ws_row > 0)
-        .map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
+pub fn size() -> Option<(usize, usize)> {
+    if !stderr_is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(io::stderr().as_fd()).ok();
+    let known = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    Some(known.map_or((80, 24), |size| (usize::from(size.ws_col), usize::from(size.ws_row))))
 }
 
 /// Why there is no answer.

@@ -1,3 +1,8 @@
 //! What tests stand on.
 
+pub(crate) mod http;
 pub(crate) mod project;
+pub(crate) mod proxy;
+pub(crate) mod sandbox;
+pub(crate) mod shop;
+pub(crate) mod visitor;

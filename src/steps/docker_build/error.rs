@@ -17,12 +17,31 @@ impl From<EngineError> for Failure {
             EngineError::Lost { .. } => {
                 Self::of(FailureClass::Passing, reason).help("look at the engine's own log, then try again")
             }
-            EngineError::Build { log, .. } => Self::new(reason).details(log),
+            EngineError::Build { log, .. } => Self::new(plain(&reason)).details(log),
             EngineError::NoSecrets(_) => {
                 Self::new(reason).help("build on an engine of this machine, or of the CI job")
             }
             EngineError::NotFound(_) | EngineError::Refused(_) | EngineError::Push(_) => Self::new(reason),
         }
+    }
+}
+
+/// `BuildKit`'s reason without the names of its parts in front.
+fn plain(reason: &str) -> String {
+    const PARTS: [&str; 5] = [
+        "failed to solve: ",
+        "failed to solve with frontend dockerfile.v0: ",
+        "failed to create LLB definition: ",
+        "failed to compute cache key: ",
+        "rpc error: code = Unknown desc = ",
+    ];
+    let mut rest = reason;
+    while let Some(shorter) = PARTS.iter().find_map(|part| rest.strip_prefix(part)) {
+        rest = shorter;
+    }
+    match rest.strip_suffix(" not found: not found") {
+        Some(path) => format!("the context has no {path}, which the Dockerfile copies"),
+        None => rest.replacen("dockerfile parse error line", "the Dockerfile cannot be read, line", 1),
     }
 }
 

@@ -170,7 +170,6 @@ impl Sandbox {
             recorded: recorded.map(|receipt| Arc::new(Recorded { receipt, ..Recorded::default() })),
             feed: Feed::new(id, self.sender.clone()),
             cancel: self.canceller.view(),
-            answers: crate::steps::Answers::Nobody,
         }
     }
 

@@ -84,15 +84,16 @@ impl Stopped {
     pub async fn report(&self, cloud: &Cloud, definition: &Definition) -> Vec<String> {
         let mut ways: BTreeMap<Vec<String>, Vec<&Task>> = BTreeMap::new();
         for task in &self.failed {
-            ways.entry(way(task)).or_default().push(task);
+            let alike = way(task).iter().map(|line| without_ids(line)).collect();
+            ways.entry(alike).or_default().push(task);
         }
-        let mut ways: Vec<_> = ways.into_iter().collect();
-        ways.sort_by_key(|(_, tasks)| std::cmp::Reverse(tasks.len()));
+        let mut ways: Vec<_> = ways.into_values().collect();
+        ways.sort_by_key(|tasks| std::cmp::Reverse(tasks.len()));
         let more = ways.len().saturating_sub(SHOWN);
         let mut lines = Vec::new();
-        for (way, tasks) in ways.into_iter().take(SHOWN) {
+        for tasks in ways.into_iter().take(SHOWN) {
             let Some(last) = tasks.last() else { continue };
-            let mut way = way.into_iter();
+            let mut way = way(last).into_iter();
             lines.push(format!(
                 "{} of {} stopped: {}",
                 count(tasks.len(), "task"),
@@ -134,6 +135,19 @@ fn way(task: &Task) -> Vec<String> {
         lines.push(ended(container));
     }
     lines
+}
+
+/// A reason without what is another in every task: identifiers of containers and endpoints.
+fn without_ids(line: &str) -> String {
+    let mut text = String::new();
+    for word in line.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let id = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_id = id.len() >= 8
+            && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && id.bytes().any(|byte| byte.is_ascii_digit());
+        text.push_str(if is_id { "…" } else { word });
+    }
+    text
 }
 
 /// Why a task stopped and how its containers ended, in one line.

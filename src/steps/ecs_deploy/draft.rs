@@ -24,6 +24,8 @@ pub(super) struct Draft<'a> {
     pub(super) configuration: &'a Configuration,
     /// ARN and words of what the service had before the first release.
     pub(super) placeholder: Option<&'a (String, String)>,
+    /// ARN that the last release left running.
+    pub(super) released: Option<&'a str>,
 }
 
 impl Draft<'_> {
@@ -71,18 +73,19 @@ impl Draft<'_> {
         }
     }
 
-    /// Family and revision that will run; a revision that is not registered yet gets the next number.
+    /// Family and revision that will run; a revision that is not registered yet gets the next number,
+    /// and with an image that is still to be built none is registered yet.
     fn next(&self) -> (String, String) {
-        match self.target {
-            Target::Registered(arn) => {
+        let definition = match self.target {
+            Target::Registered(arn) if self.wanted.unknown.is_empty() => {
                 let (family, revision) = short_arn(arn).rsplit_once(':').unwrap_or((arn, ""));
-                (family.to_owned(), revision.to_owned())
+                return (family.to_owned(), revision.to_owned());
             }
-            Target::New(definition) => {
-                let last = self.observed.newest.as_ref().map_or(0, Registered::revision);
-                (definition.family().to_owned(), (last + 1).to_string())
-            }
-        }
+            Target::Registered(_) => &self.wanted.definition,
+            Target::New(definition) => definition,
+        };
+        let last = self.observed.newest.as_ref().map_or(0, Registered::revision);
+        (definition.family().to_owned(), (last + 1).to_string())
     }
 
     fn changes(&self) -> Vec<Change> {
@@ -111,6 +114,7 @@ impl Draft<'_> {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.wanted.warnings.clone();
+        self.warn_of_others(&mut warnings);
         match self.way {
             Some(Way::Update(update)) if update.rolls() => {
                 self.warn_of_roll(&mut warnings);
@@ -119,6 +123,17 @@ impl Draft<'_> {
             _ => self.warn_of_registry(&mut warnings),
         }
         warnings
+    }
+
+    /// What the file does not name is taken from the definition that runs, whoever made it: that
+    /// somebody else did is said, since no difference may show it.
+    fn warn_of_others(&self, warnings: &mut Vec<String>) {
+        let now = self.observed.service.task_definition.as_str();
+        if let Some(released) = self.released.filter(|released| *released != now) {
+            let (now, released) = (short_arn(now), short_arn(released));
+            let name = &self.deploy.service;
+            warnings.push(format!("{name} was moved to {now} outside of flow; the last release ran {released}"));
+        }
     }
 
     fn warn_of_roll(&self, warnings: &mut Vec<String>) {

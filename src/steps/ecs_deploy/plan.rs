@@ -143,6 +143,7 @@ fn propose(deploy: &Deploy, cx: &Context, observed: Observed, wanted: Wanted) ->
     let way = decide(service, deploy, moves, &configuration);
     let placeholder = placeholder(cx, &observed);
     let draft = Draft {
+        released: cx.recorded.as_ref().and_then(|recorded| receipt::released(&recorded.receipt)),
         deploy,
         observed: &observed,
         wanted: &wanted,

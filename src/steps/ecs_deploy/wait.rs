@@ -195,10 +195,16 @@ impl Wait<'_> {
             None => Vec::new(),
         };
         let Deployment { running_count, desired_count, .. } = deployment;
-        Failure::from(RollError::GivenUp { definition: self.name(), why }).details(details).detail(format!(
-            "the service stays on {} with {running_count} of {desired_count} tasks",
-            self.name()
-        ))
+        let failure =
+            Failure::from(RollError::GivenUp { definition: self.name(), why }).details(details).detail(
+                format!("the service stays on {} with {running_count} of {desired_count} tasks", self.name()),
+            );
+        match &watch.last {
+            Some(service) if breaker(service, "rollback") => {
+                failure.help("ECS found no good deployment to go back to: deploy one that works")
+            }
+            _ => failure,
+        }
     }
 
     /// ECS goes back: watched for a moment, so that the operator learns what runs now.

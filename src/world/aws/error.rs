@@ -64,7 +64,7 @@ impl AwsError {
             service,
             operation,
             class,
-            message: said.unwrap_or_else(|| innermost(error)),
+            message: said.unwrap_or_else(|| plain(innermost(error))),
             request_id: error
                 .as_service_error()
                 .and_then(|e| e.meta().extra("aws_request_id"))
@@ -141,6 +141,16 @@ fn may_have_left(error: &(dyn std::error::Error + 'static), is_io: bool) -> bool
         cause = one.source();
     }
     is_io
+}
+
+/// The SDK lists every place it looked at, in its own names and on many lines.
+fn plain(message: String) -> String {
+    if message.starts_with("no credentials found in chain") {
+        return "there are no credentials, neither in the environment nor in a profile, \
+                and this machine has no role"
+            .to_owned();
+    }
+    message
 }
 
 /// The innermost cause says what happened; the outer ones only that something did.

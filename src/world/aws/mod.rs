@@ -175,11 +175,20 @@ impl Cloud {
             .get_caller_identity()
             .send()
             .await
-            .map_err(|error| AwsError::new("STS", "GetCallerIdentity", &error))?;
+            .map_err(|error| self.at_endpoint(AwsError::new("STS", "GetCallerIdentity", &error)))?;
         Ok(Identity {
             account: said.account().unwrap_or_default().to_owned(),
             arn: said.arn().unwrap_or_default().to_owned(),
         })
+    }
+
+    /// The system's words for a failed connection do not say where to.
+    fn at_endpoint(&self, mut error: AwsError) -> AwsError {
+        let unanswered = matches!(error.class, AwsErrorClass::NotSent | AwsErrorClass::Unclear);
+        if let Some(endpoint) = self.target.endpoint.as_ref().filter(|_| unanswered && error.code.is_none()) {
+            error.message = format!("{} at {endpoint}", error.message);
+        }
+        error
     }
 
     /// The shared configuration.

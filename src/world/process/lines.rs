@@ -122,7 +122,14 @@ async fn next(
 ) -> Option<usize> {
     loop {
         let over = ended.is_cancelled();
-        match pipe.try_read(buffer) {
+        // tokio reads only once its driver has seen that there is something, which may be after the
+        // program's end: then the system itself is asked, so that nothing is lost.
+        let read = if over {
+            rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *buffer)).map_err(std::io::Error::from)
+        } else {
+            pipe.try_read(buffer)
+        };
+        match read {
             Ok(read) if read > 0 => return Some(read),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !over => {
                 tokio::select! {
@@ -243,5 +250,20 @@ mod tests {
             assert!(whole.contains("xx***yy"), "shift {shift}");
             assert!(!whole.contains("horse"), "shift {shift}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_program_wrote_right_before_its_end_is_read() {
+        use std::io::Write as _;
+        let (read, mut write) = std::io::pipe().unwrap();
+        write.write_all(b"gcc 12.2.0\n").unwrap();
+        drop(write);
+        let pipe = pipe::Receiver::from_owned_fd(read.into()).unwrap();
+        // The program is over before tokio's driver has looked at its pipe for the first time.
+        let (ended, closed) = (CancellationToken::new(), CancellationToken::new());
+        ended.cancel();
+        let mut said = Vec::new();
+        drain(pipe, &ended, &closed, &mut said, 100).await;
+        assert_eq!(said, b"gcc 12.2.0\n");
     }
 }

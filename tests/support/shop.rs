@@ -1,0 +1,178 @@
+//! The sample shop in a project of its own, in front of an empty sandbox.
+//!
+//! Everything that flow and the Docker engine ask of AWS and its registry goes
+//! through a [`Proxy`]; visitors of the load balancer go there directly.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::project::{Project, Ran};
+use super::proxy::Proxy;
+use super::sandbox::{Alone, Sandbox};
+
+/// The services, in the order of the environment's list.
+pub(crate) const SERVICES: [&str; 3] = ["api", "catalog", "worker"];
+
+/// What the endpoint, the registry and the load balancer are called in `flows/project.kdl`.
+const WRITTEN: &str = "127.0.0.1:4566";
+
+/// The shop.
+pub(crate) struct Shop {
+    /// Its checkout.
+    pub project: Project,
+    /// Between flow and AWS.
+    pub proxy: Proxy,
+    /// What it is deployed to.
+    pub sandbox: Alone,
+}
+
+impl Shop {
+    /// The shop as it is in this repository, committed and never deployed.
+    pub(crate) fn new() -> Self {
+        let sandbox = Sandbox::alone();
+        let proxy = Proxy::start(sandbox.address());
+        let mut project = Project::new();
+        for (name, value) in sandbox.variables() {
+            project = project.var(name, value);
+        }
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for folder in ["flows", "tests/fixtures/shop"] {
+            copy(&repository.join(folder), &project.path(folder));
+        }
+        project.write(".gitignore", ".flow/\n");
+        let shop = Self { project, proxy, sandbox };
+        let balancer = format!("{}/_alb", shop.sandbox.endpoint);
+        shop.edit("flows/project.kdl", &format!("http://{WRITTEN}/_alb"), &balancer);
+        shop.edit("flows/project.kdl", &format!("http://{WRITTEN}"), &shop.proxy.url());
+        shop.edit("flows/project.kdl", &format!("\"{WRITTEN}\""), &format!("\"{}\"", shop.proxy.address()));
+        shop.git(&["init", "--quiet", "--initial-branch", "main"]);
+        shop.commit("the shop");
+        shop
+    }
+
+    /// The shop after its first deployment.
+    pub(crate) fn deployed() -> Self {
+        let shop = Self::new();
+        shop.run(&[]).exits(0);
+        shop
+    }
+
+    /// Replaces a text that stands in a file, everywhere in it.
+    #[track_caller]
+    pub(crate) fn edit(&self, path: &str, from: &str, to: &str) {
+        let text = self.project.read(path);
+        assert!(text.contains(from), "{path} does not say {from:?}");
+        self.project.write(path, text.replace(from, to));
+    }
+
+    /// Gives a service another version: one line of one file.
+    pub(crate) fn set_version(&self, service: &str, version: &str) {
+        let path = format!("tests/fixtures/shop/backend/{service}/version.h");
+        self.project.write(&path, format!("#define VERSION \"{version}\"\n"));
+    }
+
+    /// Commits everything.
+    pub(crate) fn commit(&self, message: &str) {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", message]);
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let identity = ["-c", "user.name=Ada", "-c", "user.email=ada@shop.example"];
+        let done = Command::new("git")
+            .args(identity)
+            .args(arguments)
+            .current_dir(self.project.root())
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// `flow run deploy --env sandbox …`
+    pub(crate) fn run(&self, more: &[&str]) -> Ran {
+        self.project.run(&[&["run", "deploy", "--env", "sandbox"], more].concat())
+    }
+
+    /// `flow plan deploy --env sandbox --json …`
+    #[track_caller]
+    pub(crate) fn plan(&self, more: &[&str]) -> Plan {
+        Plan(self.project.run(&[&["plan", "deploy", "--env", "sandbox", "--json"], more].concat()).exits(0).json())
+    }
+
+    /// The task definition that a service is told to run.
+    pub(crate) fn task_definition(&self, service: &str) -> String {
+        let name = format!("shop-sandbox-{service}");
+        let request = json!({ "cluster": "shop-sandbox", "services": [name] });
+        let answer = self.sandbox.ecs("DescribeServices", &request);
+        answer["services"][0]["taskDefinition"].as_str().unwrap().to_owned()
+    }
+
+    /// All three of them.
+    pub(crate) fn task_definitions(&self) -> [String; 3] {
+        SERVICES.map(|service| self.task_definition(service))
+    }
+
+    /// What a service answers at the load balancer.
+    pub(crate) fn ask(&self, service: &str) -> Value {
+        let answer = super::http::get(&self.sandbox.service_url(service)).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+}
+
+/// What `flow plan --json` printed.
+#[derive(Debug)]
+pub(crate) struct Plan(pub(crate) Value);
+
+impl Plan {
+    /// A step of the plan.
+    #[track_caller]
+    pub(crate) fn step(&self, id: &str) -> &Value {
+        let steps = self.0["steps"].as_array().unwrap();
+        steps.iter().find(|step| step["id"] == id).unwrap_or_else(|| panic!("no step {id} in {:#}", self.0))
+    }
+
+    /// Every step.
+    pub(crate) fn steps(&self) -> Vec<String> {
+        let steps = self.0["steps"].as_array().unwrap();
+        steps.iter().map(|step| step["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Steps with something to do, checks and gates aside: they look and ask, and change nothing.
+    pub(crate) fn changing(&self) -> Vec<String> {
+        let still = ["up-to-date", "cached", "skipped"];
+        let looks = ["http-check", "approve"];
+        let steps = self.0["steps"].as_array().unwrap().iter();
+        let changing = steps.filter(|step| {
+            !still.iter().any(|action| step["action"] == *action) && !looks.iter().any(|kind| step["kind"] == *kind)
+        });
+        changing.map(|step| step["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Steps outside the selection that the last release stands for.
+    pub(crate) fn from_release(&self) -> Vec<String> {
+        let steps = self.0["selection"]["from_release"].as_array().unwrap();
+        steps.iter().map(|step| step.as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Copies a folder without what a run in the checkout itself may have built there.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (name, target) = (entry.file_name(), to.join(entry.file_name()));
+        if name == "dist" || name == "service" {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
