@@ -6,12 +6,16 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::event::{Event, Feed};
 use crate::world::cancel::{Canceller, Urgency};
+
+/// In which every program is killed after the second signal.
+const KILLED: Duration = Duration::from_millis(200);
 
 /// The signals that came and are not recorded yet.
 #[derive(Debug)]
@@ -56,7 +60,11 @@ async fn raise(
         match times {
             1 => canceller.raise(Urgency::Stopping),
             2 => canceller.raise(Urgency::Killing),
-            _ => crate::world::host::leave_now(),
+            _ => {
+                // The second may have come in the same moment: what it kills must be dead first.
+                tokio::time::sleep(KILLED).await;
+                crate::world::host::leave_now()
+            }
         }
     }
 }
