@@ -47,6 +47,11 @@ impl Project {
         self.file("flows/main.kdl", text)
     }
 
+    /// Writes `flows/main.kdl` now.
+    pub(crate) fn flow_now(&self, text: &str) {
+        self.write("flows/main.kdl", text);
+    }
+
     /// With a variable in flow's environment.
     pub(crate) fn var(mut self, name: &str, value: &str) -> Self {
         self.vars.insert(name.to_owned(), value.to_owned());
