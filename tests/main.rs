@@ -9,4 +9,9 @@ mod support;
 
 mod deploy;
 mod failures;
+mod language;
 mod layers;
+mod load;
+mod running;
+mod secrets;
+mod signals;

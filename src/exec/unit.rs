@@ -37,6 +37,8 @@ pub struct Unit {
     shared: Arc<Shared>,
     id: NodeId,
     cancel: Cancel,
+    /// It tidies up after an interruption: only a second signal is meant for it.
+    tidies_up: bool,
     values: Values,
     feed: Feed,
 }
@@ -73,10 +75,11 @@ impl Unit {
     /// A unit for one node.
     #[must_use]
     pub fn new(shared: Arc<Shared>, id: NodeId, cancel: Cancel, facts: RunFacts) -> Self {
-        let step = shared.prepared.graph.node(id).id.clone();
-        let feed = Feed::new(step, shared.sender.clone());
+        let node = shared.prepared.graph.node(id);
+        let tidies_up = node.finally && cancel.is_stopping();
+        let feed = Feed::new(node.id.clone(), shared.sender.clone());
         let values = Values { run: facts, ..shared.prepared.values.clone() };
-        Self { shared, id, cancel, values, feed }
+        Self { shared, id, cancel, tidies_up, values, feed }
     }
 
     /// Lives it.
@@ -316,7 +319,7 @@ impl Unit {
                     let done = tokio::select! { done = &mut work => Some(done), () = clock.pause(LET_GO) => None };
                     return Watched::Late(timeout, done);
                 }
-                () = self.cancel.reached(Urgency::Stopping), if told < Urgency::Stopping => {
+                () = self.cancel.reached(Urgency::Stopping), if told < Urgency::Stopping && !self.tidies_up => {
                     canceller.raise(Urgency::Stopping);
                 }
                 () = self.cancel.reached(Urgency::Killing), if told < Urgency::Killing => {
