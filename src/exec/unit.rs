@@ -248,6 +248,12 @@ impl Unit {
         let node = p.graph.node(self.id);
         let globs = attributes.inputs.clone().unwrap_or_default();
         let wrong = |error: fingerprint::KeyError| Failure::new(error.to_string());
+        for output in &attributes.outputs {
+            if fingerprint::made(std::slice::from_ref(output), &p.world).map_err(wrong)?.is_empty() {
+                return Err(Failure::new(format!("it made nothing at {output}, which its outputs name"))
+                    .help("correct outputs, or find out why the program does not make it"));
+            }
+        }
         let now = fingerprint::inputs(&globs, &p.world).map_err(wrong)?;
         if now != key.files || done.outputs.values().any(Value::is_secret) {
             return Ok(());

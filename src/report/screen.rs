@@ -1,10 +1,10 @@
 //! A terminal of which the last few lines are drawn again and again.
 //!
-//! `indicatif` owns the block at the bottom: it knows how many rows it took,
-//! draws at most twenty times a second and erases what it drew. Finished lines
-//! never go through it: they are written while the block is put away, with a
-//! line end of their own, so that they can be copied and survive a change of
-//! the window's width.
+//! `indicatif` owns the block at the bottom: it knows how many rows it took and
+//! erases what it drew. Finished lines never go through it: they are written
+//! while the block is put away, with a line end of their own, so that they can
+//! be copied and survive a change of the window's width. What a frame consists
+//! of is collected and written at once, so that nothing flickers.
 
 use std::fmt;
 use std::io;
@@ -17,8 +17,8 @@ use super::Out;
 /// Columns and rows, asked before each frame.
 pub type Size = Box<dyn Fn() -> (usize, usize) + Send + Sync>;
 
-/// Most frames a second.
-const FRAMES: u8 = 20;
+/// Every frame is drawn when it is asked for; between frames nothing is, so the lowest rate does.
+const BETWEEN_FRAMES: u8 = 1;
 
 /// The terminal. Nobody else may write to it while a block is on it.
 pub struct Screen {
@@ -31,8 +31,8 @@ impl Screen {
     /// A terminal and how to ask for its size.
     #[must_use]
     pub fn new(out: Out, size: Size) -> Self {
-        let terminal = Terminal { out: Arc::new(Mutex::new(out)), size: Arc::new(size) };
-        let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), FRAMES);
+        let terminal = Terminal { sheet: Arc::new(Mutex::new(Sheet { out, text: String::new() })), size: Arc::new(size) };
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), BETWEEN_FRAMES);
         Self { terminal, block: MultiProgress::with_draw_target(target), rows: Vec::new() }
     }
 
@@ -50,10 +50,6 @@ impl Screen {
             row.finish_and_clear();
             self.block.remove(&row);
         }
-        if !lines.is_empty() {
-            let text: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-            self.block.suspend(|| self.terminal.write(&text));
-        }
         for (at, line) in block.iter().enumerate() {
             if let Some(row) = self.rows.get(at) {
                 row.set_message(line.clone());
@@ -63,11 +59,15 @@ impl Screen {
                 self.rows.push(row);
             }
         }
+        // Putting the block away and back draws it in any case, with what its rows say now.
+        self.block.suspend(|| lines.iter().for_each(|line| self.terminal.add(&format!("{line}\r\n"))));
+        self.terminal.show();
     }
 
     /// Writes a question behind which the operator types. The block must be gone.
     pub fn prompt(&mut self, question: &str) {
-        self.terminal.write(question);
+        self.terminal.add(question);
+        self.terminal.show();
     }
 }
 
@@ -79,24 +79,36 @@ fn message_only() -> ProgressStyle {
 /// What both the block and the finished lines are written to.
 #[derive(Clone)]
 struct Terminal {
-    out: Arc<Mutex<Out>>,
+    sheet: Arc<Mutex<Sheet>>,
     size: Arc<Size>,
 }
 
+/// A frame in the making.
+struct Sheet {
+    out: Out,
+    text: String,
+}
+
 impl Terminal {
-    /// Nobody is left to tell when the terminal is gone, and the run goes on.
-    fn write(&self, text: &str) {
-        let _ = self.try_write(text);
+    fn add(&self, text: &str) {
+        self.sheet.lock().unwrap_or_else(PoisonError::into_inner).text.push_str(text);
     }
 
-    fn try_write(&self, text: &str) -> io::Result<()> {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        out.write_all(text.as_bytes())?;
-        out.flush()
+    /// Writes the frame. Nobody is left to tell when the terminal is gone, and the run goes on.
+    fn show(&self) {
+        let mut sheet = self.sheet.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = std::mem::take(&mut sheet.text);
+        if !text.is_empty() {
+            // Synchronised output (mode 2026): shown whole; terminals that do not know it ignore it.
+            let frame = format!("\u{1b}[?2026h{text}\u{1b}[?2026l");
+            let _ = sheet.out.write_all(frame.as_bytes()).and_then(|()| sheet.out.flush());
+        }
     }
 
-    fn step(&self, count: usize, end: char) -> io::Result<()> {
-        if count == 0 { Ok(()) } else { self.try_write(&format!("\u{1b}[{count}{end}")) }
+    fn step(&self, count: usize, end: char) {
+        if count > 0 {
+            self.add(&format!("\u{1b}[{count}{end}"));
+        }
     }
 }
 
@@ -116,34 +128,42 @@ impl TermLike for Terminal {
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.step(n, 'A')
+        self.step(n, 'A');
+        Ok(())
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.step(n, 'B')
+        self.step(n, 'B');
+        Ok(())
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.step(n, 'C')
+        self.step(n, 'C');
+        Ok(())
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.step(n, 'D')
+        self.step(n, 'D');
+        Ok(())
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.try_write(&format!("{text}\r\n"))
+        self.add(&format!("{text}\r\n"));
+        Ok(())
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.try_write(text)
+        self.add(text);
+        Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.try_write("\r\u{1b}[2K")
+        self.add("\r\u{1b}[2K");
+        Ok(())
     }
 
+    /// The frame is written when it is whole.
     fn flush(&self) -> io::Result<()> {
-        self.try_write("")
+        Ok(())
     }
 }
