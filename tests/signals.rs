@@ -107,7 +107,8 @@ fn each_of_the_three_signals_reaches_every_child_once_and_leaves_none() {
 
 #[test]
 fn what_has_not_started_does_not_start() {
-    let project = project(&format!("{}run \"next\" {{ needs \"a\"; command \"touch\" \"next\" }}", listener("a")));
+    let project =
+        project(&format!("{}run \"next\" {{ needs \"a\"; command \"touch\" \"next\" }}", listener("a")));
     let flow = project.start(&["run", "wait", "--env", "dev"]);
     until("it has started", || project.path("started-a").exists());
     send(&flow, Signal::TERM);
@@ -124,7 +125,9 @@ fn at_any_moment_nothing_is_left_and_nobody_hears_it_twice() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let moment = Duration::from_millis((seed >> 33) % 400);
         let steps: String = (0..6).map(|step| listener(&format!("s{step}"))).collect();
-        let project = project(&format!("{steps}run \"asked\" {{ command \"touch\" \"asked\"; probe {{ command \"sleep\" \"0.1\" }} }}"));
+        let project = project(&format!(
+            "{steps}run \"asked\" {{ command \"touch\" \"asked\"; probe {{ command \"sleep\" \"0.1\" }} }}"
+        ));
         let flow = project.start(&["run", "wait", "--env", "dev", "-j", "6"]);
         std::thread::sleep(moment);
         send(&flow, if round % 2 == 0 { Signal::TERM } else { Signal::INT });
@@ -135,9 +138,13 @@ fn at_any_moment_nothing_is_left_and_nobody_hears_it_twice() {
         for step in 0..6 {
             let heard = terms(&project, &format!("s{step}"));
             let started = project.path(&format!("started-s{step}")).exists();
-            assert!(heard == "TERM\n" || (heard.is_empty() && !started), "after {moment:?}: s{step} {heard:?}");
+            assert!(
+                heard == "TERM\n" || (heard.is_empty() && !started),
+                "after {moment:?}: s{step} {heard:?}"
+            );
         }
-        let ended = project.journal().iter().any(|record| record["event"].to_string().contains("interrupted"));
+        let ended =
+            project.journal().iter().any(|record| record["event"].to_string().contains("interrupted"));
         assert!(project.journal().is_empty() || ended, "after {moment:?}: {:?}", project.journal());
     }
 }
