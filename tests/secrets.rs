@@ -16,7 +16,9 @@ fn forms() -> BTreeMap<&'static str, String> {
     let url: String = CANARY
         .bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
             other => format!("%{other:02X}"),
         })
         .collect();
@@ -117,7 +119,9 @@ fn a_secret_is_shown_and_kept_nowhere() {
     assert_eq!(CANARY.len(), 40);
     for log in ["plain", "json"] {
         let project = project();
-        for arguments in [vec!["plan", "leak", "--env", "dev"], vec!["plan", "leak", "--env", "dev", "--json"]] {
+        for arguments in
+            [vec!["plan", "leak", "--env", "dev"], vec!["plan", "leak", "--env", "dev", "--json"]]
+        {
             let plan = project.run(&arguments).exits(0);
             nowhere("the plan", plan.out.as_bytes());
             nowhere("the plan's messages", plan.err.as_bytes());

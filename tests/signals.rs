@@ -60,10 +60,7 @@ fn project(steps: &str) -> Project {
         r#"
         environment "dev"
         flow "wait" {{
-            group "all" {{
-                inherit "{MARKER}"
-                {steps}
-            }}
+            {steps}
         }}"#
     ))
 }
@@ -71,7 +68,7 @@ fn project(steps: &str) -> Project {
 /// Writes `started-NAME`, then a line to `terms-NAME` for each TERM.
 fn listener(name: &str) -> String {
     format!(
-        r#"run "{name}" {{ script "trap 'echo TERM >> terms-{name}; exit 0' TERM; touch started-{name}; while :; do sleep 5 & wait $!; done" }}
+        r#"run "{name}" {{ inherit "{MARKER}"; script "trap 'echo TERM >> terms-{name}; exit 0' TERM; touch started-{name}; while :; do sleep 5 & wait $!; done" }}
         "#
     )
 }
@@ -110,7 +107,8 @@ fn each_of_the_three_signals_reaches_every_child_once_and_leaves_none() {
 
 #[test]
 fn what_has_not_started_does_not_start() {
-    let project = project(&format!("{}run \"next\" {{ needs \"a\"; command \"touch\" \"next\" }}", listener("a")));
+    let project =
+        project(&format!("{}run \"next\" {{ needs \"a\"; command \"touch\" \"next\" }}", listener("a")));
     let flow = project.start(&["run", "wait", "--env", "dev"]);
     until("it has started", || project.path("started-a").exists());
     send(&flow, Signal::TERM);
@@ -127,7 +125,9 @@ fn at_any_moment_nothing_is_left_and_nobody_hears_it_twice() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let moment = Duration::from_millis((seed >> 33) % 400);
         let steps: String = (0..6).map(|step| listener(&format!("s{step}"))).collect();
-        let project = project(&format!("{steps}run \"asked\" {{ command \"touch\" \"asked\"; probe \"sleep\" \"0.1\" }}"));
+        let project = project(&format!(
+            "{steps}run \"asked\" {{ command \"touch\" \"asked\"; probe {{ command \"sleep\" \"0.1\" }} }}"
+        ));
         let flow = project.start(&["run", "wait", "--env", "dev", "-j", "6"]);
         std::thread::sleep(moment);
         send(&flow, if round % 2 == 0 { Signal::TERM } else { Signal::INT });
@@ -138,9 +138,13 @@ fn at_any_moment_nothing_is_left_and_nobody_hears_it_twice() {
         for step in 0..6 {
             let heard = terms(&project, &format!("s{step}"));
             let started = project.path(&format!("started-s{step}")).exists();
-            assert!(heard == "TERM\n" || (heard.is_empty() && !started), "after {moment:?}: s{step} {heard:?}");
+            assert!(
+                heard == "TERM\n" || (heard.is_empty() && !started),
+                "after {moment:?}: s{step} {heard:?}"
+            );
         }
-        let ended = project.journal().iter().any(|record| record["event"].to_string().contains("interrupted"));
+        let ended =
+            project.journal().iter().any(|record| record["event"].to_string().contains("interrupted"));
         assert!(project.journal().is_empty() || ended, "after {moment:?}: {:?}", project.journal());
     }
 }
@@ -149,8 +153,11 @@ fn at_any_moment_nothing_is_left_and_nobody_hears_it_twice() {
 fn while_the_plan_is_made_its_programs_are_stopped_too() {
     let project = project(
         r#"run "asked" {
+            inherit "FLOW_TEST_PROJECT"
             command "true"
-            probe "sh" "-c" "trap 'echo TERM >> terms-probe; exit 1' TERM; touch started; while :; do sleep 5 & wait $!; done"
+            probe {
+                command "sh" "-c" "trap 'echo TERM >> terms-probe; exit 1' TERM; touch started; while :; do sleep 5 & wait $!; done"
+            }
         }"#,
     );
     for command in ["plan", "run"] {
@@ -170,6 +177,7 @@ fn while_the_plan_is_made_its_programs_are_stopped_too() {
 fn a_grandchild_that_ignores_the_signal_is_gone_after_the_grace() {
     let project = project(
         r#"run "parent" {
+            inherit "FLOW_TEST_PROJECT"
             grace "1s"
             script "(trap '' TERM; touch started; while :; do sleep 1; done) & wait"
         }"#,
@@ -186,6 +194,7 @@ fn a_grandchild_that_ignores_the_signal_is_gone_after_the_grace() {
 
 /// Ignores TERM for as long as it is let.
 const STUBBORN: &str = r#"run "stubborn" {
+    inherit "FLOW_TEST_PROJECT"
     grace "10m"
     script "trap '' TERM; touch started; while :; do sleep 1; done"
 }"#;

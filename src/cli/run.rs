@@ -137,7 +137,9 @@ fn report(session: &Session, args: &Args, look: Look) -> Box<dyn Subscriber> {
     let err = Box::new(std::io::stderr());
     match args.log {
         Log::Json => Box::new(Json::new(err)),
-        Log::Auto if interactive => Box::new(Console::new(err, look, Box::new(|| terminal::size().unwrap_or((80, 24))), args.all)),
+        Log::Auto if interactive => {
+            Box::new(Console::new(err, look, Box::new(|| terminal::size().unwrap_or((80, 24))), args.all))
+        }
         Log::Auto | Log::Plain => Box::new(Plain::new(err, look, args.all)),
     }
 }

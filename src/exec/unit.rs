@@ -205,15 +205,20 @@ impl Unit {
         }
         let timeout = attributes.timeout.or_else(|| node.step.is_deploying(false).then_some(DEFAULT_TIMEOUT));
         let timeout = timeout.filter(|_| node.step.kind.nature != Nature::Gate);
-        let limit = timeout.map(|timeout| Limit { timeout, grace: attributes.grace.unwrap_or(LONGEST_GRACE) });
+        let limit =
+            timeout.map(|timeout| Limit { timeout, grace: attributes.grace.unwrap_or(LONGEST_GRACE) });
         match self.watched(effect.apply(cx), canceller, limit).await {
             // What was done in spite of its end is done.
-            Watched::Done(Ok(done)) | Watched::Late(_, Some(Ok(done))) => match self.remember(key, &attributes, &done) {
-                Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
-                Err(failure) => Attempt::Failed { failure, intended },
-            },
+            Watched::Done(Ok(done)) | Watched::Late(_, Some(Ok(done))) => {
+                match self.remember(key, &attributes, &done) {
+                    Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
+                    Err(failure) => Attempt::Failed { failure, intended },
+                }
+            }
             Watched::Done(Err(failure)) => Attempt::Failed { failure, intended },
-            Watched::Late(after, Some(Err(failure))) => Attempt::Failed { failure: too_late(after, failure), intended },
+            Watched::Late(after, Some(Err(failure))) => {
+                Attempt::Failed { failure: too_late(after, failure), intended }
+            }
             Watched::Late(after, None) => {
                 let class = if intended { FailureClass::Unknown } else { FailureClass::Failed };
                 let text = format!("not done after {}, and could not be stopped", show_duration(after));
@@ -427,9 +432,11 @@ fn too_late(after: Duration, failure: Failure) -> Failure {
     let own = Some(failure.record.reason).filter(|reason| reason != "interrupted");
     Failure::new(format!("not done after {}, and stopped", show_duration(after)))
         .details(own.into_iter().chain(failure.record.details))
-        .help(failure.record.help.unwrap_or_else(|| {
-            "give it more time with timeout, or find out what it waits for".to_owned()
-        }))
+        .help(
+            failure.record.help.unwrap_or_else(|| {
+                "give it more time with timeout, or find out what it waits for".to_owned()
+            }),
+        )
 }
 
 fn outcome_of(class: &FailureClass, intended: bool) -> StepOutcome {

@@ -96,7 +96,10 @@ impl Project {
     /// How many bytes the logs of a step have, all runs together.
     pub(crate) fn logged(&self, step: &str) -> usize {
         let logs = self.files(".flow/store/runs");
-        logs.iter().filter(|(path, _)| path.ends_with(&format!("/logs/{step}.log"))).map(|(_, log)| log.len()).sum()
+        logs.iter()
+            .filter(|(path, _)| path.ends_with(&format!("/logs/{step}.log")))
+            .map(|(_, log)| log.len())
+            .sum()
     }
 
     /// The records of the only run, or of the newest one.
