@@ -74,7 +74,8 @@ pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, 
             id: step.id.clone(),
             summary: step.summary.clone(),
             subject: step.subject.clone(),
-            changes: step.changes.clone(),
+            // What is known later is said once.
+            changes: step.changes.iter().filter(|change| change.to.as_ref() != Some(&step.summary)).cloned().collect(),
             warnings: step.warnings.clone(),
             reversible: step.reversible,
         };

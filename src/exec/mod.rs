@@ -157,7 +157,7 @@ fn started(shared: &Shared, again: String) -> RunStarted {
 }
 
 async fn announce_settled(shared: &Shared, feed: &Feed) {
-    for step in shared.observed.plan.steps.iter().filter(|step| !step.action.will_run()) {
+    for step in shared.observed.plan.steps.iter().filter(|step| !step.executes()) {
         let reason = if step.action == Action::Skipped { step.summary.clone() } else { String::new() };
         feed.send(Event::StepSettled {
             step: step.id.clone(),

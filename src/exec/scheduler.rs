@@ -86,7 +86,7 @@ impl Scheduler {
             .plan
             .steps
             .iter()
-            .filter_map(|step| Some((graph.find_id(&step.id)?, step.action.will_run())))
+            .filter_map(|step| Some((graph.find_id(&step.id)?, step.executes())))
             .collect();
         let runs = |id: NodeId| will_run.get(&id).copied().unwrap_or(false);
         // For each node the running nodes in front of it, through those that do not run.

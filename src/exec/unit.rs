@@ -177,7 +177,7 @@ impl Unit {
     async fn act(&self, number: u32, look: Look, cx: &Context, canceller: &Canceller) -> Attempt {
         let node = self.shared.prepared.graph.node(self.id);
         let Look { proposal, key, attributes, .. } = look;
-        let Some(effect) = proposal.effect.filter(|_| proposal.action.will_run()) else {
+        let Some(effect) = proposal.effect else {
             if proposal.action == Action::UpToDate {
                 let done =
                     Done { summary: proposal.summary, outputs: proposal.outputs, receipt: proposal.receipt };
@@ -208,6 +208,8 @@ impl Unit {
             // What was done in spite of its end is done.
             Watched::Done(Ok(done)) | Watched::Late(_, Some(Ok(done))) => {
                 match self.remember(key, &attributes, &done) {
+                    // Upkeep changes nothing for anybody.
+                    Ok(()) if proposal.action == Action::UpToDate => Attempt::Done(done, StepOutcome::UpToDate),
                     Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
                     Err(failure) => Attempt::Failed { failure, intended },
                 }

@@ -174,7 +174,7 @@ pub fn find(store: &Store, prefix: &str) -> Result<RunId, FindError> {
 /// How long things took before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
-    /// The last successful run that had something to do, milliseconds.
+    /// The last successful run that changed something, milliseconds.
     pub run_ms: Option<u64>,
     /// Each step, the last time it succeeded, milliseconds.
     pub steps: BTreeMap<StepId, u64>,
@@ -192,7 +192,7 @@ pub fn past(store: &Store, flow: &FlowName, environment: &EnvName) -> Result<Pas
     });
     let mut past = Past::default();
     for (at, run) in of_flow.enumerate() {
-        if run.outcome == Outcome::Succeeded && past.run_ms.is_none() {
+        if run.outcome == Outcome::Succeeded && run.release.is_some() && past.run_ms.is_none() {
             past.run_ms = run.duration_ms;
         }
         if at < ASKED {

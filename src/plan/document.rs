@@ -105,6 +105,9 @@ pub struct PlannedStep {
     pub cached: bool,
     /// Digest of its definition, action, changes and of what was observed.
     pub digest: String,
+    /// It is up to date, and has something to tidy up all the same.
+    #[serde(skip)]
+    pub upkeep: bool,
     /// What was observed, for the check right before the effect.
     #[serde(skip)]
     pub baseline: serde_json::Value,
@@ -120,6 +123,12 @@ pub struct PlannedStep {
 }
 
 impl PlannedStep {
+    /// Whether a run carries out an effect of it.
+    #[must_use]
+    pub fn executes(&self) -> bool {
+        self.action.will_run() || self.upkeep
+    }
+
     /// Computes its digest from its definition's.
     pub fn seal(&mut self, definition: &str) {
         let covered = serde_json::json!({

@@ -338,6 +338,7 @@ impl<'a> Observer<'a> {
             group: node.step.groups.last().cloned(),
             needs: node.before.iter().map(|edge| self.p.graph.node(edge.to).id.clone()).collect(),
             action: proposal.action,
+            upkeep: proposal.action == Action::UpToDate && proposal.effect.is_some(),
             summary: proposal.summary,
             subject: proposal.subject,
             changes: proposal.changes,

@@ -35,7 +35,13 @@ async fn ask(tool: &str, argv: &[String], dir: Option<&str>, cx: &Context) -> Re
         return Err(Failure::new(format!("{tool} does not tell its version: {}", argv.join(" ")))
             .details(said.stderr));
     }
-    Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    let out = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    // Some programs (java) tell their version on standard error.
+    let version = if out.is_empty() { said.stderr.join("\n") } else { out };
+    if version.is_empty() {
+        return Err(Failure::new(format!("{tool} does not tell its version: {} prints nothing", argv.join(" "))));
+    }
+    Ok(version)
 }
 
 fn find(tool: &str, world: &World) -> Result<String, Failure> {

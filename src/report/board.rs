@@ -122,7 +122,9 @@ impl Board {
                 self.planned = at.map(|at| self.running.remove(at).summary).unwrap_or_default();
                 self.ended += 1;
                 match ended.outcome {
-                    StepOutcome::UpToDate => self.unchanged += 1,
+                    // Upkeep of a step that the header counts as up to date already.
+                    StepOutcome::UpToDate if self.is_planned(&ended.step) => self.unchanged += 1,
+                    StepOutcome::UpToDate => {}
                     StepOutcome::Cached => self.cached += 1,
                     StepOutcome::Skipped => {
                         self.skipped += 1;
@@ -138,6 +140,11 @@ impl Board {
             | Event::Interrupted { .. }
             | Event::RunEnded(_) => {}
         }
+    }
+
+    /// Whether the plan said that the step would run.
+    fn is_planned(&self, step: &StepId) -> bool {
+        self.header.as_ref().is_none_or(|header| header.planned.contains(step))
     }
 
     /// How wide the column of names is.

@@ -115,8 +115,19 @@ fn header(look: &Look, plan: &PlanView) -> Vec<String> {
         parts.push(format!("commit {}{changed}", commit.get(..8).unwrap_or(commit)));
     }
     parts.push(plan.live_release.map_or("no release yet".to_owned(), |id| format!("release {id} is live")));
-    // Account and release must not be lost on a narrow terminal.
-    text::wrap(&look.text(&parts.join("   ")), look.right_edge())
+    // Account and release must not be lost on a narrow terminal: what does not fit goes to the next
+    // line, whole.
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        let part = look.text(&part);
+        match lines.last_mut() {
+            Some(line) if text::width(line) + 3 + text::width(&part) <= look.right_edge() => {
+                line.push_str(&format!("   {part}"));
+            }
+            _ => lines.push(part),
+        }
+    }
+    lines
 }
 
 /// Where things stand in a line.

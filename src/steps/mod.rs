@@ -146,7 +146,9 @@ pub struct Proposal {
     pub baseline: serde_json::Value,
     /// What a rollback needs, for steps that are up to date.
     pub receipt: serde_json::Value,
-    /// The change itself; `None` when there is nothing to do or something is not known yet.
+    /// The change itself; `None` when there is nothing to do or something is not known yet. A step
+    /// that is up to date may have one all the same: upkeep that changes nothing for anybody, such as
+    /// a further tag on an image.
     pub effect: Option<Box<dyn Effect>>,
 }
 

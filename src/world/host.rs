@@ -48,7 +48,8 @@ impl Host {
     /// `USER@HOST`, and the CI job's link where one is known.
     #[must_use]
     pub fn operator(&self) -> String {
-        let user = self.var("USER").or_else(|| self.var("LOGNAME")).unwrap_or("unknown");
+        let named = self.var("USER").or_else(|| self.var("LOGNAME")).filter(|name| !name.is_empty());
+        let user = named.map_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()), str::to_owned);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let job =
             self.var("CI_JOB_URL").or_else(|| self.var("BUILDKITE_BUILD_URL")).map(str::to_owned).or_else(

@@ -163,13 +163,17 @@ impl DockerBuild {
             return Err(error::fixed_tag(repository, tag, &other.digest, &image.digest));
         }
         let short = short_digest(&image.digest);
-        let mut proposal = if !wrong.is_empty() {
-            let tags: Vec<&str> = wrong.iter().map(|tag| tag.as_str()).collect();
-            Proposal::new(Action::Update, format!("tag {}", tags.join(", ")))
-        } else if self.scan > scanned {
+        // A new commit tags what did not change: the image is as wanted, its names are upkeep. A tag
+        // that moves away from another image is a change.
+        let tags: Vec<&str> = wrong.iter().map(|tag| tag.as_str()).collect();
+        let mut proposal = if self.scan > scanned {
             Proposal::new(Action::Update, "wait for its scan")
-        } else {
+        } else if !taken.is_empty() {
+            Proposal::new(Action::Update, format!("tag {}", tags.join(", ")))
+        } else if wrong.is_empty() {
             Proposal::up_to_date(format!("{short} is in the registry"), Outputs::new())
+        } else {
+            Proposal::up_to_date(format!("{short} is in the registry, gets tag {}", tags.join(", ")), Outputs::new())
         };
         proposal.changes = wrong
             .iter()
@@ -183,6 +187,8 @@ impl DockerBuild {
         proposal.warnings = self.warnings(&prepared);
         if proposal.action.will_run() {
             proposal.subject = format!("{short} stays");
+        }
+        if proposal.action.will_run() || !wrong.is_empty() {
             let tags = wrong.into_iter().cloned().collect();
             let publish =
                 Publish { step: self.clone(), prepared: Arc::new(prepared), image: Some(image), tags };
