@@ -31,6 +31,8 @@
 //! how one is looked at, `exec::unit` how one lives. Adding a kind is one file
 //! under `steps` and one line in `steps::KINDS`.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make files and start programs"))]
+
 pub mod cache;
 pub mod cli;
 pub mod event;

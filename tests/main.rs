@@ -4,9 +4,15 @@
 //! The tests read like the manual: a module a topic, a sentence a test.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]
+#![expect(clippy::disallowed_methods, reason = "tests are a world of their own")]
 
 mod support;
 
 mod deploy;
 mod failures;
+mod language;
 mod layers;
+mod load;
+mod running;
+mod secrets;
+mod signals;

@@ -42,6 +42,9 @@ pub(super) enum CliError {
     /// Steps cannot be planned.
     #[error("steps cannot be planned")]
     Plan(Vec<PlanFailure>),
+    /// A signal came before there was a run.
+    #[error("interrupted while the plan was made; nothing was run")]
+    Interrupted,
     /// The world could not be asked about some steps, and a run must know.
     #[error("the world could not be asked about {}", count(.0.len(), "step"))]
     Unknown(Vec<(String, String)>),
@@ -75,6 +78,7 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             CliError::Problems(problems) | CliError::Prepare(PrepareError::Problems(problems)),
             Some(session),
         ) => (vec![draw(problems, &session.loaded.sources, session)], Exit::Usage),
+        (CliError::Interrupted, _) => (vec![error.to_string()], Exit::Interrupted),
         (CliError::Plan(failures), Some(session)) => plan_failures(failures, session),
         (CliError::Prepare(error), _) => prepare(error),
         (CliError::Unknown(steps), _) => {
@@ -160,6 +164,7 @@ fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
             lines[0] = lines[0].replacen("error", "refused", 1);
             Exit::Refused
         }
+        PrepareError::Stopped(_) => Exit::Interrupted,
         PrepareError::Problems(_) => Exit::Usage,
         PrepareError::File(_) | PrepareError::Release(_) => Exit::Failed,
     };

@@ -1,15 +1,18 @@
 //! `flow plan FLOW --env ENV`
 
+use std::sync::Arc;
+
 use super::Done;
 use super::failure::CliError;
 use super::selection::Selection;
 use super::session::{Session, block_on};
+use crate::exec::signals::Signals;
 use crate::exit::Exit;
 use crate::plan::observe::{Observed, observe};
-use crate::plan::prepare::Prepared;
+use crate::plan::prepare::{Prepared, Request};
 use crate::report::plan_view::{GroupView, PlanView, RowView};
 use crate::report::{out, plan_view};
-use crate::world::cancel::Canceller;
+use crate::world::cancel::{Cancel, Canceller, Urgency};
 
 /// Ask the world what a run would change; changes nothing
 #[derive(Debug, clap::Args)]
@@ -28,9 +31,10 @@ pub(super) struct Args {
 
 pub(super) fn exec(session: &Session, args: Args) -> Done {
     block_on(async {
-        let cancel = Canceller::new().view();
-        let prepared = session.prepare(args.selection.request(), &cancel).await?;
-        let observed = observe(&prepared, &cancel).await.map_err(CliError::Plan)?;
+        let canceller = Arc::new(Canceller::new());
+        // No run will record them.
+        let _signals = Signals::listen(Arc::clone(&canceller));
+        let (prepared, observed) = look(session, args.selection.request(), &canceller.view()).await?;
         if args.json {
             out::json(&observed.plan);
         } else {
@@ -38,6 +42,25 @@ pub(super) fn exec(session: &Session, args: Args) -> Done {
         }
         Ok(Exit::Success)
     })
+}
+
+/// Makes a plan. After a signal its programs get their grace; what else goes on is let go at once.
+pub(super) async fn look(
+    session: &Session,
+    request: Request,
+    cancel: &Cancel,
+) -> Result<(Prepared, Observed), CliError> {
+    let work = async {
+        let prepared = session.prepare(request, cancel).await?;
+        let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
+        Ok((prepared, observed))
+    };
+    let done = tokio::select! {
+        biased;
+        () = cancel.reached(Urgency::Killing) => return Err(CliError::Interrupted),
+        done = work => done,
+    };
+    if cancel.is_stopping() { Err(CliError::Interrupted) } else { done }
 }
 
 /// The plan for people, on standard output.

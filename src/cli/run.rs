@@ -10,20 +10,21 @@ use super::selection::Selection;
 use super::session::{Session, block_on};
 use crate::event::Subscriber;
 use crate::exec::dispatcher::Dispatcher;
+use crate::exec::signals::Signals;
 use crate::exec::{self, Options, Start};
 use crate::exit::Exit;
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
 use crate::journal::runs;
 use crate::model::change::Action;
-use crate::plan::observe::{Observed, observe};
+use crate::plan::observe::Observed;
 use crate::plan::prepare::Prepared;
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::look::Look;
 use crate::report::plain::Plain;
 use crate::steps::Answers;
-use crate::world::cancel::Canceller;
+use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::{Clock, Moment};
 use crate::world::terminal;
 
@@ -72,15 +73,16 @@ pub(super) fn exec(session: &Session, args: Args) -> Done {
     block_on(async {
         let begun = Clock.moment();
         let canceller = Arc::new(Canceller::new());
-        let prepared = session.prepare(args.selection.request(), &canceller.view()).await?;
-        let observed = observe(&prepared, &canceller.view()).await.map_err(CliError::Plan)?;
+        let signals = Signals::listen(Arc::clone(&canceller));
+        let cancel = canceller.view();
+        let (prepared, observed) = super::plan::look(session, args.selection.request(), &cancel).await?;
         if args.dry_run {
             super::plan::show(session, &prepared, &observed, &args.selection.command_line("run"), args.all);
             return Ok(Exit::Success);
         }
         prepared.check_branch()?;
         refuse_unknown(&observed)?;
-        run(session, &args, prepared, observed, canceller, begun).await
+        run(session, &args, prepared, observed, (cancel, signals), begun).await
     })
 }
 
@@ -101,7 +103,7 @@ async fn run(
     args: &Args,
     prepared: Prepared,
     observed: Observed,
-    canceller: Arc<Canceller>,
+    (cancel, signals): (Cancel, Signals),
     begun: Moment,
 ) -> Done {
     let world = prepared.world.clone();
@@ -125,7 +127,7 @@ async fn run(
         prepared,
         observed,
     };
-    let ended = exec::run(start, dispatcher, canceller).await;
+    let ended = exec::run(start, dispatcher, cancel, signals).await;
     Ok(exit(ended.exit))
 }
 
@@ -135,7 +137,9 @@ fn report(session: &Session, args: &Args, look: Look) -> Box<dyn Subscriber> {
     let err = Box::new(std::io::stderr());
     match args.log {
         Log::Json => Box::new(Json::new(err)),
-        Log::Auto if interactive => Box::new(Console::new(err, look, Box::new(|| terminal::size().unwrap_or((80, 24))), args.all)),
+        Log::Auto if interactive => {
+            Box::new(Console::new(err, look, Box::new(|| terminal::size().unwrap_or((80, 24))), args.all))
+        }
         Log::Auto | Log::Plain => Box::new(Plain::new(err, look, args.all)),
     }
 }

@@ -30,11 +30,12 @@ use crate::plan::observe::Observed;
 use crate::plan::prepare::Prepared;
 use crate::plan::scope::RunFacts;
 use crate::steps::Answers;
-use crate::world::cancel::{Cancel, Canceller};
+use crate::world::cancel::Cancel;
 use crate::world::clock::Moment;
 
 use self::dispatcher::Dispatcher;
 use self::scheduler::Scheduler;
+use self::signals::Signals;
 use self::unit::UnitEnd;
 
 /// How a run is to be carried out.
@@ -97,7 +98,7 @@ pub struct Ended {
 const QUEUE: usize = 1024;
 
 /// Carries a plan out and records it.
-pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>) -> Ended {
+pub async fn run(start: Start, dispatcher: Dispatcher, cancel: Cancel, signals: Signals) -> Ended {
     let Start { mut prepared, observed, options, run, past, again, begun } = start;
     let (sender, receiver) = mpsc::channel(QUEUE);
     prepared.values.run = RunFacts {
@@ -108,19 +109,20 @@ pub async fn run(start: Start, dispatcher: Dispatcher, canceller: Arc<Canceller>
     let shared = Arc::new(Shared { prepared, observed, options, run, past, sender });
     let dispatching = tokio::spawn(dispatcher.run(receiver));
     let feed = Feed::new(StepId::plain(StepName::new("")), shared.sender.clone());
-    let listening = tokio::spawn(signals::listen(Arc::clone(&canceller), feed.clone()));
-    let cancel = canceller.view();
-
-    let ended = match feed.store(Event::RunStarted(started(&shared, again))).await {
-        // Nothing was done; the dispatcher has said why.
-        Err(_) => Ended { outcome: RunOutcome::Failed, exit: finish::exit_code(RunOutcome::Failed) },
-        Ok(()) => {
-            announce_settled(&shared, &feed).await;
-            let ends = Scheduler::new(Arc::clone(&shared), cancel.clone(), false).run().await;
-            finish(&shared, ends, &cancel, &feed, begun.elapsed()).await
+    let work = async {
+        if feed.store(Event::RunStarted(started(&shared, again))).await.is_err() {
+            // Nothing was done; the dispatcher has said why.
+            return Ended { outcome: RunOutcome::Failed, exit: finish::exit_code(RunOutcome::Failed) };
         }
+        announce_settled(&shared, &feed).await;
+        let ends = Scheduler::new(Arc::clone(&shared), cancel.clone(), false).run().await;
+        finish(&shared, ends, &cancel, &feed, begun.elapsed()).await
     };
-    listening.abort();
+    let ended = tokio::select! {
+        biased;
+        never = signals.tell(&feed) => match never {},
+        ended = work => ended,
+    };
     drop((shared, feed));
     // The dispatcher ends when the last sender is gone; what it could not write it has said.
     let _ = dispatching.await;

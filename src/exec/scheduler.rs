@@ -39,6 +39,8 @@ pub struct Scheduler {
     blocked: BTreeMap<NodeId, StepId>,
     pools: HashMap<String, usize>,
     programs: usize,
+    /// How many programs may run at once without `-j`; asking the system means reading many files.
+    cores: usize,
     stopped: bool,
     ends: BTreeMap<StepId, UnitEnd>,
 }
@@ -48,6 +50,7 @@ impl Scheduler {
     #[must_use]
     pub fn new(shared: Arc<Shared>, cancel: Cancel, finally: bool) -> Self {
         let facts = shared.prepared.values.run.clone();
+        let cores = shared.prepared.world.host.cores();
         let mut scheduler = Self {
             shared,
             cancel,
@@ -59,6 +62,7 @@ impl Scheduler {
             blocked: BTreeMap::new(),
             pools: HashMap::new(),
             programs: 0,
+            cores,
             stopped: false,
             ends: BTreeMap::new(),
         };
@@ -181,7 +185,7 @@ impl Scheduler {
         });
         let places = match self.shared.options.jobs {
             Some(jobs) => running < jobs,
-            None if is_program(step.kind.nature) => self.programs < self.shared.prepared.world.host.cores(),
+            None if is_program(step.kind.nature) => self.programs < self.cores,
             None => running - self.programs.min(running) < WAITING_STEPS,
         };
         places && !pool_full

@@ -37,6 +37,8 @@ pub struct Unit {
     shared: Arc<Shared>,
     id: NodeId,
     cancel: Cancel,
+    /// It tidies up after an interruption: only a second signal is meant for it.
+    tidies_up: bool,
     values: Values,
     feed: Feed,
 }
@@ -73,10 +75,11 @@ impl Unit {
     /// A unit for one node.
     #[must_use]
     pub fn new(shared: Arc<Shared>, id: NodeId, cancel: Cancel, facts: RunFacts) -> Self {
-        let step = shared.prepared.graph.node(id).id.clone();
-        let feed = Feed::new(step, shared.sender.clone());
+        let node = shared.prepared.graph.node(id);
+        let tidies_up = node.finally && cancel.is_stopping();
+        let feed = Feed::new(node.id.clone(), shared.sender.clone());
         let values = Values { run: facts, ..shared.prepared.values.clone() };
-        Self { shared, id, cancel, values, feed }
+        Self { shared, id, cancel, tidies_up, values, feed }
     }
 
     /// Lives it.
@@ -202,15 +205,20 @@ impl Unit {
         }
         let timeout = attributes.timeout.or_else(|| node.step.is_deploying(false).then_some(DEFAULT_TIMEOUT));
         let timeout = timeout.filter(|_| node.step.kind.nature != Nature::Gate);
-        let limit = timeout.map(|timeout| Limit { timeout, grace: attributes.grace.unwrap_or(LONGEST_GRACE) });
+        let limit =
+            timeout.map(|timeout| Limit { timeout, grace: attributes.grace.unwrap_or(LONGEST_GRACE) });
         match self.watched(effect.apply(cx), canceller, limit).await {
             // What was done in spite of its end is done.
-            Watched::Done(Ok(done)) | Watched::Late(_, Some(Ok(done))) => match self.remember(key, &attributes, &done) {
-                Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
-                Err(failure) => Attempt::Failed { failure, intended },
-            },
+            Watched::Done(Ok(done)) | Watched::Late(_, Some(Ok(done))) => {
+                match self.remember(key, &attributes, &done) {
+                    Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
+                    Err(failure) => Attempt::Failed { failure, intended },
+                }
+            }
             Watched::Done(Err(failure)) => Attempt::Failed { failure, intended },
-            Watched::Late(after, Some(Err(failure))) => Attempt::Failed { failure: too_late(after, failure), intended },
+            Watched::Late(after, Some(Err(failure))) => {
+                Attempt::Failed { failure: too_late(after, failure), intended }
+            }
             Watched::Late(after, None) => {
                 let class = if intended { FailureClass::Unknown } else { FailureClass::Failed };
                 let text = format!("not done after {}, and could not be stopped", show_duration(after));
@@ -245,6 +253,12 @@ impl Unit {
         let node = p.graph.node(self.id);
         let globs = attributes.inputs.clone().unwrap_or_default();
         let wrong = |error: fingerprint::KeyError| Failure::new(error.to_string());
+        for output in &attributes.outputs {
+            if fingerprint::made(std::slice::from_ref(output), &p.world).map_err(wrong)?.is_empty() {
+                return Err(Failure::new(format!("it made nothing at {output}, which its outputs name"))
+                    .help("correct outputs, or find out why the program does not make it"));
+            }
+        }
         let now = fingerprint::inputs(&globs, &p.world).map_err(wrong)?;
         if now != key.files || done.outputs.values().any(Value::is_secret) {
             return Ok(());
@@ -310,7 +324,7 @@ impl Unit {
                     let done = tokio::select! { done = &mut work => Some(done), () = clock.pause(LET_GO) => None };
                     return Watched::Late(timeout, done);
                 }
-                () = self.cancel.reached(Urgency::Stopping), if told < Urgency::Stopping => {
+                () = self.cancel.reached(Urgency::Stopping), if told < Urgency::Stopping && !self.tidies_up => {
                     canceller.raise(Urgency::Stopping);
                 }
                 () = self.cancel.reached(Urgency::Killing), if told < Urgency::Killing => {
@@ -418,9 +432,11 @@ fn too_late(after: Duration, failure: Failure) -> Failure {
     let own = Some(failure.record.reason).filter(|reason| reason != "interrupted");
     Failure::new(format!("not done after {}, and stopped", show_duration(after)))
         .details(own.into_iter().chain(failure.record.details))
-        .help(failure.record.help.unwrap_or_else(|| {
-            "give it more time with timeout, or find out what it waits for".to_owned()
-        }))
+        .help(
+            failure.record.help.unwrap_or_else(|| {
+                "give it more time with timeout, or find out what it waits for".to_owned()
+            }),
+        )
 }
 
 fn outcome_of(class: &FailureClass, intended: bool) -> StepOutcome {

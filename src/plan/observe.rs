@@ -19,7 +19,7 @@ use crate::model::names::{StepId, StepName};
 use crate::model::settings::{Given, Shape};
 use crate::model::value::{Field, Outputs, Value};
 use crate::steps::{Answers, Context, Failure, FailureClass, Proposal};
-use crate::world::cancel::Cancel;
+use crate::world::cancel::{Cancel, Stopped};
 use crate::world::walk::Matcher;
 
 use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, Source, VERSION};
@@ -249,7 +249,15 @@ impl<'a> Observer<'a> {
             no_cache: p.request.no_cache,
         };
         let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
-        match propose(node, around, &cx).await {
+        let proposed = propose(node, around, &cx);
+        // Programs get their grace; what only asks is let go.
+        let looked = if node.step.kind.nature == Nature::Program && !self.cancel.is_stopping() {
+            proposed.await
+        } else {
+            let interrupted = |_: Stopped| Failure::of(FailureClass::Interrupted, "interrupted");
+            self.cancel.unless_stopped(proposed).await.map_err(interrupted)?
+        };
+        match looked {
             Ok(Proposed::Ready(look)) => Ok(self.planned(id, *look)),
             Ok(Proposed::Skipped(when)) => {
                 self.table.set(&node.id, Known::Skipped(when.clone()));

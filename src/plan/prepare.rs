@@ -16,7 +16,7 @@ use crate::model::template::Reference;
 use crate::syntax::problem::{Problems, nearest};
 use crate::world::World;
 use crate::world::aws::{Cloud, IdentityError};
-use crate::world::cancel::Cancel;
+use crate::world::cancel::{Cancel, Stopped};
 use crate::world::files::FileError;
 use crate::world::git::Git;
 use crate::world::keyed::Sealer;
@@ -134,6 +134,9 @@ pub enum PrepareError {
     /// The account is another one, or cannot be asked.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A signal came.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     /// The store cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -193,7 +196,7 @@ pub async fn prepare(
         selection::select(flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let others = other_clouds(project, &graph, &selection, &values, &world)?;
-    verify(&graph, &selection, &cloud, &others).await?;
+    cancel.unless_stopped(verify(&graph, &selection, &cloud, &others)).await??;
     values.secrets = load_secrets(flow, environment, &graph, &selection, &world, &cloud, cancel).await;
     Ok(Prepared {
         flow: Arc::new(flow.clone()),

@@ -14,7 +14,7 @@ use super::when;
 use crate::event::{Event, RunEnded, RunOutcome, RunStarted, StepEnded, StepOutcome};
 use crate::model::change::Action;
 use crate::model::names::StepId;
-use crate::model::units::show_duration;
+use crate::model::units::{short_digest, show_duration};
 
 /// Most steps of which the end tells everything; the others are named.
 const TOLD: usize = 3;
@@ -182,8 +182,10 @@ impl View<'_> {
         let widest = rows.iter().map(|(name, _)| text::width(name)).max().unwrap_or_default();
         lines.push(String::new());
         for (name, value) in rows {
-            // Values are links and names to be copied: shown whole, however long.
-            let value = text::clean(value);
+            // Values are links and names to be copied: shown whole, however long. Digests are
+            // compared by eye, and the release has all of their digits.
+            let shorten = |word: &str| if word.starts_with("sha256:") { short_digest(word) } else { word.to_owned() };
+            let value = text::clean(value).split(' ').map(shorten).collect::<Vec<_>>().join(" ");
             lines.push(self.look.text(&format!("    {}   {value}", text::pad(name, widest))));
         }
     }

@@ -60,8 +60,9 @@ pub fn ended(look: &Look, names: usize, ended: &StepEnded, planned: &str) -> Vec
     }
     let start = start_width(look, names);
     let room = look.right_edge().saturating_sub(start + text::width(&duration) + 2);
-    let mut parts = text::wrap(&look.text(&text::clean(middle)), room).into_iter();
-    let first = parts.next().unwrap_or_default();
+    let mut parts = text::wrap(&look.text(&text::clean(middle)), room).into_iter().peekable();
+    // A path that is wider than the column, its line number above all, must not be cut: it goes below.
+    let first = parts.next_if(|part| text::width(part) <= room).unwrap_or_default();
     let mut lines = vec![row(look, names, mark, &name, &first, &duration)];
     lines.extend(parts.map(|part| format!("{}{part}", " ".repeat(start))));
     lines

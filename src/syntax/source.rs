@@ -72,12 +72,16 @@ pub struct Source {
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<Source>,
+    /// For each file where its lines start: thousands of mistakes ask for their lines.
+    lines: Vec<Vec<usize>>,
 }
 
 impl Sources {
     /// Adds a file and names it.
     pub fn add(&mut self, source: Source) -> FileId {
         let id = FileId(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
+        let starts = source.text.match_indices('\n').map(|(end, _)| end + 1);
+        self.lines.push(std::iter::once(0).chain(starts).collect());
         self.files.push(source);
         id
     }
@@ -113,8 +117,8 @@ impl Sources {
         while !text.is_char_boundary(start) {
             start -= 1;
         }
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        (before.bytes().filter(|b| *b == b'\n').count() + 1, before[line_start..].chars().count() + 1)
+        let lines = &self.lines[span.file.0 as usize];
+        let line = lines.partition_point(|first| *first <= start);
+        (line, text[lines[line - 1]..start].chars().count() + 1)
     }
 }

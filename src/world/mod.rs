@@ -1,6 +1,8 @@
 //! Everything outside: files, processes, the clock, AWS, the Docker engine,
 //! HTTP, the terminal. No other module touches them.
 
+#![expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+
 pub mod aws;
 pub mod cancel;
 pub mod clock;

@@ -69,22 +69,29 @@ pub(crate) fn send(
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
     stream.write_all(body)?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
-    parse(&bytes, method == "HEAD").ok_or_else(|| {
-        std::io::Error::other(format!("no whole answer: {:?}", String::from_utf8_lossy(&bytes)))
-    })
+    // As soon as the answer is whole: whether the server then closes the connection is its business.
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        let read = stream.read(&mut buffer)?;
+        bytes.extend(&buffer[..read]);
+        if let Some(answer) = parse(&bytes, method == "HEAD", read == 0) {
+            return Ok(answer);
+        }
+        if read == 0 {
+            let so_far = String::from_utf8_lossy(&bytes);
+            return Err(std::io::Error::other(format!("the answer ends in the middle: {so_far:?}")));
+        }
+    }
 }
 
-/// `None` when the answer ends in the middle.
-fn parse(bytes: &[u8], head_only: bool) -> Option<Answer> {
+/// `None` while the answer is not whole.
+fn parse(bytes: &[u8], head_only: bool, ended: bool) -> Option<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.lines();
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let pair = |line: &str| {
-        line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-    };
+    let pair =
+        |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
     let headers: Vec<_> = lines.filter_map(pair).collect();
     let mut answer = Answer { status, headers, body: bytes[end + 4..].to_vec() };
     if head_only {
@@ -94,6 +101,8 @@ fn parse(bytes: &[u8], head_only: bool) -> Option<Answer> {
         answer.body = joined(&answer.body)?;
     } else if let Ok(length) = answer.header("content-length").parse::<usize>() {
         (answer.body.len() == length).then_some(())?;
+    } else {
+        ended.then_some(())?;
     }
     Some(answer)
 }

@@ -47,6 +47,11 @@ impl Project {
         self.file("flows/main.kdl", text)
     }
 
+    /// Writes `flows/main.kdl` now.
+    pub(crate) fn flow_now(&self, text: &str) {
+        self.write("flows/main.kdl", text);
+    }
+
     /// With a variable in flow's environment.
     pub(crate) fn var(mut self, name: &str, value: &str) -> Self {
         self.vars.insert(name.to_owned(), value.to_owned());
@@ -68,6 +73,46 @@ impl Project {
     /// Where a file lies.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
+    }
+
+    /// Every file under a folder, by its path in the project.
+    pub(crate) fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.path(folder)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let shown = path.strip_prefix(self.root()).unwrap().display().to_string();
+                    found.insert(shown, std::fs::read(&path).unwrap());
+                }
+            }
+        }
+        found
+    }
+
+    /// How many bytes the logs of a step have, all runs together.
+    pub(crate) fn logged(&self, step: &str) -> usize {
+        let logs = self.files(".flow/store/runs");
+        logs.iter()
+            .filter(|(path, _)| path.ends_with(&format!("/logs/{step}.log")))
+            .map(|(_, log)| log.len())
+            .sum()
+    }
+
+    /// The records of the only run, or of the newest one.
+    pub(crate) fn journal(&self) -> Vec<serde_json::Value> {
+        let journals = self.files(".flow/store/runs");
+        let newest = journals
+            .iter()
+            .filter(|(path, _)| path.ends_with("journal.jsonl"))
+            .max_by_key(|(path, _)| self.path(path).metadata().unwrap().modified().unwrap());
+        let text = newest.map(|(_, text)| String::from_utf8(text.clone()).unwrap()).unwrap_or_default();
+        // What stands behind the last line end is being written.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The folder.

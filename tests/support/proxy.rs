@@ -186,7 +186,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let mut down = shared.down.subscribe();
     let service = service_fn(|request| pass(request, Arc::clone(&shared)));
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         _ = down.wait_for(|down| *down) => {}
         // A connection that broke is what some rules want.
@@ -299,8 +300,10 @@ mod tests {
     use super::super::http::{get, send};
     use super::*;
 
-    const SIGNED: (&str, &str) =
-        ("Authorization", "AWS4-HMAC-SHA256 Credential=test/20261121/us-east-1/ecs/aws4_request, …");
+    const SIGNED: (&str, &str) = (
+        "Authorization",
+        "AWS4-HMAC-SHA256 Credential=test/20261121/us-east-1/ecs/aws4_request, SignedHeaders=host",
+    );
     const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
     /// A proxy in front of a proxy that answers everything.
@@ -320,8 +323,12 @@ mod tests {
         let answer = get(&format!("{}/v2/shop-api/manifests/v1", proxy.url())).unwrap();
 
         assert_eq!(answer.text(), "done");
-        let expected =
-            ["ecs:UpdateService", "ecs:DescribeStacks", "ecs:PutObject", "registry:GET /v2/shop-api/manifests/v1"];
+        let expected = [
+            "ecs:UpdateService",
+            "ecs:DescribeStacks",
+            "ecs:PutObject",
+            "registry:GET /v2/shop-api/manifests/v1",
+        ];
         assert_eq!(proxy.calls(), expected);
         assert_eq!(behind.calls(), expected);
         assert_eq!(proxy.effects(), ["ecs:UpdateService", "ecs:PutObject"]);

@@ -53,7 +53,9 @@ impl std::ops::Deref for Alone {
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: run scripts/test, or scripts/sandbox up and eval \"$(scripts/sandbox env)\"")
+        panic!(
+            "{name} is not set: run scripts/test, or scripts/sandbox up and eval \"$(scripts/sandbox env)\""
+        )
     })
 }
 

@@ -100,7 +100,12 @@ impl Shop {
     /// `flow plan deploy --env sandbox --json …`
     #[track_caller]
     pub(crate) fn plan(&self, more: &[&str]) -> Plan {
-        Plan(self.project.run(&[&["plan", "deploy", "--env", "sandbox", "--json"], more].concat()).exits(0).json())
+        Plan(
+            self.project
+                .run(&[&["plan", "deploy", "--env", "sandbox", "--json"], more].concat())
+                .exits(0)
+                .json(),
+        )
     }
 
     /// The task definition that a service is told to run.
@@ -148,7 +153,8 @@ impl Plan {
         let looks = ["http-check", "approve"];
         let steps = self.0["steps"].as_array().unwrap().iter();
         let changing = steps.filter(|step| {
-            !still.iter().any(|action| step["action"] == *action) && !looks.iter().any(|kind| step["kind"] == *kind)
+            !still.iter().any(|action| step["action"] == *action)
+                && !looks.iter().any(|kind| step["kind"] == *kind)
         });
         changing.map(|step| step["id"].as_str().unwrap().to_owned()).collect()
     }

@@ -24,10 +24,14 @@ use crate::syntax::problem::{Problem, Problems, nearest};
 /// Checks everything.
 pub(in crate::model) fn check(project: &Project, facts: &[FlowFacts], problems: &mut Problems) {
     environments::check(project, problems);
-    for (flow, facts) in project.flows.iter().zip(facts) {
-        let mut checker = Checker { project, flow, facts, problems };
-        checker.flow();
+    for (decoded, facts) in project.flows.iter().zip(facts) {
+        flow(project, decoded, facts, problems);
     }
+}
+
+/// Checks one flow, which need not be part of the project.
+pub(in crate::model) fn flow(project: &Project, flow: &Flow, facts: &FlowFacts, problems: &mut Problems) {
+    Checker { project, flow, facts, problems }.flow();
 }
 
 /// Checks one flow.

@@ -73,9 +73,10 @@ pub fn decode(files: &[(FileId, Vec<Node>)], kinds: &[&'static KindSpec]) -> (Pr
         }
     }
     // What stands in a second flow or environment of the same name is read for its mistakes only.
+    let mut again = Vec::new();
     for node in &top.again {
         match node.name.value.as_str() {
-            "flow" => drop(flow::flow(&mut ctx, node)),
+            "flow" => again.extend(flow::flow(&mut ctx, node)),
             "environment" => drop(environment::environment(&mut ctx, node)),
             _ => template_use::alone(&mut ctx, node),
         }
@@ -86,6 +87,7 @@ pub fn decode(files: &[(FileId, Vec<Node>)], kinds: &[&'static KindSpec]) -> (Pr
     }
     let mut problems = ctx.problems;
     check::check(&project, &facts, &mut problems);
+    again.iter().for_each(|(flow, facts)| check::flow(&project, flow, facts, &mut problems));
     problems.sort();
     (project, problems)
 }

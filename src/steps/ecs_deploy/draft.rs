@@ -132,7 +132,8 @@ impl Draft<'_> {
         if let Some(released) = self.released.filter(|released| *released != now) {
             let (now, released) = (short_arn(now), short_arn(released));
             let name = &self.deploy.service;
-            warnings.push(format!("{name} was moved to {now} outside of flow; the last release ran {released}"));
+            warnings
+                .push(format!("{name} was moved to {now} outside of flow; the last release ran {released}"));
         }
     }
 

@@ -112,6 +112,9 @@ impl From<RollError> for Failure {
                 Some("see who deploys this service besides this flow, then plan again")
             }
             RollError::Moved { .. } => Some("plan again"),
+            RollError::Unknown { .. } => {
+                Some("look at the service in ECS; a new run starts from what it finds there")
+            }
             _ => None,
         };
         let failure = Self::of(class, error.to_string());

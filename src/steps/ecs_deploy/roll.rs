@@ -188,9 +188,8 @@ impl Roll {
                 .detail(format!("{} was not touched", self.deploy.service)));
         }
         let body = self.body(update, definition);
-        let mut attempts = 0;
+        let mut lost: Option<AwsError> = None;
         let deployment = loop {
-            attempts += 1;
             let call = || async { ecs.update_service(&body).await };
             let error = match patience.insist(&cx.cancel, call).await {
                 Ok(service) => match started(&service, update, definition, before) {
@@ -198,19 +197,25 @@ impl Roll {
                     None => not_shown(),
                 },
                 Err(GivenUp::Error(error)) if error.is_unclear() => error,
-                Err(error) => return Err(untouched(error)),
+                // That the second call was not carried out says nothing about the first.
+                Err(error) => return Err(lost.map_or_else(|| untouched(error), |lost| self.unknown(lost))),
             };
             cx.feed.output(format!("{error}; asking ECS whether the service was updated")).await;
             if let Some(deployment) = self.updated_after_all(cx, ecs, update, definition, before).await {
                 break deployment;
             }
             // The same call twice starts one deployment, unless it forces a new one each time.
-            if update.force || attempts == 2 || cx.cancel.is_stopping() {
-                return Err(RollError::Unknown { service: self.deploy.service.clone(), error }.into());
+            if update.force || lost.is_some() || cx.cancel.is_stopping() {
+                return Err(self.unknown(lost.unwrap_or(error)));
             }
+            lost = Some(error);
         };
         cx.feed.note("updated", json!({ "deployment": deployment.id, "taskDefinition": definition })).await?;
         Ok(deployment)
+    }
+
+    fn unknown(&self, error: AwsError) -> Failure {
+        RollError::Unknown { service: self.deploy.service.clone(), error }.into()
     }
 
     fn body(&self, update: &Update, definition: &str) -> Value {

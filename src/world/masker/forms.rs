@@ -92,6 +92,8 @@ fn encoded(text: &str, needles: &mut BTreeSet<String>) {
         percent(text, false, false),
         percent(text, true, true),
         percent(text, false, true),
+        percent(text, true, false).replace("%2F", "/"),
+        percent(text, false, false).replace("%2f", "/"),
         xml(text, "&#39;"),
         xml(text, "&apos;"),
         text.replace('\'', r"'\''"),
