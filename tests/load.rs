@@ -11,7 +11,7 @@ use crate::support::project::{Project, Ran};
 const MEMORY: u64 = 100 * 1024;
 
 /// Generous against what is seen (a few seconds), for machines that are busy with other things.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs `flow` to its end and says the most memory it had, in kilobytes.
 fn watched(project: &Project, arguments: &[&str]) -> (Ran, u64) {

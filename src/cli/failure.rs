@@ -175,7 +175,7 @@ fn selection(error: &SelectionError) -> Vec<String> {
     let mut lines = vec![format!("error: {error}")];
     match error {
         SelectionError::Unrecorded { add, .. } => {
-            lines.push(format!("  add it: --only {add}, or run everything once"))
+            lines.push(format!("  add it: --only {add}, or run everything once"));
         }
         SelectionError::Gate(_) => lines.push("  leave out what stands behind it instead".to_owned()),
         SelectionError::Unknown { .. } | SelectionError::Empty => {}

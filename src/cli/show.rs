@@ -67,7 +67,7 @@ fn as_text(flow: &Flow) {
     for step in &flow.steps {
         if step.groups != heading.clone().unwrap_or_default() || heading.is_none() {
             let groups: Vec<String> = step.groups.iter().map(ToString::to_string).collect();
-            out::data(&format!("\n  {}", groups.join(" / ")).trim_end_matches(' ').to_owned());
+            out::data(format!("\n  {}", groups.join(" / ")).trim_end_matches(' '));
             heading = Some(step.groups.clone());
         }
         row(step, width, kinds);

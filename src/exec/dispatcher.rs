@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::event::{Event, JournalDown, Message, Subscriber};
+use crate::event::{JournalDown, Message, Subscriber};
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
 use crate::world::clock::Clock;

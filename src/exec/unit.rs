@@ -90,34 +90,31 @@ impl Unit {
         let attempt = loop {
             let (attempt, retry) = self.attempt(number).await;
             let Attempt::Failed { mut failure, intended } = attempt else { break attempt };
-            match self.pause_before(number, &failure, retry) {
-                Some(pause) => {
-                    self.feed
-                        .send(Event::StepRetried {
-                            step: self.step().clone(),
-                            attempt: number,
-                            reason: failure.record.reason.clone(),
-                            pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-                        })
-                        .await;
-                    if self
-                        .cancel
-                        .unless_stopped(self.shared.prepared.world.clock.pause(pause))
-                        .await
-                        .is_err()
-                    {
-                        break Attempt::Failed { failure, intended };
-                    }
-                    first.get_or_insert(failure.record.reason);
-                    number += 1;
-                }
-                None => {
-                    if number > 1 {
-                        let tried = tried(number, first.as_deref(), &failure.record.reason);
-                        failure = failure.detail(tried);
-                    }
+            if let Some(pause) = self.pause_before(number, &failure, retry) {
+                self.feed
+                    .send(Event::StepRetried {
+                        step: self.step().clone(),
+                        attempt: number,
+                        reason: failure.record.reason.clone(),
+                        pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                    })
+                    .await;
+                if self
+                    .cancel
+                    .unless_stopped(self.shared.prepared.world.clock.pause(pause))
+                    .await
+                    .is_err()
+                {
                     break Attempt::Failed { failure, intended };
                 }
+                first.get_or_insert(failure.record.reason);
+                number += 1;
+            } else {
+                if number > 1 {
+                    let tried = tried(number, first.as_deref(), &failure.record.reason);
+                    failure = failure.detail(tried);
+                }
+                break Attempt::Failed { failure, intended };
             }
         };
         self.record(attempt, begun.elapsed()).await
@@ -286,7 +283,7 @@ impl Unit {
         let doubled = retry.backoff.saturating_mul(2_u32.saturating_pow(number - 1)).min(retry.max);
         // Up to a quarter less, so that many steps that failed together do not come back together.
         let spread = u32::try_from(self.id.0 % 64).unwrap_or(0);
-        Some(doubled - doubled * spread / 256)
+        Some(doubled.checked_sub(doubled * spread / 256).unwrap())
     }
 
     /// Waits for work, tells it when to stop, and does not wait for ever.

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(show_duration(Duration::from_millis(41_240)), "41.2s");
         assert_eq!(show_duration(Duration::from_millis(59_960)), "1m00s");
         assert_eq!(show_duration(Duration::from_secs(185)), "3m05s");
-        assert_eq!(show_duration(Duration::from_secs(7_440)), "2h04m");
+        assert_eq!(show_duration(Duration::from_mins(124)), "2h04m");
     }
 
     #[test]

@@ -14,14 +14,14 @@ use crate::model::value::Outputs;
 
 /// What is written can be read by the test.
 #[derive(Clone, Default)]
-pub struct Paper(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Paper(Arc<Mutex<Vec<u8>>>);
 
 impl Paper {
-    pub fn out(&self) -> Out {
+    pub(super) fn out(&self) -> Out {
         Box::new(self.clone())
     }
 
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
@@ -37,16 +37,16 @@ impl Write for Paper {
     }
 }
 
-pub fn at(milliseconds: i64) -> Timestamp {
+pub(super) fn at(milliseconds: i64) -> Timestamp {
     let start: Timestamp = "2026-11-21T04:10:00Z".parse().unwrap();
     start + milliseconds.milliseconds()
 }
 
-pub fn step(name: &str) -> StepId {
+pub(super) fn step(name: &str) -> StepId {
     StepId::parse(name)
 }
 
-pub fn started(planned: &[&str]) -> RunStarted {
+pub(super) fn started(planned: &[&str]) -> RunStarted {
     RunStarted {
         version: 1,
         flow_version: "0.1.0".to_owned(),
@@ -71,19 +71,19 @@ pub fn started(planned: &[&str]) -> RunStarted {
     }
 }
 
-pub fn begin(name: &str, summary: &str, usual_ms: Option<u64>) -> Event {
+pub(super) fn begin(name: &str, summary: &str, usual_ms: Option<u64>) -> Event {
     Event::StepStarted { step: step(name), attempt: 1, summary: summary.to_owned(), usual_ms }
 }
 
-pub fn progress(name: &str, text: &str) -> Event {
+pub(super) fn progress(name: &str, text: &str) -> Event {
     Event::Progress { step: step(name), text: text.to_owned() }
 }
 
-pub fn output(name: &str, line: &str) -> Event {
+pub(super) fn output(name: &str, line: &str) -> Event {
     Event::Output { step: step(name), line: line.to_owned() }
 }
 
-pub fn ended(name: &str, outcome: StepOutcome, summary: &str, duration_ms: u64) -> StepEnded {
+pub(super) fn ended(name: &str, outcome: StepOutcome, summary: &str, duration_ms: u64) -> StepEnded {
     StepEnded {
         step: step(name),
         outcome,
@@ -95,11 +95,11 @@ pub fn ended(name: &str, outcome: StepOutcome, summary: &str, duration_ms: u64) 
     }
 }
 
-pub fn done(name: &str, summary: &str, duration_ms: u64) -> Event {
+pub(super) fn done(name: &str, summary: &str, duration_ms: u64) -> Event {
     Event::StepEnded(ended(name, StepOutcome::Succeeded, summary, duration_ms))
 }
 
-pub fn trouble(
+pub(super) fn trouble(
     name: &str,
     outcome: StepOutcome,
     duration_ms: u64,
@@ -115,7 +115,7 @@ pub fn trouble(
     Event::StepEnded(StepEnded { failure: Some(failure), ..ended(name, outcome, "", duration_ms) })
 }
 
-pub fn over(outcome: RunOutcome, duration_ms: u64, release: Option<u64>, rows: &[(&str, &str)]) -> Event {
+pub(super) fn over(outcome: RunOutcome, duration_ms: u64, release: Option<u64>, rows: &[(&str, &str)]) -> Event {
     let exit = match outcome {
         RunOutcome::Succeeded => 0,
         RunOutcome::Failed => 1,
@@ -129,10 +129,10 @@ pub fn over(outcome: RunOutcome, duration_ms: u64, release: Option<u64>, rows: &
 }
 
 /// Events with the milliseconds after the start at which they happen.
-pub type Script = Vec<(i64, Event)>;
+pub(super) type Script = Vec<(i64, Event)>;
 
 /// Plays a script, with a tick each second.
-pub fn play(report: &mut dyn Subscriber, script: &Script) {
+pub(super) fn play(report: &mut dyn Subscriber, script: &Script) {
     let mut second = 0;
     for (time, event) in script {
         while second + 1000 <= *time {
@@ -143,10 +143,10 @@ pub fn play(report: &mut dyn Subscriber, script: &Script) {
     }
 }
 
-pub const PLANNED: &[&str] = &["image[api]", "schema", "service[api]", "bundle", "site", "edge", "health"];
+pub(super) const PLANNED: &[&str] = &["image[api]", "schema", "service[api]", "bundle", "site", "edge", "health"];
 
 /// The run of the manual.
-pub fn success() -> Script {
+pub(super) fn success() -> Script {
     vec![
         (0, Event::RunStarted(started(PLANNED))),
         (10, begin("image[api]", "build and push", Some(39_000))),
@@ -181,7 +181,7 @@ pub fn success() -> Script {
 }
 
 /// A deployment that ECS rolled back.
-pub fn failure() -> Script {
+pub(super) fn failure() -> Script {
     vec![
         (0, Event::RunStarted(started(PLANNED))),
         (10, begin("image[api]", "build and push", None)),

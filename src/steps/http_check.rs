@@ -15,7 +15,7 @@ use crate::model::value::Value;
 use crate::world::http::{Answer, HttpError, HttpFault, Request};
 
 /// The kind.
-pub static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "http-check",
         about: "Asks a URL until it gives a good answer.",

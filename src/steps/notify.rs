@@ -12,7 +12,7 @@ use crate::model::settings::{Ready, Setting, Shape, Unready, known};
 use crate::world::http::{Answer, HttpError, Request};
 
 /// The kind.
-pub static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "notify",
         about: "Tells a webhook what happened.",

@@ -34,7 +34,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// `None`, and a line that says so, where there is no sandbox.
-    pub fn new(name: &str) -> Option<Self> {
+    pub(super) fn new(name: &str) -> Option<Self> {
         let host = Host::current();
         let Some(endpoint) = host.var("SANDBOX_ENDPOINT").map(str::to_owned) else {
             eprintln!("skipped: SANDBOX_ENDPOINT is not set (scripts/sandbox env)");
@@ -44,7 +44,7 @@ impl Bench {
     }
 
     /// Behind a proxy that loses the answer to the first request that has all these words in it.
-    pub async fn losing(name: &str, words: &[&str]) -> Option<(Self, Lost)> {
+    pub(super) async fn losing(name: &str, words: &[&str]) -> Option<(Self, Lost)> {
         let direct = Self::new(name)?;
         let sandbox = direct.cloud.target().endpoint.clone().expect("an endpoint");
         let (endpoint, lost) = Lost::proxy(&sandbox, words).await;
@@ -73,29 +73,29 @@ impl Bench {
     }
 
     /// The sandbox's clients.
-    pub async fn aws(&self) -> &Clients {
+    pub(super) async fn aws(&self) -> &Clients {
         self.cloud.reads().await
     }
 
     /// Where a file of the project lies.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
     /// Writes a file of the project.
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+    pub(super) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, bytes).expect("written");
     }
 
     /// Removes a file of the project.
-    pub fn remove(&self, name: &str) {
+    pub(super) fn remove(&self, name: &str) {
         std::fs::remove_file(self.path(name)).expect("removed");
     }
 
     /// What a step gets; `recorded` is what the last release, of a run that succeeded, has of it.
-    pub fn context(&self, recorded: Option<serde_json::Value>) -> Context {
+    pub(super) fn context(&self, recorded: Option<serde_json::Value>) -> Context {
         let (sender, mut receiver) = mpsc::channel::<Message>(64);
         let events = Arc::clone(&self.events);
         tokio::spawn(async move {
@@ -126,14 +126,14 @@ impl Bench {
     }
 
     /// Plans a step.
-    pub async fn plan(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<Proposal, Failure> {
+    pub(super) async fn plan(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<Proposal, Failure> {
         let step = (kind.make)(ready, &Attributes::default()).map_err(Failure::from)?;
         let _ = self;
         step.plan(cx).await
     }
 
     /// Plans a step that has something to do, and does it.
-    pub async fn run(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<(Proposal, Done), Failure> {
+    pub(super) async fn run(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<(Proposal, Done), Failure> {
         let mut proposal = self.plan(kind, ready, cx).await?;
         let effect = proposal.effect.take().expect("something to do");
         let done = effect.apply(cx).await?;
@@ -141,7 +141,7 @@ impl Bench {
     }
 
     /// How far the step said it is, last.
-    pub fn progress(&self) -> Option<String> {
+    pub(super) fn progress(&self) -> Option<String> {
         let events = self.events.lock().expect("events");
         let text = |event: &Event| match event {
             Event::Progress { text, .. } => Some(text.clone()),
@@ -151,7 +151,7 @@ impl Bench {
     }
 
     /// Every line of output so far.
-    pub fn output(&self) -> Vec<String> {
+    pub(super) fn output(&self) -> Vec<String> {
         let events = self.events.lock().expect("events");
         let line = |event: &Event| match event {
             Event::Output { line, .. } => Some(line.clone()),
@@ -167,7 +167,7 @@ pub(crate) struct Lost(Arc<AtomicBool>);
 
 impl Lost {
     /// Whether it was.
-    pub fn happened(&self) -> bool {
+    pub(super) fn happened(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
@@ -223,24 +223,24 @@ pub(crate) struct Settings(Ready);
 
 impl Settings {
     /// One value.
-    pub fn one(self, name: &'static str, value: impl Into<Plain>) -> Self {
+    pub(super) fn one(self, name: &'static str, value: impl Into<Plain>) -> Self {
         self.put(name, Given::One(Field::Known(value.into().0)))
     }
 
     /// Several texts.
-    pub fn many(self, name: &'static str, values: &[&str]) -> Self {
+    pub(super) fn many(self, name: &'static str, values: &[&str]) -> Self {
         let fields = values.iter().map(|&value| Field::Known(Value::text(value))).collect();
         self.put(name, Given::Many(fields))
     }
 
     /// Pairs.
-    pub fn map(self, name: &'static str, pairs: Vec<(&str, Value)>) -> Self {
+    pub(super) fn map(self, name: &'static str, pairs: Vec<(&str, Value)>) -> Self {
         let pairs = pairs.into_iter().map(|(key, value)| (key.to_owned(), Field::Known(value))).collect();
         self.put(name, Given::Map(pairs))
     }
 
     /// Nodes with a head and settings of their own.
-    pub fn nodes(self, name: &'static str, nodes: Vec<(Value, Settings)>) -> Self {
+    pub(super) fn nodes(self, name: &'static str, nodes: Vec<(Value, Settings)>) -> Self {
         let node = |(head, settings): (Value, Settings)| GivenNode {
             head: Some(Field::Known(head)),
             settings: settings.0,
@@ -249,7 +249,7 @@ impl Settings {
     }
 
     /// As a kind reads them.
-    pub fn ready(self) -> Ready {
+    pub(super) fn ready(self) -> Ready {
         self.0
     }
 

@@ -13,7 +13,7 @@ use crate::model::units::show_duration;
 use crate::world::process::{DEFAULT_GRACE, Ending, Program, Tail, run, show_argv};
 
 /// The kind.
-pub static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "wait",
         about: "Waits for a time, or until a program exits with 0.",

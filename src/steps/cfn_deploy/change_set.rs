@@ -70,7 +70,7 @@ pub(super) struct ChangeSet {
 impl ChangeSet {
     /// Asks for one. The name is of this attempt alone, so that one which exists already after an
     /// unclear answer is ours.
-    pub async fn create(cx: &Context, request: &Request, kind: ChangeSetType) -> Result<Self, Failure> {
+    pub(super) async fn create(cx: &Context, request: &Request, kind: ChangeSetType) -> Result<Self, Failure> {
         let set = Self { stack: request.stack.clone(), name: name(cx) };
         let cloudformation = &cx.cloud.writes().await.cloudformation;
         let answer = repeat(cx.world.clock, &cx.cancel, || async {
@@ -120,7 +120,7 @@ impl ChangeSet {
     }
 
     /// Waits until it is made and reads all of it.
-    pub async fn read(&self, cx: &Context) -> Result<Reading, Failure> {
+    pub(super) async fn read(&self, cx: &Context) -> Result<Reading, Failure> {
         let mut pause = FIRST_PAUSE;
         loop {
             let first = cx.cancel.unless_stopped(self.look(cx, None)).await??;
@@ -161,14 +161,14 @@ impl ChangeSet {
     }
 
     /// Whether it was executed, whatever came of it.
-    pub async fn is_executed(&self, cx: &Context) -> Result<bool, AwsError> {
+    pub(super) async fn is_executed(&self, cx: &Context) -> Result<bool, AwsError> {
         // One that is gone tells nothing: executing another one takes it away too.
         let found = self.describe(cx, None).await?;
         Ok(found.execution_status().is_some_and(|status| status.as_str().starts_with("EXECUTE_")))
     }
 
     /// Starts the change.
-    pub async fn execute(&self, cx: &Context) -> Result<(), AwsError> {
+    pub(super) async fn execute(&self, cx: &Context) -> Result<(), AwsError> {
         let call = cx.cloud.writes().await.cloudformation.execute_change_set();
         let call = call.stack_name(&self.stack).change_set_name(&self.name).client_request_token(&self.name);
         let answer = call.send().await;
@@ -176,7 +176,7 @@ impl ChangeSet {
     }
 
     /// Removes it; done again, it changes nothing. The error says what is left behind.
-    pub async fn delete(&self, cx: &Context) -> Result<(), String> {
+    pub(super) async fn delete(&self, cx: &Context) -> Result<(), String> {
         let cloudformation = &cx.cloud.writes().await.cloudformation;
         repeat(cx.world.clock, &cx.cancel, || async {
             let call = cloudformation.delete_change_set().stack_name(&self.stack).change_set_name(&self.name);
@@ -260,7 +260,7 @@ impl From<&Described> for ResourceChange {
 
 impl ResourceChange {
     /// As a plan shows it.
-    pub fn shown(&self) -> Change {
+    pub(super) fn shown(&self) -> Change {
         let resource = format!("{} ({})", self.id, self.kind);
         let touched = self.touched.join(", ");
         let with =
@@ -279,7 +279,7 @@ impl ResourceChange {
     }
 
     /// What the operator should know before saying yes.
-    pub fn warning(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<String> {
         let Self { id, kind, .. } = self;
         match self.what {
             What::Replace => Some(format!("{id} ({kind}) is replaced: what it holds is not carried over")),

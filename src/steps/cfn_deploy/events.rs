@@ -33,7 +33,7 @@ pub(super) struct Events {
 
 impl Events {
     /// From now on: what is there already is not told.
-    pub async fn from_now(cx: &Context, stack: &str) -> Result<Self, AwsError> {
+    pub(super) async fn from_now(cx: &Context, stack: &str) -> Result<Self, AwsError> {
         let mut events = Self { stack: stack.to_owned(), seen: HashSet::new(), all: Vec::new() };
         events.fresh(cx).await?;
         events.all.clear();
@@ -41,7 +41,7 @@ impl Events {
     }
 
     /// What is new, oldest first.
-    pub async fn fresh(&mut self, cx: &Context) -> Result<Vec<Event>, AwsError> {
+    pub(super) async fn fresh(&mut self, cx: &Context) -> Result<Vec<Event>, AwsError> {
         let first_look = self.seen.is_empty();
         let mut fresh = Vec::new();
         let mut token = None;
@@ -70,13 +70,13 @@ impl Events {
     }
 
     /// The stack's last own state, once its operation is over.
-    pub fn ended(&self) -> Option<&str> {
+    pub(super) fn ended(&self) -> Option<&str> {
         let last = self.all.iter().rev().find(|event| event.of_stack)?;
         (!last.status.ends_with("_IN_PROGRESS")).then_some(last.status.as_str())
     }
 
     /// How many resources are done.
-    pub fn complete(&self) -> usize {
+    pub(super) fn complete(&self) -> usize {
         let mut last = BTreeMap::new();
         for event in self.all.iter().filter(|event| !event.of_stack) {
             last.insert(event.resource.as_str(), event.status.as_str());
@@ -86,7 +86,7 @@ impl Events {
 
     /// What went wrong, in the order in which it did, without the resources that were only stopped
     /// because of another.
-    pub fn causes(&self) -> Vec<String> {
+    pub(super) fn causes(&self) -> Vec<String> {
         let failed = |event: &&Event| event.status.ends_with("_FAILED");
         let caused = |event: &&Event| {
             !event.reason.contains("cancelled")
@@ -117,7 +117,7 @@ impl Events {
 
 impl Event {
     /// As a line of output.
-    pub fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let Self { status, resource, kind, reason, .. } = self;
         if reason.is_empty() {
             format!("{status} {resource} ({kind})")

@@ -39,7 +39,7 @@ pub(super) struct Request {
 
 impl Request {
     /// Checks what the step gives against the template. The stack is the one that exists, if any.
-    pub fn new(
+    pub(super) fn new(
         stack: &str,
         template: Template,
         mut parameters: BTreeMap<String, Given>,
@@ -94,7 +94,7 @@ impl Request {
     /// Whether a stack with this template already has everything asked for. Where that cannot be
     /// seen from outside (hidden values, templates whose meaning may change), it says no, and a
     /// change set tells. Capabilities only acknowledge: they change nothing in a stack.
-    pub fn is_met_by(&self, stack: &Stack, body: &str) -> bool {
+    pub(super) fn is_met_by(&self, stack: &Stack, body: &str) -> bool {
         self.template.body == body
             && !self.template.is_open()
             && self.tags.as_ref().is_none_or(|tags| *tags == stack.tags)
@@ -110,7 +110,7 @@ impl Request {
     }
 
     /// Differences of the parameters that may be shown.
-    pub fn parameter_changes(&self, stack: &Stack) -> Vec<Change> {
+    pub(super) fn parameter_changes(&self, stack: &Stack) -> Vec<Change> {
         let declared = self.template.parameters.iter().filter(|(_, declared)| !declared.no_echo);
         declared
             .filter_map(|(name, declared)| {
@@ -126,7 +126,7 @@ impl Request {
     }
 
     /// The values that may be recorded; `null` for the others.
-    pub fn recorded_parameters(&self) -> serde_json::Value {
+    pub(super) fn recorded_parameters(&self) -> serde_json::Value {
         self.parameters
             .iter()
             .map(|(name, given)| {
@@ -142,7 +142,7 @@ impl Request {
     }
 
     /// For the request; never shown. An empty list would not be the same as none.
-    pub fn sdk_parameters(&self) -> Option<Vec<Parameter>> {
+    pub(super) fn sdk_parameters(&self) -> Option<Vec<Parameter>> {
         let parameter = |(name, given): (&String, &Given)| {
             let builder = Parameter::builder().parameter_key(name);
             match given {
@@ -156,13 +156,13 @@ impl Request {
     }
 
     /// For the request.
-    pub fn sdk_capabilities(&self) -> Option<Vec<Capability>> {
+    pub(super) fn sdk_capabilities(&self) -> Option<Vec<Capability>> {
         let capability = |capability: &String| Capability::from(capability.as_str());
         (!self.capabilities.is_empty()).then(|| self.capabilities.iter().map(capability).collect())
     }
 
     /// For the request.
-    pub fn sdk_tags(&self) -> Option<Vec<Tag>> {
+    pub(super) fn sdk_tags(&self) -> Option<Vec<Tag>> {
         let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
         self.tags.as_ref().map(|tags| tags.iter().map(tag).collect())
     }

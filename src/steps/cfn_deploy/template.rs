@@ -46,7 +46,7 @@ pub(super) struct Written {
 
 impl Template {
     /// Reads a file and has CloudFormation validate it.
-    pub async fn read(cx: &Context, path: &str) -> Result<Self, Failure> {
+    pub(super) async fn read(cx: &Context, path: &str) -> Result<Self, Failure> {
         let body = cx.world.files.read_text(&cx.world.files.locate(path)?)?;
         if body.len() > LONGEST {
             let size = body.len();
@@ -91,13 +91,13 @@ impl Template {
     }
 
     /// Digest of its text.
-    pub fn digest(&self) -> String {
+    pub(super) fn digest(&self) -> String {
         digest(self.body.as_bytes())
     }
 
     /// Whether the same text can mean other resources another time: macros, nested stacks, values
     /// that are looked up.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !self.transforms.is_empty()
             || ["Transform", "AWS::CloudFormation::Stack", "{{resolve:"]
                 .iter()
@@ -107,7 +107,7 @@ impl Template {
 
     /// Its resources in order of writing; `None` where the text does not show them plainly (flow
     /// style, macros, loops). Only for counting: CloudFormation's own answer names types, not resources.
-    pub fn resources(&self) -> Option<Vec<Written>> {
+    pub(super) fn resources(&self) -> Option<Vec<Written>> {
         if self.body.trim_start().starts_with('{') { in_json(&self.body) } else { in_yaml(&self.body) }
     }
 }

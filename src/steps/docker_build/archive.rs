@@ -17,7 +17,7 @@ const PIECE: usize = 128 * 1024;
 
 /// How the sending ended.
 #[derive(Debug)]
-pub enum Sent {
+pub(super) enum Sent {
     /// The engine got everything, unchanged.
     All,
     /// The engine stopped reading: it failed, or needed no more.
@@ -30,7 +30,7 @@ pub enum Sent {
 
 impl BuildContext {
     /// Writes the archive, digesting every file on the way. Blocks while the receiver is behind.
-    pub fn send(&self, files: &Files, pieces: &mpsc::Sender<io::Result<Bytes>>) -> Sent {
+    pub(super) fn send(&self, files: &Files, pieces: &mpsc::Sender<io::Result<Bytes>>) -> Sent {
         let mut archive = tar::Builder::new(Pieces { pieces: pieces.clone(), piece: Vec::new() });
         for entry in self.entries.iter() {
             let trouble = match entry.append(files, &mut archive) {
@@ -160,7 +160,7 @@ impl Write for Pieces {
 
 /// A channel for the archive: memory stays within [`PIECES`] × [`PIECE`].
 #[must_use]
-pub fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, mpsc::Receiver<io::Result<Bytes>>) {
+pub(super) fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, mpsc::Receiver<io::Result<Bytes>>) {
     mpsc::channel(PIECES)
 }
 

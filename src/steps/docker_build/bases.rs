@@ -15,7 +15,7 @@ use crate::world::registry::Repository;
 
 /// A base image and what it is right now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
+pub(super) struct Base {
     /// As the Dockerfile has it.
     pub name: String,
     /// Digest of the manifest or index; of the engine's image for [`Origin::Engine`].
@@ -26,7 +26,7 @@ pub struct Base {
 
 /// Who knows a base image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(super) enum Origin {
     /// The Dockerfile itself names the digest.
     Pinned,
     /// A registry.
@@ -36,7 +36,7 @@ pub enum Origin {
 }
 
 /// Asks for all of them at once.
-pub async fn resolve(
+pub(super) async fn resolve(
     cx: &Context,
     repository: &Repository<'_>,
     names: &[String],
@@ -83,7 +83,7 @@ async fn one(
 }
 
 /// Fails when a base is not what it was.
-pub fn compare(planned: &[Base], now: &[Base]) -> Result<(), Failure> {
+pub(super) fn compare(planned: &[Base], now: &[Base]) -> Result<(), Failure> {
     match planned.iter().zip(now).find(|(planned, now)| planned != now) {
         None => Ok(()),
         Some((planned, now)) => Err(Failure::of(
@@ -97,7 +97,7 @@ pub fn compare(planned: &[Base], now: &[Base]) -> Result<(), Failure> {
 
 /// Whether `BuildKit` may ask the registries for every base. It cannot for one that only the engine
 /// has, and then prefers the engine's copies of all: those must be what was resolved.
-pub async fn may_pull(engine: &Engine, bases: &[Base]) -> Result<bool, Failure> {
+pub(super) async fn may_pull(engine: &Engine, bases: &[Base]) -> Result<bool, Failure> {
     if bases.iter().all(|base| base.origin != Origin::Engine) {
         return Ok(true);
     }

@@ -17,7 +17,7 @@ const OUTSIDE: &str = ".flow.dockerfile";
 
 /// Everything that is sent, sorted by path, folders before what is in them.
 #[derive(Clone, Debug)]
-pub struct BuildContext {
+pub(super) struct BuildContext {
     /// Each with its digest.
     pub entries: Arc<Vec<Entry>>,
     /// Path of the Dockerfile in the archive.
@@ -28,7 +28,7 @@ pub struct BuildContext {
 
 /// One file, folder or link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// In the archive, with forward slashes.
     pub path: String,
     pub(super) source: PathBuf,
@@ -72,7 +72,7 @@ pub enum ContextError {
 
 impl BuildContext {
     /// Lists and digests a context. Blocks while it reads.
-    pub fn read(files: &Files, context: &str, dockerfile: Option<&str>) -> Result<Self, ContextError> {
+    pub(super) fn read(files: &Files, context: &str, dockerfile: Option<&str>) -> Result<Self, ContextError> {
         let mut listed = Self::list(files, context, dockerfile)?;
         let mut entries = Arc::unwrap_or_clone(listed.entries);
         digest_all(files, &mut entries)?;
@@ -81,7 +81,7 @@ impl BuildContext {
     }
 
     /// The first path that is there now and was not when this was read, or the other way round.
-    pub fn changed_path(
+    pub(super) fn changed_path(
         &self,
         files: &Files,
         context: &str,
@@ -131,7 +131,7 @@ impl BuildContext {
 
     /// How many files, and their bytes.
     #[must_use]
-    pub fn size(&self) -> (usize, u64) {
+    pub(super) fn size(&self) -> (usize, u64) {
         self.entries.iter().fold((0, 0), |(count, bytes), entry| match &entry.what {
             What::File { size, .. } => (count + 1, bytes + size),
             _ => (count, bytes),
@@ -142,7 +142,7 @@ impl BuildContext {
 impl Entry {
     /// What the content hash and the list of changes see: `644 SHA`, `755 SHA`, `folder`, `link TARGET`.
     #[must_use]
-    pub fn digest(&self) -> String {
+    pub(super) fn digest(&self) -> String {
         match &self.what {
             What::Folder => "folder".to_owned(),
             What::File { executable, sha256, .. } => {

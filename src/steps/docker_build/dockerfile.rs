@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// What a Dockerfile builds on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bases {
+pub(super) struct Bases {
     /// References of images, each once, in order.
     pub images: Vec<String>,
     /// Places where the reference is known only inside the build.
@@ -54,7 +54,7 @@ struct Instruction {
 }
 
 /// Reads a Dockerfile up to the stage `target`, with these build arguments.
-pub fn bases(
+pub(super) fn bases(
     text: &str,
     target: Option<&str>,
     args: &BTreeMap<String, String>,

@@ -66,7 +66,7 @@ impl From<DockerfileError> for Failure {
 }
 
 /// A tag that names another image in a repository that lets no tag move.
-pub fn fixed_tag(repository: &Repository<'_>, tag: &str, has: &str, wanted: &str) -> Failure {
+pub(super) fn fixed_tag(repository: &Repository<'_>, tag: &str, has: &str, wanted: &str) -> Failure {
     Failure::of(
         FailureClass::Refused,
         format!(
@@ -80,6 +80,6 @@ pub fn fixed_tag(repository: &Repository<'_>, tag: &str, has: &str, wanted: &str
 }
 
 /// A worker thread ended without a result.
-pub fn broken(error: &tokio::task::JoinError) -> Failure {
+pub(super) fn broken(error: &tokio::task::JoinError) -> Failure {
     Failure::new(format!("reading the context broke off: {error}"))
 }

@@ -6,7 +6,7 @@
 
 /// The patterns of one file.
 #[derive(Clone, Debug, Default)]
-pub struct Ignore {
+pub(super) struct Ignore {
     patterns: Vec<Pattern>,
 }
 
@@ -21,7 +21,7 @@ pub struct IgnoreError {
 
 /// Which patterns match a folder; what lies in it inherits them.
 #[derive(Clone, Debug, Default)]
-pub struct Matched(Vec<bool>);
+pub(super) struct Matched(Vec<bool>);
 
 #[derive(Clone, Debug)]
 struct Pattern {
@@ -65,7 +65,7 @@ enum Token {
 
 impl Ignore {
     /// Reads the text of a `.dockerignore`.
-    pub fn parse(text: &str) -> Result<Self, IgnoreError> {
+    pub(super) fn parse(text: &str) -> Result<Self, IgnoreError> {
         let mut patterns = Vec::new();
         for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
             let wrong = |why| IgnoreError { line: index + 1, pattern: line.trim().to_owned(), why };
@@ -86,7 +86,7 @@ impl Ignore {
     }
 
     /// Whether a path is left out, given what matched the folder it lies in.
-    pub fn look(&self, path: &str, folder: &Matched) -> (bool, Matched) {
+    pub(super) fn look(&self, path: &str, folder: &Matched) -> (bool, Matched) {
         let mut out = false;
         let mut matched = Vec::with_capacity(self.patterns.len());
         for (index, pattern) in self.patterns.iter().enumerate() {
@@ -101,7 +101,7 @@ impl Ignore {
 
     /// Whether something in a folder that is left out may be kept all the same.
     #[must_use]
-    pub fn may_keep_below(&self, folder: &str) -> bool {
+    pub(super) fn may_keep_below(&self, folder: &str) -> bool {
         let inside = |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         self.patterns.iter().filter(|pattern| pattern.keeps).any(|pattern| match &pattern.form {
             Form::Path(path) => inside(path),

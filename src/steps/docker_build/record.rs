@@ -17,7 +17,7 @@ const VERSION: u32 = 1;
 
 /// One image that flow built and pushed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BuildRecord {
+pub(super) struct BuildRecord {
     version: u32,
     /// The content hash.
     pub hash: String,
@@ -34,7 +34,7 @@ pub struct BuildRecord {
 impl BuildRecord {
     /// A record of an image whose digest was read back from the registry.
     #[must_use]
-    pub fn new(content: Content, digest: String, scan: Option<Severity>, built: Timestamp) -> Self {
+    pub(super) fn new(content: Content, digest: String, scan: Option<Severity>, built: Timestamp) -> Self {
         Self {
             version: VERSION,
             hash: content.hash().as_str().to_owned(),
@@ -46,7 +46,7 @@ impl BuildRecord {
     }
 
     /// Writes it, and marks it as the newest of its sort.
-    pub fn write(&self, store: &Store, repository: &Repository<'_>, sort: &str) -> Result<(), FileError> {
+    pub(super) fn write(&self, store: &Store, repository: &Repository<'_>, sort: &str) -> Result<(), FileError> {
         // Text and lists of text cannot fail to become JSON; an empty record would count as none.
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         store.put(&key(repository, &self.hash), &bytes)?;
@@ -55,7 +55,7 @@ impl BuildRecord {
 }
 
 /// The record of a content; `None` too when it is damaged or of another version, which costs a build.
-pub fn find(
+pub(super) fn find(
     store: &Store,
     repository: &Repository<'_>,
     hash: &ContentHash,
@@ -65,7 +65,7 @@ pub fn find(
 
 /// The record to compare a changed content with: that of `hash`, else the newest of its sort. A
 /// repository may hold images of several steps; `sort` tells them apart.
-pub fn earlier(
+pub(super) fn earlier(
     store: &Store,
     repository: &Repository<'_>,
     hash: Option<&str>,

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// The mildest finding that fails the step. A stricter limit is the greater one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Severity {
+pub(super) enum Severity {
     /// Only critical findings.
     Critical,
     /// High and critical ones.
@@ -28,7 +28,7 @@ pub enum Severity {
 impl Severity {
     /// As written in a flow file.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
             "critical" => Some(Self::Critical),
             "high" => Some(Self::High),
@@ -42,7 +42,7 @@ impl Severity {
 }
 
 /// Returns once ECR has looked and found nothing that counts.
-pub async fn pass(
+pub(super) async fn pass(
     cx: &Context,
     repository: &Repository<'_>,
     digest: &str,

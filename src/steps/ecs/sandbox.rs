@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
 static IMAGES: OnceCell<[String; 2]> = OnceCell::const_new();
 
 /// One cluster, one family and at most one service; all named alike and removed at the end.
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     pub cloud: Arc<Cloud>,
     pub name: String,
     pub canceller: Canceller,
@@ -56,12 +56,12 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// `None`, said on stderr, where there is no sandbox.
-    pub async fn open(name: &str) -> Option<Self> {
+    pub(crate) async fn open(name: &str) -> Option<Self> {
         Self::behind(name, None).await
     }
 
     /// The same, with a proxy between it and the sandbox.
-    pub async fn with_faults(name: &str) -> Option<(Self, Faults)> {
+    pub(crate) async fn with_faults(name: &str) -> Option<(Self, Faults)> {
         let faults = Faults::default();
         Some((Self::behind(name, Some(faults.clone())).await?, faults))
     }
@@ -116,12 +116,12 @@ impl Sandbox {
     }
 
     /// Two images with the same program and different digests.
-    pub async fn images(&self) -> &'static [String; 2] {
+    pub(crate) async fn images(&self) -> &'static [String; 2] {
         IMAGES.get_or_init(|| build(&self.cloud)).await
     }
 
     /// A definition of one container `app`.
-    pub fn definition(&self, image: &str, env: &[(&str, &str)]) -> Value {
+    pub(crate) fn definition(&self, image: &str, env: &[(&str, &str)]) -> Value {
         let env: Vec<_> = env.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
         json!({
             "family": self.name,
@@ -135,7 +135,7 @@ impl Sandbox {
     }
 
     /// A service that was created with that definition.
-    pub async fn service(&self, definition: &Value, desired: i32, breaker: bool) {
+    pub(crate) async fn service(&self, definition: &Value, desired: i32, breaker: bool) {
         use aws_sdk_ecs::types::{DeploymentCircuitBreaker, DeploymentConfiguration};
         let registered = self.cloud.ecs().await.register(definition).await.unwrap();
         let breaker = DeploymentCircuitBreaker::builder().enable(breaker).rollback(breaker).build();
@@ -153,7 +153,7 @@ impl Sandbox {
     }
 
     /// What a step of this sandbox may use.
-    pub fn context(&self, recorded: Option<Value>) -> Context {
+    pub(crate) fn context(&self, recorded: Option<Value>) -> Context {
         let id = StepId::parse("service[app]");
         Context {
             id: id.clone(),
@@ -174,18 +174,18 @@ impl Sandbox {
     }
 
     /// Plans a step of a kind.
-    pub async fn plan(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<Proposal, Failure> {
+    pub(crate) async fn plan(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<Proposal, Failure> {
         (kind.make)(ready, &Attributes::default()).map_err(Failure::from)?.plan(cx).await
     }
 
     /// Plans it and makes the effect.
-    pub async fn run(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<Done, Failure> {
+    pub(crate) async fn run(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<Done, Failure> {
         let proposal = self.plan(kind, ready, cx).await?;
         proposal.effect.expect("something to do").apply(cx).await
     }
 
     /// What steps told so far: progress and output, in order.
-    pub fn told(&self) -> Vec<String> {
+    pub(crate) fn told(&self) -> Vec<String> {
         let events = self.events.lock().unwrap();
         let text = |event: &Event| match event {
             Event::Progress { text, .. } => Some(text.clone()),
@@ -197,14 +197,14 @@ impl Sandbox {
     }
 
     /// How many revisions are registered.
-    pub async fn revisions(&self) -> usize {
+    pub(crate) async fn revisions(&self) -> usize {
         let reads = self.cloud.reads().await;
         let listed = reads.ecs.list_task_definitions().family_prefix(&self.name).send().await.unwrap();
         listed.task_definition_arns().len()
     }
 
     /// Removes what was made.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         let writes = self.cloud.writes().await;
         let delete = writes.ecs.delete_service().cluster(&self.name).service(&self.name).force(true);
         let _ = delete.send().await;
@@ -215,7 +215,7 @@ impl Sandbox {
 
 /// What goes wrong with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is carried out, and the answer is lost.
     LostAnswer,
     /// It does not arrive.
@@ -226,7 +226,7 @@ pub enum Fault {
 
 /// Counts the calls that pass, and makes some of them go wrong.
 #[derive(Clone, Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     state: Arc<Mutex<Traffic>>,
 }
 
@@ -238,12 +238,12 @@ struct Traffic {
 
 impl Faults {
     /// The next call of that operation that has no fault yet goes wrong.
-    pub fn plan(&self, operation: &str, fault: Fault) {
+    pub(crate) fn plan(&self, operation: &str, fault: Fault) {
         self.state.lock().unwrap().planned.push((operation.to_owned(), fault));
     }
 
     /// How often an operation was called.
-    pub fn calls(&self, operation: &str) -> usize {
+    pub(crate) fn calls(&self, operation: &str) -> usize {
         self.state.lock().unwrap().calls.get(operation).copied().unwrap_or(0)
     }
 
@@ -356,37 +356,37 @@ async fn build(cloud: &Cloud) -> [String; 2] {
 
 /// Settings as a flow file would give them.
 #[derive(Default)]
-pub struct Written(Ready);
+pub(crate) struct Written(Ready);
 
 impl Written {
-    pub fn with(mut self, name: &'static str, value: impl Into<Setting>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Setting>) -> Self {
         self.0.insert(name, Given::One(Field::Known(value.into())), Span::default());
         self
     }
 
-    pub fn env(self, pairs: &[(&str, &str)]) -> Self {
+    pub(crate) fn env(self, pairs: &[(&str, &str)]) -> Self {
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, Setting::text(*value))).collect();
         self.map("env", &pairs)
     }
 
-    pub fn map(mut self, name: &'static str, pairs: &[(&str, Setting)]) -> Self {
+    pub(crate) fn map(mut self, name: &'static str, pairs: &[(&str, Setting)]) -> Self {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), Field::Known(value.clone())));
         self.0.insert(name, Given::Map(pairs.collect()), Span::default());
         self
     }
 
-    pub fn texts(mut self, name: &'static str, texts: &[&str]) -> Self {
+    pub(crate) fn texts(mut self, name: &'static str, texts: &[&str]) -> Self {
         let texts = texts.iter().map(|text| Field::Known(Setting::text(*text))).collect();
         self.0.insert(name, Given::Many(texts), Span::default());
         self
     }
 
-    pub fn field(mut self, name: &'static str, field: Field<Setting>) -> Self {
+    pub(crate) fn field(mut self, name: &'static str, field: Field<Setting>) -> Self {
         self.0.insert(name, Given::One(field), Span::default());
         self
     }
 
-    pub fn node(mut self, name: &'static str, head: &str, inner: Self) -> Self {
+    pub(crate) fn node(mut self, name: &'static str, head: &str, inner: Self) -> Self {
         let head = Some(Field::Known(Setting::text(head)));
         let mut nodes = self.0.nodes(name).to_vec();
         nodes.push(crate::model::settings::GivenNode { head, settings: inner.0 });
@@ -394,7 +394,7 @@ impl Written {
         self
     }
 
-    pub fn ready(self) -> Ready {
+    pub(crate) fn ready(self) -> Ready {
         self.0
     }
 }

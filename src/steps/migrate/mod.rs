@@ -33,7 +33,7 @@ use crate::world::database::{Database, DatabaseError, History, Place, checksum};
 use crate::world::files::hex;
 
 /// The kind.
-pub static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "migrate",
         about: "Applies SQL migrations that a database does not have yet.",

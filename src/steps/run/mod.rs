@@ -24,7 +24,7 @@ use crate::world::process::{DEFAULT_GRACE, Ending, Program, Tail, capture, run, 
 use crate::world::terminal;
 
 /// The kind.
-pub static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "run",
         about: "Runs a program or a script.",

@@ -1,7 +1,7 @@
 //! What has to be sent and what has to go: the files of the source against the
 //! last manifest and the bucket's listing. Times never make a file new.
 //!
-//! An object is what the last manifest says when ETag, size and date are still
+//! An object is what the last manifest says when `ETag`, size and date are still
 //! those that the bucket listed after that sync; then manifest and file decide.
 //! Otherwise somebody else wrote it, or there is no manifest: an object of the
 //! same size is asked for its headers and checksum, any other is sent again.
@@ -34,14 +34,14 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// A file with the headers that the rules give it.
-    pub fn new(file: LocalFile, target: &Target, rules: &[Rule]) -> Self {
+    pub(super) fn new(file: LocalFile, target: &Target, rules: &[Rule]) -> Self {
         let headers = Headers::of(&file.relative, rules);
         let phase = Phase::of(&file.relative, &headers);
         Self { key: target.key(&file.relative), headers, phase, file }
     }
 
     /// What the manifest will say of it.
-    pub fn entry(&self, listed: &Listed, version: Option<String>) -> Entry {
+    pub(super) fn entry(&self, listed: &Listed, version: Option<String>) -> Entry {
         Entry {
             sha256: self.file.sum.hex(),
             size: self.file.size,

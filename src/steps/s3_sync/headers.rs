@@ -48,7 +48,7 @@ pub(super) fn glob(pattern: &str) -> Result<GlobMatcher, String> {
 impl Headers {
     /// The headers of a file: what the rules say, each header from the **last** rule that matches
     /// and names it, and else what its name tells.
-    pub fn of(relative: &str, rules: &[Rule]) -> Self {
+    pub(super) fn of(relative: &str, rules: &[Rule]) -> Self {
         let mut headers =
             Self { content_type: content_type(relative), cache_control: None, content_encoding: None };
         for rule in rules.iter().filter(|rule| rule.files.is_match(relative)) {
@@ -66,7 +66,7 @@ impl Headers {
     }
 
     /// What differs, as `KEY cache-control`.
-    pub fn changes_to(&self, wanted: &Self, key: &str) -> Vec<Change> {
+    pub(super) fn changes_to(&self, wanted: &Self, key: &str) -> Vec<Change> {
         let rows = [
             ("content-type", Some(&self.content_type), Some(&wanted.content_type)),
             ("cache-control", self.cache_control.as_ref(), wanted.cache_control.as_ref()),

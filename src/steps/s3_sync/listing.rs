@@ -97,7 +97,7 @@ pub(super) async fn look(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Re
     }
 }
 
-/// An ETag without its quotes.
+/// An `ETag` without its quotes.
 pub(super) fn bare(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
 }

@@ -68,7 +68,7 @@ struct Open {
 
 impl Manifest {
     /// The manifest of a complete sync.
-    pub fn new(
+    pub(super) fn new(
         target: &Target,
         previous: Option<String>,
         changed: Vec<String>,
@@ -128,7 +128,7 @@ pub(super) struct Manifests {
 
 impl Manifests {
     /// Looks what there is. The endpoint is part of the place: bucket names are unique only within one.
-    pub fn open(store: &Store, target: &Target, endpoint: Option<&str>) -> Result<Self, ManifestError> {
+    pub(super) fn open(store: &Store, target: &Target, endpoint: Option<&str>) -> Result<Self, ManifestError> {
         let place = digest(format!("{}\n{}", endpoint.unwrap_or_default(), target.prefix).as_bytes());
         let place: String = place.chars().take(12).collect();
         let folder = format!("manifests/{}/{place}", target.bucket);
@@ -144,12 +144,12 @@ impl Manifests {
     }
 
     /// The newest manifest's name.
-    pub fn newest(&self) -> Option<&str> {
+    pub(super) fn newest(&self) -> Option<&str> {
         self.names.last().map(String::as_str)
     }
 
     /// Reads one.
-    pub fn read(&self, name: &str) -> Result<Option<Manifest>, ManifestError> {
+    pub(super) fn read(&self, name: &str) -> Result<Option<Manifest>, ManifestError> {
         let Some(bytes) = self.store.get(&self.key(name))? else { return Ok(None) };
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| ManifestError::Broken(name.to_owned(), error))?;
@@ -161,7 +161,7 @@ impl Manifests {
 
     /// The keys of the last `count` releases that are not `current`, newest first; `None` when there
     /// were not so many yet, so that nobody can say what they no longer have.
-    pub fn releases_before(
+    pub(super) fn releases_before(
         &self,
         current: &str,
         count: usize,
@@ -182,7 +182,7 @@ impl Manifests {
 
     /// URL paths changed by every sync after the named one (all of them without a name), and by one
     /// that began and never ended.
-    pub fn changed_since(&self, name: Option<&str>) -> Result<BTreeSet<String>, ManifestError> {
+    pub(super) fn changed_since(&self, name: Option<&str>) -> Result<BTreeSet<String>, ManifestError> {
         let after = name.and_then(number).unwrap_or(0);
         let newer: Vec<&String> =
             self.names.iter().filter(|name| number(name).is_some_and(|n| n > after)).collect();
@@ -198,7 +198,7 @@ impl Manifests {
     }
 
     /// URL paths of a sync that began and never ended.
-    pub fn unfinished(&self) -> Result<Vec<String>, ManifestError> {
+    pub(super) fn unfinished(&self) -> Result<Vec<String>, ManifestError> {
         let Some(bytes) = self.store.get(&format!("{}/{OPEN}", self.folder))? else { return Ok(Vec::new()) };
         let open: Open =
             serde_json::from_slice(&bytes).map_err(|error| ManifestError::Broken(OPEN.to_owned(), error))?;
@@ -206,7 +206,7 @@ impl Manifests {
     }
 
     /// Says that a sync begins that will change these URL paths. Refused when another one wrote since.
-    pub fn begin(&self, changed: &[String]) -> Result<(), ManifestError> {
+    pub(super) fn begin(&self, changed: &[String]) -> Result<(), ManifestError> {
         let newest = self.store.list(&self.folder)?.into_iter().filter_map(|name| {
             let name = name.strip_suffix(".json")?.to_owned();
             number(&name).map(|number| (number, name))
@@ -218,7 +218,7 @@ impl Manifests {
     }
 
     /// Writes the manifest of a complete sync and returns its name.
-    pub fn complete(&self, manifest: &Manifest) -> Result<String, ManifestError> {
+    pub(super) fn complete(&self, manifest: &Manifest) -> Result<String, ManifestError> {
         let next = self.newest().and_then(number).unwrap_or(0) + 1;
         let name = format!("{next:06}-{}", manifest.release());
         let bytes =

@@ -23,7 +23,7 @@ pub(super) struct Multipart {
 
 impl Uploader {
     /// Asks for an upload id.
-    pub async fn begin(&self, wanted: &Wanted) -> Result<String, UploadError> {
+    pub(super) async fn begin(&self, wanted: &Wanted) -> Result<String, UploadError> {
         let shared = &self.shared;
         let answer = repeat(shared.cx.world.clock, &shared.cx.cancel, || async {
             let request = shared
@@ -43,7 +43,7 @@ impl Uploader {
     }
 
     /// Sends one part, counted from 0; tells its size.
-    pub async fn part(
+    pub(super) async fn part(
         &self,
         wanted: &Wanted,
         id: &str,
@@ -81,7 +81,7 @@ impl Uploader {
     }
 
     /// Makes the parts one object.
-    pub async fn complete(
+    pub(super) async fn complete(
         &self,
         wanted: &Wanted,
         id: &str,
@@ -124,7 +124,7 @@ impl Uploader {
     }
 
     /// Gives an upload up; what was sent of it is not paid for any longer.
-    pub async fn abort(&self, upload: &Multipart) {
+    pub(super) async fn abort(&self, upload: &Multipart) {
         let shared = &self.shared;
         let request = shared.s3.abort_multipart_upload().bucket(&shared.bucket).key(&upload.wanted.key);
         if let Err(error) = request.upload_id(&upload.id).send().await {

@@ -18,10 +18,10 @@ pub(super) enum Phase {
 
 impl Phase {
     /// All, in order.
-    pub const ALL: [Self; 3] = [Self::Hashed, Self::Asset, Self::Entry];
+    pub(super) const ALL: [Self; 3] = [Self::Hashed, Self::Asset, Self::Entry];
 
     /// As the journal and messages call it.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Hashed => "hashed assets",
             Self::Asset => "assets",
@@ -30,7 +30,7 @@ impl Phase {
     }
 
     /// The group of a file, by its name and content type.
-    pub fn of(relative: &str, headers: &Headers) -> Self {
+    pub(super) fn of(relative: &str, headers: &Headers) -> Self {
         let name = relative.rsplit('/').next().unwrap_or(relative);
         let html =
             ["text/html", "application/xhtml+xml"].iter().any(|kind| headers.content_type.starts_with(kind));

@@ -30,17 +30,17 @@ pub(super) struct Sum([u8; 32]);
 
 impl Sum {
     /// Of bytes.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
     /// As the manifest writes it.
-    pub fn hex(&self) -> String {
+    pub(super) fn hex(&self) -> String {
         hex(&self.0)
     }
 
     /// As S3 writes it.
-    pub fn base64(&self) -> String {
+    pub(super) fn base64(&self) -> String {
         base64::engine::general_purpose::STANDARD.encode(self.0)
     }
 }
@@ -62,7 +62,7 @@ pub(super) struct LocalFile {
 
 impl LocalFile {
     /// The size of its parts; the last may be smaller.
-    pub fn part_size(&self) -> u64 {
+    pub(super) fn part_size(&self) -> u64 {
         part_size(self.size)
     }
 }
@@ -165,7 +165,7 @@ pub(super) fn read_range(files: &Files, path: &Path, offset: u64, length: u64) -
     Ok(bytes)
 }
 
-/// MD5 in hexadecimal: what S3 answers as the ETag of an object sent in one piece. Only compared.
+/// MD5 in hexadecimal: what S3 answers as the `ETag` of an object sent in one piece. Only compared.
 pub(super) fn md5(files: &Files, path: &Path) -> Result<String, FileError> {
     let cannot = |source| FileError { what: "cannot read", path: path.to_owned(), source };
     let mut file = files.open(path)?;

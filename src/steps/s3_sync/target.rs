@@ -11,7 +11,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Reads `s3://bucket/prefix`. The error says what is wrong.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let rest =
             text.strip_prefix("s3://").ok_or_else(|| format!("\"{text}\" does not start with s3://"))?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -24,12 +24,12 @@ impl Target {
     }
 
     /// The key of a file.
-    pub fn key(&self, relative: &str) -> String {
+    pub(super) fn key(&self, relative: &str) -> String {
         format!("{}{relative}", self.prefix)
     }
 
     /// The path of a key below the prefix.
-    pub fn relative<'a>(&self, key: &'a str) -> &'a str {
+    pub(super) fn relative<'a>(&self, key: &'a str) -> &'a str {
         key.strip_prefix(self.prefix.as_str()).unwrap_or(key)
     }
 }

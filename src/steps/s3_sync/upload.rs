@@ -61,7 +61,7 @@ pub(super) enum UploadError {
 
 impl UploadError {
     /// In the operator's words.
-    pub fn into_failure(self, bucket: &str) -> Failure {
+    pub(super) fn into_failure(self, bucket: &str) -> Failure {
         let reason = self.to_string();
         match self {
             Self::Changed(_) => {
@@ -105,7 +105,7 @@ enum Finished {
 
 impl Uploader {
     /// For a sync of `total` files.
-    pub async fn new(cx: &Context, bucket: &str, total: usize) -> Self {
+    pub(super) async fn new(cx: &Context, bucket: &str, total: usize) -> Self {
         let shared = Shared {
             cx: cx.clone(),
             s3: cx.cloud.writes().await.s3.clone(),
@@ -120,13 +120,13 @@ impl Uploader {
     }
 
     /// Files and bytes that arrived so far.
-    pub fn done(&self) -> (usize, u64) {
+    pub(super) fn done(&self) -> (usize, u64) {
         (self.shared.files.load(Ordering::Relaxed), self.shared.bytes.load(Ordering::Relaxed))
     }
 
     /// Sends a group. After an error or a signal nothing new starts, what is on its way ends, and
     /// unfinished multipart uploads are given up.
-    pub async fn send(&self, group: Vec<Wanted>) -> Result<Vec<Sent>, UploadError> {
+    pub(super) async fn send(&self, group: Vec<Wanted>) -> Result<Vec<Sent>, UploadError> {
         let (large, small): (Vec<_>, Vec<_>) = group.into_iter().partition(|w| !w.file.parts.is_empty());
         let mut uploads: Vec<Multipart> = Vec::new();
         let outcome = self.send_all(large, small, &mut uploads).await;
@@ -277,13 +277,13 @@ impl Uploader {
     }
 
     /// Waits until a body of that size may be in memory.
-    pub async fn room(&self, bytes: u64) -> Result<tokio::sync::SemaphorePermit<'_>, UploadError> {
+    pub(super) async fn room(&self, bytes: u64) -> Result<tokio::sync::SemaphorePermit<'_>, UploadError> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(MEMORY_UNITS);
         self.shared.memory.acquire_many(units).await.map_err(|_| UploadError::Stopped)
     }
 
     /// Bytes of a file, if they are still those of the plan.
-    pub async fn body(
+    pub(super) async fn body(
         &self,
         wanted: &Wanted,
         offset: u64,

@@ -36,7 +36,7 @@ fn outline(node: &Node, depth: usize, out: &mut String) {
 
 #[test]
 fn a_mistake_in_one_step_hides_nothing_in_the_others() {
-    insta::assert_snapshot!(seen(r##"flow "deploy" {
+    insta::assert_snapshot!(seen(r#"flow "deploy" {
     run "a" tag= {
         command "x"
     }
@@ -47,7 +47,7 @@ fn a_mistake_in_one_step_hides_nothing_in_the_others() {
     }
     run "d" { command "fine" }
 }
-"##), @r#"
+"#), @r#"
     error: "tag=" has no value
       ┌ flows/a.kdl:2:13
     2 │     run "a" tag= {
@@ -180,7 +180,7 @@ fn habits_from_elsewhere() {
 
 #[test]
 fn a_missing_brace_shows_both_ends() {
-    insta::assert_snapshot!(seen(r##"flow "deploy" {
+    insta::assert_snapshot!(seen(r#"flow "deploy" {
     run "a" {
         command "x"
 
@@ -191,7 +191,7 @@ fn a_missing_brace_shows_both_ends() {
 flow "other" {
     run "c"
 }
-"##), @r#"
+"#), @r#"
     error: this block is never closed
       ┌ flows/a.kdl:2:13
     2 │     run "a" {
@@ -234,7 +234,7 @@ flow "other" {
 
 #[test]
 fn a_surplus_brace() {
-    insta::assert_snapshot!(seen(r##"flow "deploy" {
+    insta::assert_snapshot!(seen(r#"flow "deploy" {
     run "a" {
         command "x"
     }
@@ -243,7 +243,7 @@ fn a_surplus_brace() {
         command "y"
     }
 }
-"##), @r#"
+"#), @r#"
     error: this brace closes nothing
       ┌ flows/a.kdl:5:5
     5 │     }

@@ -53,7 +53,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Offers secrets and credentials to the engine at `address`, for the build that names `id`.
-    pub async fn open(
+    pub(super) async fn open(
         address: &str,
         id: &str,
         secrets: BTreeMap<String, Secret>,
