@@ -15,8 +15,6 @@ pub struct Project {
     pub name: String,
     /// `store URL` as written; `.flow/store` without.
     pub store: Option<Spanned<Store>>,
-    /// `root DIR`, relative to the folder that holds `flows/`.
-    pub root: Option<String>,
     /// All environments, `extends` already followed.
     pub environments: Vec<Environment>,
     /// All flows.

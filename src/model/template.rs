@@ -217,7 +217,7 @@ pub enum Missing {
     #[error("there is no step {0}")]
     NoStep(StepId),
     /// A secret that could not be read.
-    #[error("secret {name}: {why}")]
+    #[error("{why}")]
     Secret {
         /// The secret.
         name: String,

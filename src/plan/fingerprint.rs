@@ -124,6 +124,14 @@ impl Key {
         for (name, value) in &attributes.env {
             definition.insert(format!("env {name}"), show_field(value, sealer));
         }
+        for name in &attributes.inherit {
+            // Whoever starts flow may keep secrets in any variable.
+            let value = world.host.var(name).map_or_else(|| "unset".to_owned(), |value| sealer.digest(value));
+            definition.insert(format!("inherit {name}"), value);
+        }
+        for (name, secret) in &attributes.files {
+            definition.insert(format!("file {name}"), sealer.digest(secret.expose()));
+        }
         definition.insert("outputs".to_owned(), attributes.outputs.join("\n"));
         let files = inputs(&attributes.inputs.clone().unwrap_or_default(), world)?;
         Ok(Self { definition, tools: versions, files })

@@ -20,6 +20,7 @@ use crate::world::cancel::{Cancel, Stopped};
 use crate::world::files::FileError;
 use crate::world::git::Git;
 use crate::world::keyed::Sealer;
+use crate::world::masker::is_maskable;
 use crate::world::secrets;
 use crate::world::store::Store;
 
@@ -165,7 +166,7 @@ pub async fn prepare(
 ) -> Result<Prepared, PrepareError> {
     let flow = find_flow(project, &request.flow)?;
     let environment = find_environment(project, &request.environment, &world.git)?;
-    let (resolved, problems) = target::resolve(environment);
+    let (resolved, problems) = target::resolve(environment, &world.git);
     if !problems.is_empty() {
         return Err(PrepareError::Problems(problems));
     }
@@ -337,7 +338,7 @@ fn other_clouds(
             continue;
         };
         let environment = find_environment(project, &EnvName::new(&name), &values.git)?;
-        let (resolved, problems) = target::resolve(environment);
+        let (resolved, problems) = target::resolve(environment, &world.git);
         if !problems.is_empty() {
             return Err(PrepareError::Problems(problems));
         }
@@ -395,9 +396,12 @@ async fn load_secrets(
             environment.secrets.iter().chain(&flow.secrets).find(|secret| secret.name == name);
         let value = match declared {
             None => Err(format!("environment {} declares no secret {name}", environment.name.value)),
-            Some(declaration) => {
-                secrets::load(declaration, world, cloud, cancel).await.map_err(|error| error.to_string())
-            }
+            Some(declaration) => match secrets::load(declaration, world, cloud, cancel).await {
+                Ok(secret) if !is_maskable(&secret) => {
+                    Err(format!("secret {name} is too short to be hidden in what is shown; give it 4 characters or more"))
+                }
+                loaded => loaded.map_err(|error| error.to_string()),
+            },
         };
         loaded.insert(name.to_owned(), value);
     }

@@ -4,6 +4,7 @@
 //! effect, when everything the step refers to is known.
 
 use crate::cache::successes::Successes;
+use crate::model::kind::Nature;
 use crate::model::names::StepId;
 use crate::model::settings::Ready;
 use crate::model::step::{Common, Tool, Undo};
@@ -109,7 +110,11 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
             };
         }
     };
-    let cached = attributes.inputs.is_some() && !attributes.no_cache && attributes.probe.is_none();
+    // Whatever deploys asks its provider instead: what was done once may be gone.
+    let cached = node.step.kind.nature == Nature::Program
+        && attributes.inputs.is_some()
+        && !attributes.no_cache
+        && attributes.probe.is_none();
     let key = if cached { Some(compute_key(node, &settings, &attributes, around, cx).await?) } else { None };
     let mut stale = None;
     if let Some(key) = key.as_ref().filter(|_| !around.no_cache) {

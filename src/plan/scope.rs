@@ -197,7 +197,7 @@ impl StepScope<'_> {
 
 /// A fact of the checkout. Every commit has an id and a time; a branch or a tag may be absent, and
 /// is empty text then.
-fn git_fact(facts: &Facts, fact: GitFact) -> Result<Value, Missing> {
+pub(super) fn git_fact(facts: &Facts, fact: GitFact) -> Result<Value, Missing> {
     let certain = |value: Option<String>, name| value.map(Value::Text).ok_or(Missing::Checkout(name));
     let text = |value: &Option<String>| Ok(Value::text(value.clone().unwrap_or_default()));
     match fact {

@@ -7,8 +7,10 @@ use crate::model::template::{Missing, Reference, Scope, Template, Unresolved};
 use crate::model::value::{Field, Record, Value};
 use crate::syntax::problem::Problems;
 use crate::world::aws::Target;
+use crate::world::git::Git;
 
 use super::graph::unresolved;
+use super::scope::git_fact;
 
 /// An environment with every reference replaced.
 #[derive(Clone, Debug)]
@@ -19,11 +21,11 @@ pub struct ResolvedEnvironment {
     pub vars: BTreeMap<String, Value>,
 }
 
-/// Resolves an environment. Its values may refer to `env.*` only, each other included.
+/// Resolves an environment. Its values may refer to `git.*` and `env.*`, each other included.
 #[must_use]
-pub fn resolve(environment: &Environment) -> (ResolvedEnvironment, Problems) {
+pub fn resolve(environment: &Environment, git: &Git) -> (ResolvedEnvironment, Problems) {
     let mut problems = Problems::default();
-    let scope = EnvironmentScope { environment, depth: 0 };
+    let scope = EnvironmentScope { environment, git, depth: 0 };
     let mut text = |template: &Option<Template>| {
         let template = template.as_ref()?;
         match template.resolve(&scope) {
@@ -63,6 +65,7 @@ pub fn resolve(environment: &Environment) -> (ResolvedEnvironment, Problems) {
 /// Variables that refer to one another. The depth ends a circle.
 struct EnvironmentScope<'a> {
     environment: &'a Environment,
+    git: &'a Git,
     depth: usize,
 }
 
@@ -106,15 +109,17 @@ impl EnvironmentScope<'_> {
 
 impl Scope for EnvironmentScope<'_> {
     fn lookup(&self, reference: &Reference) -> Result<Field<Value>, Missing> {
-        let Reference::Env(name) = reference else {
-            return Err(Missing::NotHere("anything but env.*".to_owned()));
+        let name = match reference {
+            Reference::Env(name) => name,
+            Reference::Git(fact) => return git_fact(self.git.facts(), *fact).map(Field::Known),
+            _ => return Err(Missing::NotHere("anything but env.* and git.*".to_owned())),
         };
         let missing =
             || Missing::EnvVar { name: name.clone(), environment: self.environment.name.value.to_string() };
         if self.depth >= DEEPEST {
             return Err(Missing::NotHere(format!("env.{name}, which refers to itself,")));
         }
-        let deeper = EnvironmentScope { environment: self.environment, depth: self.depth + 1 };
+        let deeper = EnvironmentScope { environment: self.environment, git: self.git, depth: self.depth + 1 };
         deeper.variable(name).map_err(|error| error.why)?.map(Field::Known).ok_or_else(missing)
     }
 }

@@ -315,6 +315,7 @@ impl<'n> Attributes<'_, '_, '_, '_, 'n> {
             common.probe = self.command(entry);
         }
         self.program_only("undo", "the other kinds know themselves how they are rolled back");
+        self.program_only("probe", "the other kinds ask their provider");
         if let Some(entry) = self.one("undo") {
             common.undo = self.undo(entry);
         }

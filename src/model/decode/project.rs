@@ -11,7 +11,6 @@ use super::context::Ctx;
 
 /// Reads the node into the project.
 pub(super) fn project(ctx: &mut Ctx, node: &Node, into: &mut Project) {
-    let body = Body::default();
     let mut reader = NodeReader::new(node);
     if let Some(name) = reader.name(&mut ctx.problems) {
         ctx.check_name(&name, "project");
@@ -21,7 +20,9 @@ pub(super) fn project(ctx: &mut Ctx, node: &Node, into: &mut Project) {
         into.store = store(ctx, entry);
     }
     if let Some(entry) = reader.one("root", &mut ctx.problems) {
-        into.root = ctx.entry_text(entry, &body);
+        let problem = Problem::at(entry.span(), "root moves the paths of a project inside another one")
+            .help("projects inside projects are not part of this version: leave it out");
+        ctx.push(problem);
     }
     reader.finish("project", &mut ctx.problems);
 }
