@@ -387,10 +387,7 @@ impl Event {
             Self::Output { step, line } => Self::Output { step, line: change(&line) },
             Self::Progress { step, text } => Self::Progress { step, text: change(&text) },
             other => {
-                let mut json = match serde_json::to_value(&other) {
-                    Ok(json) => json,
-                    Err(_) => return other,
-                };
+                let Ok(mut json) = serde_json::to_value(&other) else { return other };
                 if !map_json(&mut json, change) {
                     return other;
                 }
@@ -398,6 +395,18 @@ impl Event {
             }
         }
     }
+}
+
+/// Changes every text in these; all of them, so not `any`, which is content with the first.
+fn map_each<'a>(
+    values: impl IntoIterator<Item = &'a mut serde_json::Value>,
+    change: &dyn Fn(&str) -> String,
+) -> bool {
+    let mut changed = false;
+    for value in values {
+        changed |= map_json(value, change);
+    }
+    changed
 }
 
 /// Changes every text in JSON; `false` when nothing changed.
@@ -409,12 +418,21 @@ fn map_json(json: &mut serde_json::Value, change: &dyn Fn(&str) -> String) -> bo
             *text = new;
             changed
         }
-        serde_json::Value::Array(items) => {
-            items.iter_mut().fold(false, |any, item| map_json(item, change) || any)
-        }
-        serde_json::Value::Object(fields) => {
-            fields.values_mut().fold(false, |any, value| map_json(value, change) || any)
-        }
+        serde_json::Value::Array(items) => map_each(items, change),
+        serde_json::Value::Object(fields) => map_each(fields.values_mut(), change),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_changed_however_many_and_however_deep() {
+        let noted = |data| Event::Noted { step: StepId::parse("schema"), key: "applied".to_owned(), data };
+        let event = noted(serde_json::json!({ "a": "geheim", "b": ["geheim", 1, { "c": "geheim" }] }));
+        let masked = noted(serde_json::json!({ "a": "***", "b": ["***", 1, { "c": "***" }] }));
+        assert_eq!(event.map_text(&|text| text.replace("geheim", "***")), masked);
     }
 }

@@ -224,22 +224,22 @@ fn a_selection_stands_on_the_last_release() {
     backend.push("summary".to_owned());
     let plan = shop.plan(&["--only", "backend"]);
     assert_eq!(plan.steps(), backend, "all of the group, the gate, and finally");
-    assert_eq!(plan.from_release(), [""; 0]);
+    assert_eq!(plan.taken_from_release(), [""; 0]);
 
     let plan = shop.plan(&["--only", "frontend"]);
     assert_eq!(plan.steps(), ["go", "bundle", "site", "edge", "summary"]);
-    assert_eq!(plan.from_release(), ["base"], "edge reads the distribution's id");
+    assert_eq!(plan.taken_from_release(), ["base"], "edge reads the distribution's id");
 
     let plan = shop.plan(&["--only", "image[api]"]);
     assert_eq!(plan.steps(), ["go", "compile[api]", "image[api]", "summary"], "what makes files is done");
 
     let plan = shop.plan(&["--only", "service[api],service[worker]"]);
     assert_eq!(plan.steps(), ["go", "service[api]", "service[worker]", "summary"]);
-    assert_eq!(plan.from_release(), ["image[api]", "image[worker]", "schema"]);
+    assert_eq!(plan.taken_from_release(), ["image[api]", "image[worker]", "schema"]);
 
     let plan = shop.plan(&["--skip", "schema"]);
     assert!(!plan.steps().contains(&"schema".to_owned()));
-    assert_eq!(plan.from_release(), ["schema"]);
+    assert_eq!(plan.taken_from_release(), ["schema"]);
 
     // A change of both halves: only the selected one is made.
     shop.set_version("api", "1.2.0");

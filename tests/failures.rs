@@ -23,13 +23,13 @@ fn project(flow: &str) -> Project {
 }
 
 fn run(project: &Project, flow: &str, more: &[&str]) -> Ran {
-    project.run(&[&["run", flow, "--env", "here"], more].concat()).is_decent()
+    project.run(&[&["run", flow, "--env", "here"], more].concat()).speaks_decently()
 }
 
 impl Ran {
     /// Whatever happens: nothing on stdout, and no word that only a programmer understands.
     #[track_caller]
-    fn is_decent(self) -> Self {
+    fn speaks_decently(self) -> Self {
         assert_eq!(self.out, "", "stdout belongs to data; stderr:\n{}", self.err);
         for word in ["panicked", "RUST_BACKTRACE", "unwrap", "Some(", "Err(", "src/", "DispatchFailure"] {
             assert!(!self.err.contains(word), "{word:?} is no word for an operator:\n{}", self.err);
@@ -331,7 +331,7 @@ fn small_shop() -> Shop {
 }
 
 fn deploy(shop: &Shop, more: &[&str]) -> Ran {
-    shop.run(more).is_decent()
+    shop.run(more).speaks_decently()
 }
 
 /// Breaks a file for one run, and puts it back.
@@ -502,7 +502,7 @@ fn an_engine_or_an_aws_that_goes_away_is_named_and_the_next_run_ends_well() {
     Ran::from(with_engine(&shop, nowhere, &[]).output().unwrap()).exits(0);
     shop.set_version("api", "2.0.0");
     Ran::from(with_engine(&shop, nowhere, &[]).output().unwrap())
-        .is_decent()
+        .speaks_decently()
         .exits(1)
         .says("no Docker engine answers at")
         .tells("unix:///nowhere/docker.sock: there is no such socket")

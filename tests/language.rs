@@ -106,6 +106,7 @@ flow "deploy" {
 }
 
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "reports a measurement")]
 fn refused_fast(what: &str, text: impl AsRef<[u8]>) {
     let project = Project::new().file("flows/main.kdl", text);
     let begun = Instant::now();

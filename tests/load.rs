@@ -14,6 +14,7 @@ const MEMORY: u64 = 100 * 1024;
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs `flow` to its end and says the most memory it had, in kilobytes.
+#[expect(clippy::print_stdout, reason = "reports a measurement")]
 fn watched(project: &Project, arguments: &[&str]) -> (Ran, u64) {
     let begun = Instant::now();
     let mut child = project.start(arguments);

@@ -113,7 +113,9 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         ),
         _ => (vec![format!("error: {error}")], Exit::Failed),
     };
-    lines.iter().for_each(|line| out::note(line.trim_end_matches('\n')));
+    for line in &lines {
+        out::note(line.trim_end_matches('\n'));
+    }
     exit
 }
 

@@ -41,11 +41,11 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         (None, false) => tell(args, &mut RunStory::new(&store, &run, out, look, args.all))?,
         (Some(step), json) => {
             let step = StepId::parse(step);
-            let mut story = StepStory::new(&store, &run, &step, out, look)?;
+            let mut of_step = StepStory::new(&store, &run, &step, out, look)?;
             if json {
                 out::json(&history::lines_json(&lines(&store, &run, &step)?));
             } else {
-                tell(args, &mut story)?;
+                tell(args, &mut of_step)?;
             }
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct Args {
     all: bool,
 }
 
-pub(super) fn exec(session: &Session, args: Args) -> Done {
+pub(super) fn exec(session: &Session, args: &Args) -> Done {
     block_on(async {
         let canceller = Arc::new(Canceller::new());
         // No run will record them.
@@ -97,7 +97,9 @@ pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, 
         digest: plan.digest.clone(),
         next: vec![again.to_owned()],
     };
-    plan_view::lines(&session.look(), &view, all).iter().for_each(|line| out::data(line));
+    for line in plan_view::lines(&session.look(), &view, all) {
+        out::data(&line);
+    }
 }
 
 /// What else to know before saying yes.

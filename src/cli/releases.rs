@@ -27,8 +27,8 @@ pub(super) struct Args {
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
     let git = Git::new(&session.root, session.host.clone());
-    let environment = find_environment(session.project()?, &EnvName::new(&args.env), &git)
-        .map_err(CliError::Prepare)?;
+    let environment =
+        find_environment(session.project()?, &EnvName::new(&args.env), &git).map_err(CliError::Prepare)?;
     let name = &environment.name.value;
     let releases = Releases::new(session.store(Some(name))?);
     let list = releases.list(name, args.number)?;
@@ -39,8 +39,12 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
     }
     let look = session.look();
     if list.is_empty() {
-        history::nothing(&look, &format!("no releases of {name} yet")).iter().for_each(|line| out::note(line));
+        for line in history::nothing(&look, &format!("no releases of {name} yet")) {
+            out::note(&line);
+        }
     }
-    history::releases(&look, &list, live, Clock.now()).iter().for_each(|line| out::data(line));
+    for line in history::releases(&look, &list, live, Clock.now()) {
+        out::data(&line);
+    }
     Ok(Exit::Success)
 }

@@ -30,6 +30,7 @@ use crate::world::terminal;
 
 /// Plan a flow, pass its gates and carry it out
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
 pub(super) struct Args {
     #[command(flatten)]
     selection: Selection,
@@ -69,7 +70,7 @@ enum Log {
     Json,
 }
 
-pub(super) fn exec(session: &Session, args: Args) -> Done {
+pub(super) fn exec(session: &Session, args: &Args) -> Done {
     block_on(async {
         let begun = Clock.moment();
         let canceller = Arc::new(Canceller::new());
@@ -82,7 +83,7 @@ pub(super) fn exec(session: &Session, args: Args) -> Done {
         }
         prepared.check_branch()?;
         refuse_unknown(&observed)?;
-        run(session, &args, prepared, observed, (cancel, signals), begun).await
+        run(session, args, prepared, observed, (cancel, signals), begun).await
     })
 }
 

@@ -1,5 +1,7 @@
 //! `flow runs`
 
+use std::cmp::Reverse;
+
 use super::Done;
 use super::session::Session;
 use crate::exit::Exit;
@@ -23,9 +25,11 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
     for store in session.stores() {
         let (found, damaged) = runs::list(&store)?;
         all.extend(found);
-        damaged.iter().for_each(|error| out::note(&format!("passed over: {error}")));
+        for error in damaged {
+            out::note(&format!("passed over: {error}"));
+        }
     }
-    all.sort_by(|a, b| b.started.cmp(&a.started));
+    all.sort_by_key(|run| Reverse(run.started));
     all.truncate(args.number);
     if args.json {
         out::json(&history::runs_json(&all));
@@ -33,8 +37,12 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
     }
     let look = session.look();
     if all.is_empty() {
-        history::nothing(&look, "no runs yet").iter().for_each(|line| out::note(line));
+        for line in history::nothing(&look, "no runs yet") {
+            out::note(&line);
+        }
     }
-    history::runs(&look, &all, Clock.now()).iter().for_each(|line| out::data(line));
+    for line in history::runs(&look, &all, Clock.now()) {
+        out::data(&line);
+    }
     Ok(Exit::Success)
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::event::{Event, Feed};
 use crate::world::cancel::{Canceller, Urgency};
+use crate::world::clock::Clock;
 
 /// In which every program is killed after the second signal.
 const KILLED: Duration = Duration::from_millis(200);
@@ -62,7 +63,7 @@ async fn raise(
             2 => canceller.raise(Urgency::Killing),
             _ => {
                 // The second may have come in the same moment: what it kills must be dead first.
-                tokio::time::sleep(KILLED).await;
+                Clock.pause(KILLED).await;
                 crate::world::host::leave_now()
             }
         }

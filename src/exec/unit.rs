@@ -99,12 +99,7 @@ impl Unit {
                         pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                     })
                     .await;
-                if self
-                    .cancel
-                    .unless_stopped(self.shared.prepared.world.clock.pause(pause))
-                    .await
-                    .is_err()
-                {
+                if self.cancel.unless_stopped(self.shared.prepared.world.clock.pause(pause)).await.is_err() {
                     break Attempt::Failed { failure, intended };
                 }
                 first.get_or_insert(failure.record.reason);
@@ -223,7 +218,7 @@ impl Unit {
                 let text = format!("not done after {}, and could not be stopped", show_duration(after));
                 Attempt::Failed { failure: Failure::of(class, text), intended }
             }
-            Watched::LetGo => Attempt::Failed { failure: self.abandoned(intended), intended },
+            Watched::LetGo => Attempt::Failed { failure: abandoned(intended), intended },
         }
     }
 
@@ -235,14 +230,6 @@ impl Unit {
             .node(self.id)
             .step
             .is_deploying(self.shared.prepared.cloud.target().protected)
-    }
-
-    fn abandoned(&self, intended: bool) -> Failure {
-        if intended {
-            Failure::of(FailureClass::Unknown, "stopped before it could say whether it was done")
-        } else {
-            Failure::of(FailureClass::Interrupted, "interrupted")
-        }
     }
 
     /// What only makes files is up to date from now on, unless its inputs changed meanwhile.
@@ -285,7 +272,7 @@ impl Unit {
         let doubled = retry.backoff.saturating_mul(2_u32.saturating_pow(number - 1)).min(retry.max);
         // Up to a quarter less, so that many steps that failed together do not come back together.
         let spread = u32::try_from(self.id.0 % 64).unwrap_or(0);
-        Some(doubled.checked_sub(doubled * spread / 256).unwrap())
+        Some(doubled.saturating_sub(doubled * spread / 256))
     }
 
     /// Waits for work, tells it when to stop, and does not wait for ever.
@@ -413,6 +400,15 @@ async fn over(clock: Clock, late: Option<Limit>) -> Duration {
     let Some(Limit { timeout, grace }) = late else { return std::future::pending().await };
     clock.pause(grace + LET_GO).await;
     timeout
+}
+
+/// What a step says that did not end when flow was to end at once.
+fn abandoned(intended: bool) -> Failure {
+    if intended {
+        Failure::of(FailureClass::Unknown, "stopped before it could say whether it was done")
+    } else {
+        Failure::of(FailureClass::Interrupted, "interrupted")
+    }
 }
 
 /// How often it was tried. The first failure is said where the last is another: it may have been the cause.

@@ -255,7 +255,14 @@ mod tests {
     }
 
     fn run_ended(outcome: RunOutcome, duration_ms: u64) -> Event {
-        Event::RunEnded(RunEnded { outcome, exit: 0, duration_ms, release: Some(18), summary: Vec::new(), notes: Vec::new() })
+        Event::RunEnded(RunEnded {
+            outcome,
+            exit: 0,
+            duration_ms,
+            release: Some(18),
+            summary: Vec::new(),
+            notes: Vec::new(),
+        })
     }
 
     /// A run with these records after its first; alive as long as the journal.

@@ -69,7 +69,7 @@ pub enum Stale {
         then: String,
     },
     /// Files changed.
-    #[error("{}", files(.0, .1))]
+    #[error("{}", files(.0, *.1))]
     Files(String, usize),
     /// What it made is gone or differs.
     #[error("{0} is not what it made")]
@@ -81,8 +81,8 @@ fn version(said: &str) -> &str {
     said.lines().next().unwrap_or("unknown")
 }
 
-fn files(first: &str, more: &usize) -> String {
-    if *more == 0 { format!("{first} changed") } else { format!("{first} and {more} more changed") }
+fn files(first: &str, more: usize) -> String {
+    if more == 0 { format!("{first} changed") } else { format!("{first} and {more} more changed") }
 }
 
 /// Why a key cannot be computed.

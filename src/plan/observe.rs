@@ -454,7 +454,7 @@ fn settle_gates(p: &Prepared, steps: &mut [PlannedStep]) {
         }
         if !needed {
             step.action = Action::UpToDate;
-            step.summary = "nothing behind it changes".to_owned();
+            "nothing behind it changes".clone_into(&mut step.summary);
             step.outputs = Outputs::new();
             step.seal("gate");
         }

@@ -197,7 +197,7 @@ pub async fn prepare(
         selection::select(flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let others = other_clouds(project, &graph, &selection, &values, &world)?;
-    cancel.unless_stopped(verify(&graph, &selection, &cloud, &others)).await??;
+    cancel.unless_stopped(Box::pin(verify(&graph, &selection, &cloud, &others))).await??;
     values.secrets = load_secrets(flow, environment, &graph, &selection, &world, &cloud, cancel).await;
     Ok(Prepared {
         flow: Arc::new(flow.clone()),

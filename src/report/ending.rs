@@ -184,7 +184,8 @@ impl View<'_> {
         for (name, value) in rows {
             // Values are links and names to be copied: shown whole, however long. Digests are
             // compared by eye, and the release has all of their digits.
-            let shorten = |word: &str| if word.starts_with("sha256:") { short_digest(word) } else { word.to_owned() };
+            let shorten =
+                |word: &str| if word.starts_with("sha256:") { short_digest(word) } else { word.to_owned() };
             let value = text::clean(value).split(' ').map(shorten).collect::<Vec<_>>().join(" ");
             lines.push(self.look.text(&format!("    {}   {value}", text::pad(name, widest))));
         }

@@ -115,7 +115,12 @@ pub(super) fn trouble(
     Event::StepEnded(StepEnded { failure: Some(failure), ..ended(name, outcome, "", duration_ms) })
 }
 
-pub(super) fn over(outcome: RunOutcome, duration_ms: u64, release: Option<u64>, rows: &[(&str, &str)]) -> Event {
+pub(super) fn over(
+    outcome: RunOutcome,
+    duration_ms: u64,
+    release: Option<u64>,
+    rows: &[(&str, &str)],
+) -> Event {
     let exit = match outcome {
         RunOutcome::Succeeded => 0,
         RunOutcome::Failed => 1,
@@ -143,7 +148,8 @@ pub(super) fn play(report: &mut dyn Subscriber, script: &Script) {
     }
 }
 
-pub(super) const PLANNED: &[&str] = &["image[api]", "schema", "service[api]", "bundle", "site", "edge", "health"];
+pub(super) const PLANNED: &[&str] =
+    &["image[api]", "schema", "service[api]", "bundle", "site", "edge", "health"];
 
 /// The run of the manual.
 pub(super) fn success() -> Script {

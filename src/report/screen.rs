@@ -31,7 +31,10 @@ impl Screen {
     /// A terminal and how to ask for its size.
     #[must_use]
     pub fn new(out: Out, size: Size) -> Self {
-        let terminal = Terminal { sheet: Arc::new(Mutex::new(Sheet { out, text: String::new() })), size: Arc::new(size) };
+        let terminal = Terminal {
+            sheet: Arc::new(Mutex::new(Sheet { out, text: String::new() })),
+            size: Arc::new(size),
+        };
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), BETWEEN_FRAMES);
         Self { terminal, block: MultiProgress::with_draw_target(target), rows: Vec::new() }
     }

@@ -352,10 +352,10 @@ mod tests {
         ];
         let journal = live(&store, &script);
         let run = journal.run().clone();
-        let story = |out| Box::new(RunStory::new(&store, &run, out, Look::plain(), false)) as Box<dyn Story>;
-        assert!(!told(story, &run).1, "its process lives");
+        let begin = |out| Box::new(RunStory::new(&store, &run, out, Look::plain(), false)) as Box<dyn Story>;
+        assert!(!told(begin, &run).1, "its process lives");
         drop(journal);
-        let (text, over) = told(story, &run);
+        let (text, over) = told(begin, &run);
         assert!(over);
         let text: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         insta::assert_snapshot!(text, @r"
@@ -406,11 +406,11 @@ mod tests {
             (7, failed),
         ];
         let run = live(&store, &script).run().clone();
-        let story = |out| {
+        let begin = |out| {
             Box::new(StepStory::new(&store, &run, &step("bundle"), out, Look::plain()).unwrap())
                 as Box<dyn Story>
         };
-        let (text, over) = told(story, &run);
+        let (text, over) = told(begin, &run);
         assert!(over);
         // Records and lines of one millisecond may stand in either order; each must be there.
         for part in [
@@ -435,7 +435,7 @@ mod tests {
         let mut journal = live(&store, &vec![(0, Event::RunStarted(started(&["schema"])))]);
         let run = journal.run().clone();
         let paper = Paper::default();
-        let mut story = RunStory::new(&store, &run, paper.out(), Look::plain(), false);
+        let mut of_run = RunStory::new(&store, &run, paper.out(), Look::plain(), false);
         let canceller = crate::world::cancel::Canceller::new();
         let cancel = canceller.view();
         let writes = async {
@@ -448,7 +448,7 @@ mod tests {
                 .unwrap();
             journal.append(&sample::over(RunOutcome::Succeeded, 9, Some(1), &[]), true).unwrap();
         };
-        let (told, ()) = tokio::join!(follow(&mut story, Clock, &cancel), writes);
+        let (told, ()) = tokio::join!(follow(&mut of_run, Clock, &cancel), writes);
         told.unwrap();
         assert!(paper.text().contains("✓ deploy to prod in 0.0s"), "{}", paper.text());
     }

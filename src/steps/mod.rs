@@ -24,6 +24,7 @@ mod run;
 pub mod s3_sync;
 #[cfg(test)]
 mod sandbox;
+#[cfg(test)]
 pub(crate) mod testing;
 mod wait;
 
@@ -46,14 +47,17 @@ use crate::world::World;
 use crate::world::aws::Cloud;
 use crate::world::cancel::Cancel;
 
+/// Makes a step from its settings, resolved, and its attributes. `Unready::After` when a setting
+/// without which nothing can be said is known only after another step.
+pub type Make = fn(&Ready, &Attributes) -> Result<Box<dyn Step>, Unready>;
+
 /// A kind: its description and how its steps are made.
 #[derive(Debug)]
 pub struct Kind {
     /// Its table.
     pub spec: KindSpec,
-    /// Reads resolved settings. `Unready::After` when a setting without which nothing can be said
-    /// is known only after another step.
-    pub make: fn(&Ready, &Attributes) -> Result<Box<dyn Step>, Unready>,
+    /// Reads resolved settings.
+    pub make: Make,
 }
 
 /// Every kind, by name.

@@ -133,7 +133,12 @@ impl Bench {
     }
 
     /// Plans a step that has something to do, and does it.
-    pub(super) async fn run(&self, kind: &Kind, ready: &Ready, cx: &Context) -> Result<(Proposal, Done), Failure> {
+    pub(super) async fn run(
+        &self,
+        kind: &Kind,
+        ready: &Ready,
+        cx: &Context,
+    ) -> Result<(Proposal, Done), Failure> {
         let mut proposal = self.plan(kind, ready, cx).await?;
         let effect = proposal.effect.take().expect("something to do");
         let done = effect.apply(cx).await?;

@@ -67,7 +67,8 @@ impl Sandbox {
         Self {
             endpoint: variable("SANDBOX_ENDPOINT"),
             database: variable("SANDBOX_DATABASE_URL"),
-            home: home.unwrap_or_else(|| panic!("SANDBOX_BIN is no folder of a sandbox: {programs:?}")),
+            home: home
+                .unwrap_or_else(|| panic!("SANDBOX_BIN is no folder of a sandbox: {}", programs.display())),
             variables: VARIABLES.iter().map(|name| ((*name).to_owned(), variable(name))).collect(),
         }
     }

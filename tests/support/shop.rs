@@ -160,7 +160,7 @@ impl Plan {
     }
 
     /// Steps outside the selection that the last release stands for.
-    pub(crate) fn from_release(&self) -> Vec<String> {
+    pub(crate) fn taken_from_release(&self) -> Vec<String> {
         let steps = self.0["selection"]["from_release"].as_array().unwrap();
         steps.iter().map(|step| step.as_str().unwrap().to_owned()).collect()
     }

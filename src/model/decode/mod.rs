@@ -87,7 +87,9 @@ pub fn decode(files: &[(FileId, Vec<Node>)], kinds: &[&'static KindSpec]) -> (Pr
     }
     let mut problems = ctx.problems;
     check::check(&project, &facts, &mut problems);
-    again.iter().for_each(|(flow, facts)| check::flow(&project, flow, facts, &mut problems));
+    for (flow, facts) in &again {
+        check::flow(&project, flow, facts, &mut problems);
+    }
     problems.sort();
     (project, problems)
 }

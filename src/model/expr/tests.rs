@@ -149,13 +149,10 @@ fn mistakes_in_conditions() {
         assert!(lines.len() > 4, "{text}: {drawn}");
         out.push_str(lines[0].trim_start_matches("error: "));
         out.push('\n');
-        out.push_str(
-            &lines[2..]
-                .iter()
-                .filter(|l| !l.contains("Nothing was run") && !l.is_empty())
-                .map(|l| format!("{}\n", &l[l.find(['│', '└', '┌']).unwrap_or(0)..]))
-                .collect::<String>(),
-        );
+        for line in lines[2..].iter().filter(|line| !line.contains("Nothing was run") && !line.is_empty()) {
+            out.push_str(&line[line.find(['│', '└', '┌']).unwrap_or(0)..]);
+            out.push('\n');
+        }
     }
     insta::assert_snapshot!(out, @r##"
     this condition is empty

@@ -215,7 +215,7 @@ pub static KINDS: [&KindSpec; 11] = [
 ];
 
 /// Reads files: their paths and texts.
-#[must_use] 
+#[must_use]
 pub fn load(files: &[(&str, &str)]) -> (Sources, Project, Problems) {
     let mut sources = Sources::default();
     let mut trees = Vec::new();

@@ -70,7 +70,11 @@ pub(super) struct ChangeSet {
 impl ChangeSet {
     /// Asks for one. The name is of this attempt alone, so that one which exists already after an
     /// unclear answer is ours.
-    pub(super) async fn create(cx: &Context, request: &Request, kind: ChangeSetType) -> Result<Self, Failure> {
+    pub(super) async fn create(
+        cx: &Context,
+        request: &Request,
+        kind: ChangeSetType,
+    ) -> Result<Self, Failure> {
         let set = Self { stack: request.stack.clone(), name: name(cx) };
         let cloudformation = &cx.cloud.writes().await.cloudformation;
         let answer = repeat(cx.world.clock, &cx.cancel, || async {

@@ -46,7 +46,12 @@ impl BuildRecord {
     }
 
     /// Writes it, and marks it as the newest of its sort.
-    pub(super) fn write(&self, store: &Store, repository: &Repository<'_>, sort: &str) -> Result<(), FileError> {
+    pub(super) fn write(
+        &self,
+        store: &Store,
+        repository: &Repository<'_>,
+        sort: &str,
+    ) -> Result<(), FileError> {
         // Text and lists of text cannot fail to become JSON; an empty record would count as none.
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         store.put(&key(repository, &self.hash), &bytes)?;

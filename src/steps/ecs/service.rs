@@ -51,8 +51,9 @@ impl From<Absent> for Failure {
             Absent::Aws(error) => error.into(),
             Absent::Draining(_) => Self::of(FailureClass::Failed, absent.to_string())
                 .help("wait until it is gone, then create it again"),
-            Absent::Cluster(_) | Absent::Service { .. } => Self::missing(absent.to_string())
-                .help("correct the name, or let a step in front create it"),
+            Absent::Cluster(_) | Absent::Service { .. } => {
+                Self::missing(absent.to_string()).help("correct the name, or let a step in front create it")
+            }
             _ => Self::missing(absent.to_string()),
         }
     }

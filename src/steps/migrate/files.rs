@@ -99,9 +99,10 @@ pub(super) fn read(files: &Files, dir: &str, dialect: Dialect) -> Result<Vec<Fil
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let Some((number, words)) = name.split_once('_') else { continue };
         // As sqlx reads names: in lower case only.
-        let Some(words) = words.strip_suffix(".sql").filter(|words| !words.ends_with(".down")) else {
+        if name.ends_with(".down.sql") {
             continue;
-        };
+        }
+        let Some(words) = words.strip_suffix(".sql") else { continue };
         let shown = format!("{}/{name}", dir.trim_end_matches('/'));
         let version = number.parse().map_err(|_| FilesError::Name(shown.clone()))?;
         let text = String::from_utf8(files.read(&path)?).map_err(|_| FilesError::NotText(shown.clone()))?;

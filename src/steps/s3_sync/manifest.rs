@@ -128,7 +128,11 @@ pub(super) struct Manifests {
 
 impl Manifests {
     /// Looks what there is. The endpoint is part of the place: bucket names are unique only within one.
-    pub(super) fn open(store: &Store, target: &Target, endpoint: Option<&str>) -> Result<Self, ManifestError> {
+    pub(super) fn open(
+        store: &Store,
+        target: &Target,
+        endpoint: Option<&str>,
+    ) -> Result<Self, ManifestError> {
         let place = digest(format!("{}\n{}", endpoint.unwrap_or_default(), target.prefix).as_bytes());
         let place: String = place.chars().take(12).collect();
         let folder = format!("manifests/{}/{place}", target.bucket);

@@ -20,7 +20,8 @@ fn sources(text: &str) -> Sources {
 
 fn span(text: &str, needle: &str) -> Span {
     let start = text.find(needle).unwrap();
-    Span { file: FileId(0), start: start as u32, end: (start + needle.len()) as u32 }
+    let offset = |at: usize| u32::try_from(at).unwrap();
+    Span { file: FileId(0), start: offset(start), end: offset(start + needle.len()) }
 }
 
 fn draw(text: &str, problem: Problem, style: Style) -> String {

@@ -1,6 +1,7 @@
 //! Real programs: shells, sleepers and floods.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,6 @@ async fn what_cannot_be_started_is_named() {
     assert!(start("nosuch-program").await.help().unwrap().contains("searched: /"));
     assert!(matches!(start("./nosuch").await, ProcessError::NoFile { .. }));
     assert!(matches!(start("./gradlew").await, ProcessError::NotExecutable { .. }));
-    use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(dir.path().join("gradlew"), std::fs::Permissions::from_mode(0o755)).unwrap();
     assert!(matches!(start("./gradlew").await, ProcessError::NoInterpreter { .. }));
     let nowhere = Program::new(["true"], dir.path().join("none"), env());
