@@ -75,7 +75,12 @@ pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, 
             summary: step.summary.clone(),
             subject: step.subject.clone(),
             // What is known later is said once.
-            changes: step.changes.iter().filter(|change| change.to.as_ref() != Some(&step.summary)).cloned().collect(),
+            changes: step
+                .changes
+                .iter()
+                .filter(|change| change.to.as_ref() != Some(&step.summary))
+                .cloned()
+                .collect(),
             warnings: step.warnings.clone(),
             reversible: step.reversible,
         };

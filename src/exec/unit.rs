@@ -204,7 +204,9 @@ impl Unit {
             Watched::Done(Ok(done)) | Watched::Late(_, Some(Ok(done))) => {
                 match self.remember(key, &attributes, &done) {
                     // Upkeep changes nothing for anybody.
-                    Ok(()) if proposal.action == Action::UpToDate => Attempt::Done(done, StepOutcome::UpToDate),
+                    Ok(()) if proposal.action == Action::UpToDate => {
+                        Attempt::Done(done, StepOutcome::UpToDate)
+                    }
                     Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
                     Err(failure) => Attempt::Failed { failure, intended },
                 }

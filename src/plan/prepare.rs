@@ -397,9 +397,9 @@ async fn load_secrets(
         let value = match declared {
             None => Err(format!("environment {} declares no secret {name}", environment.name.value)),
             Some(declaration) => match secrets::load(declaration, world, cloud, cancel).await {
-                Ok(secret) if !is_maskable(&secret) => {
-                    Err(format!("secret {name} is too short to be hidden in what is shown; give it 4 characters or more"))
-                }
+                Ok(secret) if !is_maskable(&secret) => Err(format!(
+                    "secret {name} is too short to be hidden in what is shown; give it 4 characters or more"
+                )),
                 loaded => loaded.map_err(|error| error.to_string()),
             },
         };

@@ -39,7 +39,10 @@ async fn ask(tool: &str, argv: &[String], dir: Option<&str>, cx: &Context) -> Re
     // Some programs (java) tell their version on standard error.
     let version = if out.is_empty() { said.stderr.join("\n") } else { out };
     if version.is_empty() {
-        return Err(Failure::new(format!("{tool} does not tell its version: {} prints nothing", argv.join(" "))));
+        return Err(Failure::new(format!(
+            "{tool} does not tell its version: {} prints nothing",
+            argv.join(" ")
+        )));
     }
     Ok(version)
 }

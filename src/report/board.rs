@@ -122,15 +122,14 @@ impl Board {
                 self.planned = at.map(|at| self.running.remove(at).summary).unwrap_or_default();
                 self.ended += 1;
                 match ended.outcome {
-                    // Upkeep of a step that the header counts as up to date already.
                     StepOutcome::UpToDate if self.is_planned(&ended.step) => self.unchanged += 1,
-                    StepOutcome::UpToDate => {}
                     StepOutcome::Cached => self.cached += 1,
                     StepOutcome::Skipped => {
                         self.skipped += 1;
                         self.left_out += 1;
                     }
-                    StepOutcome::Succeeded => {}
+                    // Upkeep of a step that is up to date: the header has counted it.
+                    StepOutcome::Succeeded | StepOutcome::UpToDate => {}
                     _ => self.troubled += 1,
                 }
             }

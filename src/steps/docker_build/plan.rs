@@ -173,7 +173,10 @@ impl DockerBuild {
         } else if wrong.is_empty() {
             Proposal::up_to_date(format!("{short} is in the registry"), Outputs::new())
         } else {
-            Proposal::up_to_date(format!("{short} is in the registry, gets tag {}", tags.join(", ")), Outputs::new())
+            Proposal::up_to_date(
+                format!("{short} is in the registry, gets tag {}", tags.join(", ")),
+                Outputs::new(),
+            )
         };
         proposal.changes = wrong
             .iter()
