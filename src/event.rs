@@ -387,15 +387,24 @@ impl Event {
             Self::Output { step, line } => Self::Output { step, line: change(&line) },
             Self::Progress { step, text } => Self::Progress { step, text: change(&text) },
             other => {
-                let Ok(mut json) = serde_json::to_value(&other) else { return other };
-                if !map_json(&mut json, change) {
+                let mut json = serde_json::to_value(&other).unwrap_or_default();
+                let fields = json.as_object_mut().into_iter().flatten();
+                // Words of the format are no text: a secret `update` must not break the record.
+                let texts = fields.filter(|(name, _)| !FORMAT_WORDS.contains(&name.as_str()));
+                if !map_each(texts.map(|(_, value)| value), change) {
                     return other;
                 }
-                serde_json::from_value(json).unwrap_or(other)
+                // What cannot be read any more is not shown as it was: that would show the secret.
+                serde_json::from_value(json).unwrap_or_else(|error| Self::Warning {
+                    text: format!("a record is left out, since hiding a secret broke it: {error}"),
+                })
             }
         }
     }
 }
+
+/// Fields of events whose values are words of the format.
+const FORMAT_WORDS: [&str; 3] = ["type", "outcome", "action"];
 
 /// Changes every text in these; all of them, so not `any`, which is content with the first.
 fn map_each<'a>(
@@ -427,6 +436,24 @@ fn map_json(json: &mut serde_json::Value, change: &dyn Fn(&str) -> String) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_is_a_word_of_the_format_breaks_nothing() {
+        let event = Event::Intent {
+            step: StepId::parse("service"),
+            attempt: 1,
+            action: Action::Update,
+            summary: "update it".to_owned(),
+            baseline: serde_json::json!({ "note": "update" }),
+        };
+        let Event::Intent { action, summary, baseline, .. } =
+            event.map_text(&|text| text.replace("update", "***"))
+        else {
+            panic!("it became another event");
+        };
+        assert_eq!((action, summary.as_str()), (Action::Update, "*** it"));
+        assert_eq!(baseline, serde_json::json!({ "note": "***" }));
+    }
 
     #[test]
     fn every_text_is_changed_however_many_and_however_deep() {

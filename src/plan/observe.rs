@@ -387,6 +387,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         feed,
         cancel,
         answers: Answers::Nobody,
+        sealer: p.sealer.clone(),
     }
 }
 

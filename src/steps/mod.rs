@@ -46,6 +46,7 @@ use crate::model::value::Outputs;
 use crate::world::World;
 use crate::world::aws::Cloud;
 use crate::world::cancel::Cancel;
+use crate::world::keyed::Sealer;
 
 /// Makes a step from its settings, resolved, and its attributes. `Unready::After` when a setting
 /// without which nothing can be said is known only after another step.
@@ -113,6 +114,8 @@ pub struct Context {
     pub cancel: Cancel,
     /// Who answers gates.
     pub answers: Answers,
+    /// For digests of values that not every reader of a record may see.
+    pub sealer: Sealer,
 }
 
 /// A step whose settings are known well enough to plan it.

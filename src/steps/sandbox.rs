@@ -122,6 +122,7 @@ impl Bench {
             feed: Feed::new(id, sender),
             cancel: self.canceller.view(),
             answers: Answers::Nobody,
+            sealer: crate::world::keyed::Sealer::load(&Store::folder(self.path(".flow/store"))).unwrap(),
         }
     }
 

@@ -62,6 +62,8 @@ impl Bench {
             feed: Feed::new(id, sender),
             cancel: canceller.view(),
             answers: super::Answers::Nobody,
+            sealer: crate::world::keyed::Sealer::load(&Store::folder(root.path().join(".flow/store")))
+                .unwrap(),
         };
         Self { cx, canceller, events, root }
     }

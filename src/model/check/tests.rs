@@ -32,7 +32,7 @@ flow "deploy" {
     }
 }
 "#;
-    let other = "flow \"deploy\" {\n    run \"x\" { command \"true\" }\n}\n";
+    let other = "flow \"deploy\" {\n    run \"x\" { command \"true\"; ungated #true; }\n}\n";
     insta::assert_snapshot!(checked(&[
         ("flows/project.kdl", &project),
         ("flows/deploy.kdl", deploy),

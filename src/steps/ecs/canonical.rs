@@ -12,6 +12,7 @@ use super::definition::{Definition, masked_value};
 use crate::model::change::Change;
 use crate::model::units::short_digest;
 use crate::world::files::digest;
+use crate::world::keyed::Sealer;
 
 /// A definition in the form that is compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,12 +55,12 @@ impl Canonical {
     }
 
     /// Every difference, named as in a flow file where a flow file can say it. Values of
-    /// variables are shown as digests.
+    /// variables are shown as keyed digests.
     #[must_use]
-    pub fn changes_to(&self, wanted: &Self) -> Vec<Change> {
+    pub fn changes_to(&self, wanted: &Self, sealer: &Sealer) -> Vec<Change> {
         let containers =
             |value: &Value| value.get("containerDefinitions").and_then(Value::as_object).map_or(0, Map::len);
-        let walk = Walk { alone: containers(&self.0) <= 1 && containers(&wanted.0) <= 1 };
+        let walk = Walk { alone: containers(&self.0) <= 1 && containers(&wanted.0) <= 1, sealer };
         let mut changes = Vec::new();
         walk.compare(&mut Vec::new(), Some(&self.0), Some(&wanted.0), &mut changes);
         changes
@@ -213,12 +214,14 @@ fn shown(value: &Value) -> String {
     }
 }
 
-struct Walk {
+struct Walk<'s> {
     /// There is one container, which then needs no name.
     alone: bool,
+    /// For the values of variables.
+    sealer: &'s Sealer,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn compare<'a>(
         &self,
         path: &mut Vec<&'a str>,
@@ -235,7 +238,7 @@ impl Walk {
         let whole =
             matches!(path.as_slice(), ["containerDefinitions", _]) && (from.is_none() || to.is_none());
         if !both || whole {
-            let show = |value: Option<&Value>| value.map(|value| show_at(path, value));
+            let show = |value: Option<&Value>| value.map(|value| show_at(path, value, self.sealer));
             changes.push(Change::new(self.name(path), show(from), show(to)));
             return;
         }
@@ -276,10 +279,10 @@ fn joined(first: &str, rest: &[&str]) -> String {
     rest.iter().fold(first.to_owned(), |name, part| format!("{name}.{part}"))
 }
 
-fn show_at(path: &[&str], value: &Value) -> String {
+fn show_at(path: &[&str], value: &Value, sealer: &Sealer) -> String {
     match path {
         ["containerDefinitions", _, "environment", _] => {
-            short_digest(&masked_value(value.as_str().unwrap_or_default()))
+            short_digest(&masked_value(sealer, value.as_str().unwrap_or_default()))
         }
         ["containerDefinitions", _, "image"] => short_image(value.as_str().unwrap_or_default()),
         ["containerDefinitions", _] => {
@@ -302,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::world::aws::ecs::Registered;
+    use crate::world::store::Store;
 
     fn one(container: &Value) -> Canonical {
         let definition = json!({ "family": "shop", "containerDefinitions": [container] });
@@ -316,7 +320,9 @@ mod tests {
     }
 
     fn changes(from: &Canonical, to: &Canonical) -> Vec<String> {
-        from.changes_to(to).iter().map(ToString::to_string).collect()
+        let folder = tempfile::tempdir().unwrap();
+        let sealer = Sealer::load(&Store::folder(folder.path().to_owned())).unwrap();
+        from.changes_to(to, &sealer).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -400,7 +406,7 @@ mod tests {
         let with =
             |value: &str| one(&json!({ "name": "api", "environment": [{ "name": "A", "value": value }] }));
         let shown = changes(&with("hunter2"), &with("hunter3"));
-        assert!(shown[0].starts_with("env A  sha256:"), "{shown:?}");
+        assert!(shown[0].starts_with("env A  hmac:"), "{shown:?}");
         assert!(!shown[0].contains("hunter"), "{shown:?}");
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::model::names::StepId;
 use crate::model::value::Field;
 use crate::world::aws::ecs::Registered;
-use crate::world::files::digest;
+use crate::world::keyed::Sealer;
 
 /// What `DescribeTaskDefinition` answers and `RegisterTaskDefinition` does not take (the two shapes of
 /// the API model compared).
@@ -207,17 +207,17 @@ impl Definition {
         Ok(unknown)
     }
 
-    /// The same with the values of variables as digests, for records: ECS keeps them in the
+    /// The same with the values of variables as keyed digests, for records: ECS keeps them in the
     /// open, but not every reader of a journal may see them.
     #[must_use]
-    pub fn masked(&self) -> Value {
+    pub fn masked(&self, sealer: &Sealer) -> Value {
         let mut masked = self.0.clone();
         let containers = masked.get_mut("containerDefinitions").and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
             let variables = container.get_mut("environment").and_then(Value::as_array_mut);
             for variable in variables.into_iter().flatten() {
                 if let Some(value) = variable.get_mut("value") {
-                    *value = masked_value(value.as_str().unwrap_or_default()).into();
+                    *value = masked_value(sealer, value.as_str().unwrap_or_default()).into();
                 }
             }
         }
@@ -270,8 +270,8 @@ impl ContainerEdit {
 
 /// What stands for the value of a variable wherever it is shown or recorded.
 #[must_use]
-pub fn masked_value(value: &str) -> String {
-    format!("sha256:{}", digest(value.as_bytes()))
+pub fn masked_value(sealer: &Sealer, value: &str) -> String {
+    format!("hmac:{}", sealer.digest(value))
 }
 
 /// `shop-api:41` of `arn:aws:ecs:eu-west-1:333333333333:task-definition/shop-api:41`.
@@ -307,6 +307,7 @@ fn remove_named(container: &mut Map<String, Value>, list: &str, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::store::Store;
 
     fn registered(definition: Value) -> Registered {
         Registered { definition, tags: vec![json!({ "key": "team", "value": "shop" })] }
@@ -406,9 +407,11 @@ mod tests {
 
     #[test]
     fn records_keep_no_value_of_a_variable() {
-        let masked = Definition::of(&shop()).masked();
+        let folder = tempfile::tempdir().unwrap();
+        let sealer = Sealer::load(&Store::folder(folder.path().to_owned())).unwrap();
+        let masked = Definition::of(&shop()).masked(&sealer);
         let variables = &masked["containerDefinitions"][0]["environment"];
-        assert_eq!(variables[0]["value"], masked_value("1"));
+        assert_eq!(variables[0]["value"], masked_value(&sealer, "1"));
         assert_eq!(variables[0]["name"], "A");
         assert_eq!(masked["notInventedYet"], json!({ "a": null }));
     }

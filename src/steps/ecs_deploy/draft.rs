@@ -10,6 +10,7 @@ use crate::steps::Proposal;
 use crate::steps::ecs::canonical::{Canonical, image_form, short_image};
 use crate::steps::ecs::definition::{Definition, Unknown, short_arn};
 use crate::world::aws::ecs::{Deployment, Registered};
+use crate::world::keyed::Sealer;
 
 /// What was observed, wanted and decided.
 pub(super) struct Draft<'a> {
@@ -26,6 +27,8 @@ pub(super) struct Draft<'a> {
     pub(super) placeholder: Option<&'a (String, String)>,
     /// ARN that the last release left running.
     pub(super) released: Option<&'a str>,
+    /// For the values of variables.
+    pub(super) sealer: &'a Sealer,
 }
 
 impl Draft<'_> {
@@ -97,7 +100,7 @@ impl Draft<'_> {
                 let what = if alone { what.clone() } else { format!("{container} {what}") };
                 changes.push(Change::new(what, image, format!("(known after {step})")));
             }
-            changes.extend(Canonical::of(&running).changes_to(self.form));
+            changes.extend(Canonical::of(&running).changes_to(self.form, self.sealer));
         }
         if let Some(Way::Update(update)) = self.way {
             if let Some(desired) = update.desired {

@@ -152,10 +152,11 @@ fn propose(deploy: &Deploy, cx: &Context, observed: Observed, wanted: Wanted) ->
         way: way.as_ref(),
         configuration: &configuration,
         placeholder: placeholder.as_ref(),
+        sealer: &cx.sealer,
     };
     let mut proposal = draft.proposal();
     proposal.baseline = baseline(&observed);
-    let now = receipt::state(service, observed.running.as_ref());
+    let now = receipt::state(service, observed.running.as_ref(), &cx.sealer);
     let Some(way) = way else {
         proposal.outputs = outputs(service, service.task_definition.as_str(), service.primary());
         // The release before stays the one to go back to.

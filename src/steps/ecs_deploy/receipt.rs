@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use super::settings::Deploy;
 use crate::steps::ecs::definition::{ContainerEdit, Definition};
 use crate::world::aws::ecs::{Registered, Service};
+use crate::world::keyed::Sealer;
 
 /// What a service ran: enough to go back there, and to register it again when it is INACTIVE.
-pub(super) fn state(service: &Service, running: Option<&Registered>) -> Value {
+pub(super) fn state(service: &Service, running: Option<&Registered>, sealer: &Sealer) -> Value {
     json!({
         "taskDefinition": service.task_definition,
-        "definition": running.map(|running| Definition::of(running).masked()),
+        "definition": running.map(|running| Definition::of(running).masked(sealer)),
         "deployment": service.primary().map(|primary| primary.id.clone()),
         "desired": service.desired_count,
         "configuration": service.deployment_configuration,

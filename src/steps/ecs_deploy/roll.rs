@@ -78,7 +78,7 @@ impl Effect for Roll {
         };
         if !self.deploy.wait {
             let summary = format!("{} is being rolled out, not waited for", short_arn(&definition));
-            return Ok(self.done(&fresh, &definition, &deployment, summary));
+            return Ok(self.done(cx, &fresh, &definition, &deployment, summary));
         }
         let wait = Wait {
             cx,
@@ -100,7 +100,7 @@ impl Effect for Roll {
             1 => format!("1 of 1 task of {name} runs"),
             desired => format!("{} of {desired} tasks of {name} run", deployment.running_count),
         };
-        Ok(self.done(&service, &definition, &deployment, summary))
+        Ok(self.done(cx, &service, &definition, &deployment, summary))
     }
 }
 
@@ -261,10 +261,17 @@ impl Roll {
         }
     }
 
-    fn done(&self, service: &Service, definition: &str, deployment: &Deployment, summary: String) -> Done {
+    fn done(
+        &self,
+        cx: &Context,
+        service: &Service,
+        definition: &str,
+        deployment: &Deployment,
+        summary: String,
+    ) -> Done {
         let now = json!({
             "taskDefinition": definition,
-            "definition": self.wanted.masked(),
+            "definition": self.wanted.masked(&cx.sealer),
             "deployment": deployment.id,
             "desired": deployment.desired_count,
             "configuration": service.deployment_configuration,

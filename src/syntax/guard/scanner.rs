@@ -244,6 +244,15 @@ impl<'t> Scanner<'t> {
                 if self.slashdash.is_some() {
                     self.problem(self.at, self.at + 2, "\"/-\" stands twice", "once is enough");
                 }
+                if self.current.as_ref().is_some_and(|open| open.key.is_some()) {
+                    let why = "leave the whole property out, or nothing";
+                    self.problem(
+                        self.at,
+                        self.at + 2,
+                        "\"/-\" cannot stand between a name and its value",
+                        why,
+                    );
+                }
                 let block = rest[2..].trim_start_matches(|c| space(c) || newline(c)).starts_with('{');
                 if !block {
                     self.before_token();
