@@ -152,7 +152,7 @@ environment "prod" extends="base" {
 fn everything_of_the_language_checks_clean() {
     let flow = only_flow(
         r##"
-project "ohi" { store "s3://ohi-flow?prefix=state&region=eu-west-1&endpoint=http://127.0.0.1"; root "." }
+project "ohi" { store "s3://ohi-flow?prefix=state&region=eu-west-1&endpoint=http://127.0.0.1" }
 environment "base" {
     region "eu-west-1"; role "arn:aws:iam::333333333333:role/x"
     vars two="y"; vars "three" "z"

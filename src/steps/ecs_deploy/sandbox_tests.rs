@@ -66,7 +66,7 @@ async fn a_roll_and_then_nothing_to_do() {
     assert_eq!(proposal.summary, "roll 2 tasks");
     assert_eq!(changes.len(), 2, "{changes:?}");
     assert!(changes.iter().any(|change| change.starts_with("image  sha256:")), "{changes:?}");
-    assert!(changes.iter().any(|change| change.starts_with("env SAY  sha256:") && change.ends_with("none")));
+    assert!(changes.iter().any(|change| change.starts_with("env SAY  hmac:") && change.ends_with("none")));
     let done = proposal.effect.unwrap().apply(&cx).await.unwrap();
     assert_eq!(done.summary, format!("2 of 2 tasks of {}:3 run", sandbox.name));
     assert_eq!(sandbox.revisions().await, 3);
@@ -344,7 +344,7 @@ async fn a_file_that_says_the_same_is_no_change() {
     let changes = shown(&other);
     assert_eq!(changes.len(), 2, "{changes:?}");
     assert!(changes.iter().any(|change| change == "stopTimeout  5"), "{changes:?}");
-    assert!(changes.iter().any(|change| change.starts_with("env B  sha256:")), "{changes:?}");
+    assert!(changes.iter().any(|change| change.starts_with("env B  hmac:")), "{changes:?}");
     assert!(other.warnings.iter().any(|warning| warning.contains("desired is 0")), "{:?}", other.warnings);
     let done = other.effect.unwrap().apply(&cx).await.unwrap();
     assert_eq!(done.summary, format!("{}:2 is set, but was not tried: desired is 0", sandbox.name));
