@@ -6,7 +6,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 check:
     cargo fmt --check
     cargo clippy --all-targets --locked -- -D warnings
-    shellcheck scripts/demo scripts/test scripts/sandbox scripts/lib/*.sh scripts/bench/*.sh .ci/run
+    shellcheck scripts/demo scripts/test scripts/sandbox scripts/lib/*.sh scripts/bench/* .ci/run
 
 # Everything, against the sandbox.
 test:
@@ -19,3 +19,7 @@ demo:
 # Start, stop, reset, show the sandbox: just sandbox up
 sandbox what="status":
     scripts/sandbox {{what}}
+
+# The sample by the usual bash script and by flow, side by side.
+bench:
+    scripts/bench/compare
