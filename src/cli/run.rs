@@ -26,6 +26,7 @@ use crate::report::plain::Plain;
 use crate::steps::Answers;
 use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::{Clock, Moment};
+use crate::world::scratch::Scratch;
 use crate::world::terminal;
 
 /// Plan a flow, pass its gates and carry it out
@@ -109,6 +110,7 @@ async fn run(
 ) -> Done {
     let world = prepared.world.clone();
     let look = session.look();
+    Scratch::clear(&world.files)?;
     let journal = Journal::begin(&world.store, world.clock)?;
     let run = journal.run().clone();
     let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;

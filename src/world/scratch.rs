@@ -2,7 +2,8 @@
 //! folder `.flow/tmp` of mode 0700, gone when dropped.
 //!
 //! One folder for all steps, because making one each costs more than starting
-//! a program on some file systems.
+//! a program on some file systems. The name of a file begins with the process
+//! that made it, so that what a killed one left is found by the next run.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -27,7 +28,8 @@ impl Scratch {
     /// Makes a file that only its owner can read, and says where. `name` is the start of its name.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<PathBuf, FileError> {
         let fault = |source| FileError { what: "cannot write in", path: self.folder.clone(), source };
-        let make = || tempfile::Builder::new().prefix(name).tempfile_in(&self.folder);
+        let prefix = format!("{}-{name}-", std::process::id());
+        let make = || tempfile::Builder::new().prefix(&prefix).tempfile_in(&self.folder);
         let mut file = match make() {
             // The folder is there for all but the first.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -46,9 +48,23 @@ impl Scratch {
         Ok(place)
     }
 
-    /// Removes what crashed runs left. For the start of a run, while no other run of the project is there.
+    /// Removes what processes left that are gone. For the start of a run.
     pub fn clear(files: &Files) -> Result<(), FileError> {
-        files.remove_dir(&folder(files))
+        let left = match files.list(&folder(files)) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            listed => listed?,
+        };
+        for path in left {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let alive = name
+                .split_once('-')
+                .and_then(|(process, _)| process.parse::<u32>().ok())
+                .is_some_and(|process| PathBuf::from(format!("/proc/{process}")).exists());
+            if !alive {
+                files.remove(&path)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -74,6 +90,10 @@ mod tests {
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&file), 0o600);
         assert_eq!(mode(file.parent().unwrap()), 0o700);
+        let killed = root.path().join(".flow/tmp/4194999-key-x");
+        std::fs::write(&killed, "secret").unwrap();
+        Scratch::clear(&files).unwrap();
+        assert!(file.exists() && !killed.exists(), "only what a process left that is gone");
         drop(scratch);
         assert!(!file.exists());
     }

@@ -213,11 +213,10 @@ async fn a_stop_and_a_timeout_leave_the_database_unchanged() {
     assert_eq!(record.reason, "0001_slow.sql was not done after 0.3s, and stopped");
     assert_eq!(record.details, ["the database is unchanged by this file"]);
 
-    let (cx, url) = (bench.cx.clone(), base.url.clone());
-    let running = tokio::spawn(async move {
-        let planned = step(&url, &[], &Attributes::default()).plan(&cx).await.unwrap();
-        planned.effect.unwrap().apply(&cx).await
-    });
+    // Planned before: the stop is for the effect.
+    let planned = step(&base.url, &[], &Attributes::default()).plan(&bench.cx).await.unwrap();
+    let (cx, effect) = (bench.cx.clone(), planned.effect.unwrap());
+    let running = tokio::spawn(async move { effect.apply(&cx).await });
     base.running("%pg_sleep%").await;
     bench.canceller.raise(Urgency::Stopping);
     let failure = running.await.unwrap().unwrap_err();
