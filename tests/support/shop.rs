@@ -45,7 +45,8 @@ impl Shop {
         let shop = Self { project, proxy, sandbox };
         let balancer = format!("{}/_alb", shop.sandbox.endpoint);
         shop.edit("flows/project.kdl", &format!("http://{WRITTEN}/_alb"), &balancer);
-        shop.edit("flows/project.kdl", &format!("http://{WRITTEN}"), &shop.proxy.url());
+        // With its quote, since the address of the load balancer begins in the same way.
+        shop.edit("flows/project.kdl", &format!("http://{WRITTEN}\""), &format!("{}\"", shop.proxy.url()));
         shop.edit("flows/project.kdl", &format!("\"{WRITTEN}\""), &format!("\"{}\"", shop.proxy.address()));
         shop.git(&["init", "--quiet", "--initial-branch", "main"]);
         shop.commit("the shop");
