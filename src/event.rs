@@ -77,6 +77,28 @@ pub enum Event {
         summary: String,
         /// What was observed right before.
         baseline: serde_json::Value,
+        /// The state that the effect replaces, so that it can be taken back.
+        #[serde(default)]
+        standing: serde_json::Value,
+    },
+    /// A run that had stopped goes on. All open effects are settled before anything else happens.
+    RunResumed {
+        /// `USER@HOST`, and the CI job's link if there is one.
+        by: String,
+    },
+    /// An effect that was announced and had no recorded end is settled.
+    StepReconciled {
+        /// The step.
+        step: StepId,
+        /// Whether it was made; `None` when nobody can tell.
+        done: Option<bool>,
+        /// How that is known: `asked`, or who marked it and why.
+        by: String,
+    },
+    /// What this run did is being taken back; the steps that follow do that.
+    RollbackStarted {
+        /// Why: the step that failed, and how.
+        reason: String,
     },
     /// Written and synced in the middle of an effect of several requests.
     Noted {
@@ -221,6 +243,10 @@ pub enum StepOutcome {
     Waiting,
     /// A gate that somebody closed, or something that flow refuses to do.
     Refused,
+    /// What it did was taken back.
+    RolledBack,
+    /// What it did could not be taken back.
+    RollbackFailed,
 }
 
 impl StepOutcome {
@@ -276,6 +302,10 @@ pub enum RunOutcome {
     Interrupted,
     /// An effect of which nobody knows whether it was made.
     Unknown,
+    /// A step failed, and what was done before it is taken back.
+    RolledBack,
+    /// Something could not be taken back.
+    RollbackFailed,
 }
 
 impl Event {
@@ -291,9 +321,15 @@ impl Event {
             | Self::Noted { step, .. }
             | Self::Progress { step, .. }
             | Self::Output { step, .. }
+            | Self::StepReconciled { step, .. }
             | Self::StepRetried { step, .. } => Some(step),
             Self::StepEnded(ended) => Some(&ended.step),
-            Self::RunStarted(_) | Self::Warning { .. } | Self::Interrupted { .. } | Self::RunEnded(_) => None,
+            Self::RunStarted(_)
+            | Self::RunResumed { .. }
+            | Self::RollbackStarted { .. }
+            | Self::Warning { .. }
+            | Self::Interrupted { .. }
+            | Self::RunEnded(_) => None,
         }
     }
 
@@ -445,6 +481,7 @@ mod tests {
             action: Action::Update,
             summary: "update it".to_owned(),
             baseline: serde_json::json!({ "note": "update" }),
+            standing: serde_json::Value::Null,
         };
         let Event::Intent { action, summary, baseline, .. } =
             event.map_text(&|text| text.replace("update", "***"))

@@ -26,6 +26,28 @@ pub enum Exit {
     RolledBack = 9,
 }
 
+impl Exit {
+    /// The exit of that code; a code that is none is a failure.
+    #[must_use]
+    pub fn from_code(code: u8) -> Self {
+        [
+            Self::Success,
+            Self::Failed,
+            Self::Usage,
+            Self::ApprovalNeeded,
+            Self::Locked,
+            Self::Refused,
+            Self::Interrupted,
+            Self::Unknown,
+            Self::RollbackFailed,
+            Self::RolledBack,
+        ]
+        .get(usize::from(code))
+        .copied()
+        .unwrap_or(Self::Failed)
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

@@ -4,6 +4,7 @@
 
 mod check;
 mod failure;
+mod launch;
 mod list;
 mod log;
 mod plan;

@@ -67,6 +67,8 @@ pub fn exit_code(outcome: RunOutcome) -> u8 {
         RunOutcome::Refused => 5,
         RunOutcome::Interrupted => 6,
         RunOutcome::Unknown => 7,
+        RunOutcome::RollbackFailed => 8,
+        RunOutcome::RolledBack => 9,
     }
 }
 

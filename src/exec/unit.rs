@@ -190,6 +190,7 @@ impl Unit {
                 action: proposal.action,
                 summary: proposal.summary.clone(),
                 baseline: proposal.baseline.clone(),
+                standing: proposal.standing.clone(),
             };
             if let Err(down) = self.feed.store(intent).await {
                 return Attempt::Failed { failure: down.into(), intended: false };

@@ -95,6 +95,8 @@ pub struct OpenIntent {
     pub summary: String,
     /// What was observed right before.
     pub baseline: Json,
+    /// The state that the effect replaces.
+    pub standing: Json,
     /// When.
     pub since: Timestamp,
 }
@@ -121,6 +123,7 @@ impl RunState {
                 self.began = Some(time);
                 self.started = Some(started.clone());
             }
+            Event::RunResumed { .. } => self.ended = None,
             Event::Interrupted { signal, .. } => self.signals.push(signal.clone()),
             Event::RunEnded(ended) => self.ended = Some(ended.clone()),
             event => {
@@ -158,13 +161,14 @@ impl StepState {
                 self.began.get_or_insert(time);
                 self.summary.clone_from(summary);
             }
-            Event::Intent { attempt, action, summary, baseline, .. } => {
+            Event::Intent { attempt, action, summary, baseline, standing, .. } => {
                 self.phase = Phase::Intent;
                 self.intent = Some(OpenIntent {
                     attempt: *attempt,
                     action: *action,
                     summary: summary.clone(),
                     baseline: baseline.clone(),
+                    standing: standing.clone(),
                     since: time,
                 });
             }
@@ -186,7 +190,21 @@ impl StepState {
                 self.receipt.clone_from(&ended.receipt);
                 self.failure.clone_from(&ended.failure);
             }
+            // Settled: made, or as if it had not begun. What nobody can tell stays open.
+            Event::StepReconciled { done, .. } => match done {
+                Some(true) => {
+                    self.phase = Phase::Ended(StepOutcome::Succeeded);
+                    self.intent = None;
+                }
+                Some(false) => {
+                    self.phase = Phase::Pending;
+                    self.intent = None;
+                }
+                None => self.phase = Phase::Ended(StepOutcome::Unknown),
+            },
             Event::RunStarted(_)
+            | Event::RunResumed { .. }
+            | Event::RollbackStarted { .. }
             | Event::Progress { .. }
             | Event::Output { .. }
             | Event::Warning { .. }
@@ -280,6 +298,7 @@ mod tests {
                 action: Action::Update,
                 summary,
                 baseline: serde_json::json!([attempt, null, "41"]),
+                standing: serde_json::Value::Null,
             }),
             (step(), text()).prop_map(|(step, key)| Event::Noted {
                 step,
@@ -341,6 +360,7 @@ mod tests {
             action: Action::Update,
             summary: "roll 2 tasks".to_owned(),
             baseline: Json::Null,
+            standing: serde_json::Value::Null,
         };
         let retried =
             Event::StepRetried { step: step.clone(), attempt: 1, reason: "busy".to_owned(), pause_ms: 1 };

@@ -58,6 +58,10 @@ pub enum Outcome {
     Refused,
     /// An effect of which nobody knows whether it was made.
     Unknown,
+    /// It failed, and what was done before is taken back.
+    RolledBack,
+    /// Something could not be taken back.
+    RollbackFailed,
 }
 
 impl From<RunOutcome> for Outcome {
@@ -69,6 +73,8 @@ impl From<RunOutcome> for Outcome {
             RunOutcome::Refused => Self::Refused,
             RunOutcome::Interrupted => Self::Interrupted,
             RunOutcome::Unknown => Self::Unknown,
+            RunOutcome::RolledBack => Self::RolledBack,
+            RunOutcome::RollbackFailed => Self::RollbackFailed,
         }
     }
 }

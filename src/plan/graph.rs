@@ -11,6 +11,7 @@ use crate::model::names::{StepId, StepName};
 use crate::model::step::{Need, Step};
 use crate::model::template::{Reference, StepReference, Template, Unresolved};
 use crate::model::value::{Field, Value};
+use crate::steps::Way;
 use crate::syntax::problem::{Problem, Problems, nearest};
 use crate::syntax::source::Span;
 
@@ -33,6 +34,17 @@ pub struct Node {
     pub before: Vec<Edge>,
     /// Whether it stands in `finally`.
     pub finally: bool,
+    /// In a rollback, what the step is to come to instead of what the flow says.
+    pub goal: Option<Goal>,
+}
+
+/// What a step is to come to in a rollback.
+#[derive(Clone, Debug)]
+pub enum Goal {
+    /// What was recorded of it.
+    Recorded(Arc<Way>),
+    /// What the flow says, once more.
+    Again,
 }
 
 /// Something a node waits for.
@@ -129,6 +141,7 @@ impl Graph {
                 each: Arc::new(each),
                 before: Vec::new(),
                 finally,
+                goal: None,
             });
         }
     }

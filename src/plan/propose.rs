@@ -12,11 +12,11 @@ use crate::model::template::{Scope, Template, Unresolved};
 use crate::model::units::count;
 use crate::model::value::{Field, Value};
 use crate::steps::attributes::Globs;
-use crate::steps::{self, Attributes, Context, Failure, FailureClass, Proposal};
+use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal};
 use crate::world::keyed::Sealer;
 
 use super::fingerprint::{self, Key, Success};
-use super::graph::Node;
+use super::graph::{Goal, Node};
 use super::tools;
 
 /// What came of looking at a step.
@@ -100,7 +100,11 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     let Some(kind) = steps::kind(node.step.kind.name) else {
         return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
     };
-    let step = match (kind.make)(&settings, &attributes) {
+    let made = match (&node.goal, kind.back) {
+        (Some(Goal::Recorded(way)), Back::To(back)) => Ok(back(way)?),
+        _ => (kind.make)(&settings, &attributes),
+    };
+    let step = match made {
         Ok(step) => step,
         Err(unready) => {
             let failure = Failure::from(unready);

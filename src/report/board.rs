@@ -135,6 +135,9 @@ impl Board {
             }
             Event::Intent { .. }
             | Event::Noted { .. }
+            | Event::RunResumed { .. }
+            | Event::StepReconciled { .. }
+            | Event::RollbackStarted { .. }
             | Event::Warning { .. }
             | Event::Interrupted { .. }
             | Event::RunEnded(_) => {}

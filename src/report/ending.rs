@@ -72,9 +72,12 @@ impl Ending {
             RunOutcome::Succeeded if started.to_run == 0 => view.nothing_to_do(now),
             RunOutcome::Succeeded => view.success(),
             RunOutcome::Interrupted => view.interrupted(last),
-            RunOutcome::Failed | RunOutcome::Waiting | RunOutcome::Refused | RunOutcome::Unknown => {
-                view.trouble(last)
-            }
+            RunOutcome::Failed
+            | RunOutcome::Waiting
+            | RunOutcome::Refused
+            | RunOutcome::Unknown
+            | RunOutcome::RolledBack
+            | RunOutcome::RollbackFailed => view.trouble(last),
         }
     }
 

@@ -114,7 +114,11 @@ fn run_mark(outcome: Outcome) -> Mark {
     match outcome {
         Outcome::Running => Mark::Run,
         Outcome::Succeeded => Mark::Done,
-        Outcome::Interrupted | Outcome::Failed | Outcome::Refused => Mark::Failed,
+        Outcome::Interrupted
+        | Outcome::Failed
+        | Outcome::Refused
+        | Outcome::RolledBack
+        | Outcome::RollbackFailed => Mark::Failed,
         Outcome::Waiting => Mark::Waiting,
         Outcome::Unknown => Mark::Unknown,
     }
@@ -131,6 +135,8 @@ fn run_outcome(run: &RunSummary) -> String {
         Outcome::Waiting => "waiting".to_owned(),
         Outcome::Refused => "refused".to_owned(),
         Outcome::Unknown => "unknown".to_owned(),
+        Outcome::RolledBack => "failed, rolled back".to_owned(),
+        Outcome::RollbackFailed => "rollback failed".to_owned(),
     }
 }
 

@@ -194,7 +194,11 @@ impl From<StepOutcome> for Mark {
             StepOutcome::UpToDate => Self::UpToDate,
             StepOutcome::Cached => Self::Cached,
             StepOutcome::Skipped => Self::Skipped,
-            StepOutcome::Failed | StepOutcome::Refused | StepOutcome::Interrupted => Self::Failed,
+            StepOutcome::RolledBack => Self::Done,
+            StepOutcome::Failed
+            | StepOutcome::Refused
+            | StepOutcome::Interrupted
+            | StepOutcome::RollbackFailed => Self::Failed,
             StepOutcome::Unknown => Self::Unknown,
             StepOutcome::Waiting => Self::Waiting,
         }

@@ -128,6 +128,8 @@ pub(super) fn over(
         RunOutcome::Refused => 5,
         RunOutcome::Interrupted => 6,
         RunOutcome::Unknown => 7,
+        RunOutcome::RollbackFailed => 8,
+        RunOutcome::RolledBack => 9,
     };
     let summary = rows.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
     Event::RunEnded(RunEnded { outcome, exit, duration_ms, release, summary, notes: Vec::new() })

@@ -347,6 +347,7 @@ mod tests {
                     action: crate::model::change::Action::Update,
                     summary: "roll 2 tasks".to_owned(),
                     baseline: serde_json::Value::Null,
+                    standing: serde_json::Value::Null,
                 },
             ),
         ];

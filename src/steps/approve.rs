@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::{Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use super::{Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
 use crate::event::Event;
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
@@ -36,6 +36,7 @@ pub static KIND: Kind = Kind {
         repeatable: false,
     },
     make: |settings, _| Approve::read(settings).map(|step| Box::new(step) as Box<dyn Step>),
+    back: Back::Again,
 };
 
 /// Who answers gates in this run.

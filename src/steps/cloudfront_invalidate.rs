@@ -20,7 +20,7 @@ use aws_sdk_cloudfront::types::{InvalidationBatch, Paths};
 use serde_json::json;
 
 use self::paths::{collapse, complete};
-use super::{Attributes, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
@@ -53,6 +53,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Again,
 };
 
 /// How long to wait for a free place or for the end, where the step has no timeout.

@@ -12,7 +12,7 @@ use crate::model::image::is_repository;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::model::value::{Outputs, Value};
-use crate::steps::{Attributes, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use crate::steps::{Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
 use crate::world::aws::AwsError;
 use crate::world::registry::{self, Repository, RepositorySettings};
 
@@ -34,6 +34,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Nothing,
 };
 
 #[derive(Clone, Debug)]

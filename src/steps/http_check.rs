@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Attributes, Context, Done, Effect, Failure, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Done, Effect, Failure, Kind, Proposal, Step};
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::secret::Secret;
@@ -36,6 +36,7 @@ pub(super) static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Again,
 };
 
 /// One request may not take longer.

@@ -8,6 +8,7 @@
 
 pub mod approve;
 pub mod attributes;
+pub mod back;
 pub mod cfn_deploy;
 pub mod cloudfront_invalidate;
 pub mod docker_build;
@@ -20,6 +21,7 @@ mod http_check;
 mod migrate;
 mod notify;
 mod program;
+pub mod reconcile;
 mod run;
 pub mod s3_sync;
 #[cfg(test)]
@@ -28,6 +30,7 @@ mod sandbox;
 pub(crate) mod testing;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -35,7 +38,9 @@ use async_trait::async_trait;
 
 pub use self::approve::Answers;
 pub use self::attributes::Attributes;
+pub use self::back::{Back, Way};
 pub use self::failure::{Failure, FailureClass};
+pub use self::reconcile::{Open, Settled};
 use crate::event::Feed;
 pub use crate::journal::releases::Recorded;
 use crate::model::change::{Action, Change, Reversible};
@@ -59,6 +64,8 @@ pub struct Kind {
     pub spec: KindSpec,
     /// Reads resolved settings.
     pub make: Make,
+    /// What its steps do in a rollback.
+    pub back: Back,
 }
 
 /// Every kind, by name.
@@ -123,6 +130,24 @@ pub struct Context {
 pub trait Step: Debug + Send + Sync {
     /// Reads the world and says what would change. Changes nothing there.
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure>;
+
+    /// The same facts as [`Proposal::baseline`], for a step that cannot be planned yet because files
+    /// or outputs it reads are still to be made: what stands in the world does not hang on them.
+    /// `Null` where there is nothing to observe without them.
+    async fn observe(&self, _cx: &Context) -> Result<serde_json::Value, Failure> {
+        Ok(serde_json::Value::Null)
+    }
+
+    /// Whether an effect was made that was announced and has no recorded end. Changes nothing. By
+    /// default the world is asked once more what would change: right for whatever is described by
+    /// how it should be, not by what to do.
+    async fn reconcile(&self, _open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        let Proposal { action, summary, outputs, receipt, .. } = self.plan(cx).await?;
+        Ok(match action {
+            Action::UpToDate => Settled::Done(Done { summary, outputs, receipt }),
+            _ => Settled::NotDone,
+        })
+    }
 }
 
 /// Something that changes the world, decided by [`Step::plan`].
@@ -149,9 +174,15 @@ pub struct Proposal {
     pub reversible: Reversible,
     /// What later steps can already refer to: all of them when up to date.
     pub outputs: Outputs,
-    /// What was observed, for the plan's digest and for the check right before the effect.
+    /// What was observed, for the plan's digest and for the check right before the effect: an object
+    /// whose names and values an operator understands, since a refusal shows what differs.
     pub baseline: serde_json::Value,
-    /// What a rollback needs, for steps that are up to date.
+    /// Digests of the local files it is made from, by path relative to the project root; a refusal
+    /// names those that differ.
+    pub inputs: BTreeMap<String, String>,
+    /// The state that stands before the effect, as [`back`] defines it; `Null` when nothing stands.
+    pub standing: serde_json::Value,
+    /// The state that stands, for steps that are up to date.
     pub receipt: serde_json::Value,
     /// The change itself; `None` when there is nothing to do or something is not known yet. A step
     /// that is up to date may have one all the same: upkeep that changes nothing for anybody, such as
@@ -176,6 +207,8 @@ impl Proposal {
             reversible: Reversible::None,
             outputs: Outputs::new(),
             baseline: serde_json::Value::Null,
+            inputs: BTreeMap::new(),
+            standing: serde_json::Value::Null,
             receipt: serde_json::Value::Null,
             effect: None,
         }
@@ -206,6 +239,6 @@ pub struct Done {
     pub summary: String,
     /// What later steps can refer to.
     pub outputs: Outputs,
-    /// What a rollback needs.
+    /// The state that stands now, as [`back`] defines it.
     pub receipt: serde_json::Value,
 }

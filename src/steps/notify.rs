@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use serde_json::{Map, Value as Json, json};
 
-use super::{Attributes, Context, Done, Effect, Failure, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Done, Effect, Failure, Kind, Proposal, Step};
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::secret::Secret;
@@ -30,6 +30,7 @@ pub(super) static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Nothing,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::program::{Surroundings, harmless, judge};
-use super::{Attributes, Context, Done, Effect, Failure, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Done, Effect, Failure, Kind, Proposal, Step};
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::settings::{Head, Ready, Setting, Shape, Unready, known};
@@ -44,6 +44,7 @@ pub(super) static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Nothing,
 };
 
 #[derive(Clone, Debug)]

@@ -27,7 +27,7 @@ use self::change_set::{ChangeSet, Reading, ResourceChange, What};
 use self::request::{Given, Request};
 use self::stack::{Stack, State, busy, stuck};
 use self::template::Template;
-use super::{Attributes, Context, Failure, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Failure, Kind, Proposal, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready, known};
@@ -63,6 +63,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Nothing,
 };
 
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use crate::model::secret::Secret;
 use crate::model::settings::{Ready, Setting, Shape, Unready, known};
 use crate::model::units::show_size;
 use crate::model::value::Value;
-use crate::steps::{Attributes, Kind, Step};
+use crate::steps::{Attributes, Back, Kind, Step};
 
 /// What ECS runs on unless it is told otherwise.
 const PLATFORM: &str = "linux/amd64";
@@ -86,6 +86,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Nothing,
 };
 
 /// The settings.

@@ -21,12 +21,12 @@ mod wait;
 use async_trait::async_trait;
 
 use self::settings::Deploy;
-use super::{Attributes, Context, Failure, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Failure, Kind, Proposal, Step};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Head, Ready, Setting, Shape, Unready};
 
 /// The kind.
-pub static KIND: Kind = Kind { spec: SPEC, make };
+pub static KIND: Kind = Kind { spec: SPEC, make, back: Back::Nothing };
 
 const SPEC: KindSpec = KindSpec {
     name: "ecs-deploy",

@@ -20,7 +20,7 @@ use super::ecs::logs::LogPlace;
 use super::ecs::patience::{Patience, limit};
 use super::ecs::service;
 use super::ecs::settings::{at_least, open_text};
-use super::{Attributes, Context, Failure, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Failure, Kind, Proposal, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
@@ -28,7 +28,7 @@ use crate::model::value::Field;
 use crate::world::aws::ecs::Service;
 
 /// The kind.
-pub static KIND: Kind = Kind { spec: SPEC, make };
+pub static KIND: Kind = Kind { spec: SPEC, make, back: Back::Nothing };
 
 const SPEC: KindSpec = KindSpec {
     name: "ecs-run",

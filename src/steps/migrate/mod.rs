@@ -22,7 +22,7 @@ use self::apply::Apply;
 use self::command::CommandTool;
 use self::files::{Compared, File, Phase, compare};
 use self::lint::Dialect;
-use super::{Attributes, Context, Failure, FailureClass, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Failure, FailureClass, Kind, Proposal, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::secret::Secret;
@@ -74,6 +74,7 @@ pub(super) static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Nothing,
 };
 
 const COMMAND: &[Setting] =

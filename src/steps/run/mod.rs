@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use super::program::{Surroundings, as_secret, harmless, judge, makes_files, unknown_env};
-use super::{Attributes, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
 use crate::model::change::{Action, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
@@ -52,6 +52,7 @@ pub(super) static KIND: Kind = Kind {
         repeatable: false,
     },
     make,
+    back: Back::Nothing,
 };
 
 /// How many of the last lines a failure shows.

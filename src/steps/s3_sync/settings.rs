@@ -8,7 +8,7 @@ use super::target::Target;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{GivenNode, Head, Ready, Setting, Shape, Unready};
 use crate::model::value::{Field, Value};
-use crate::steps::{Attributes, Kind, Step};
+use crate::steps::{Attributes, Back, Kind, Step};
 
 /// The kind.
 pub static KIND: Kind = Kind {
@@ -70,6 +70,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
+    back: Back::Nothing,
 };
 
 /// What a step is asked to do.

@@ -1,0 +1,171 @@
+//! From a request to a run that is over: what `run`, `resume` and `rollback` share.
+//!
+//! In this order, and nothing before its turn: signals are heard, the plan is
+//! made, the journal begins, the run is carried out.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::Done;
+use super::failure::CliError;
+use super::session::{Session, block_on};
+use crate::event::Subscriber;
+use crate::exec::dispatcher::Dispatcher;
+use crate::exec::signals::Signals;
+use crate::exec::{self, Options, Start};
+use crate::exit::Exit;
+use crate::journal::log::Journal;
+use crate::journal::logs::StepLogs;
+use crate::journal::runs;
+use crate::model::change::Action;
+use crate::plan::observe::Observed;
+use crate::plan::prepare::{Prepared, Request};
+use crate::report::console::Console;
+use crate::report::json::Json;
+use crate::report::plain::Plain;
+use crate::steps::Answers;
+use crate::world::cancel::{Cancel, Canceller};
+use crate::world::clock::{Clock, Moment};
+use crate::world::scratch::Scratch;
+use crate::world::terminal;
+
+/// How a run is carried out and told.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Manner {
+    /// Answer the questions of unprotected environments with yes
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// How many steps at once; without it as many programs as there are cores
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+
+    /// After a failure go on with what does not depend on it
+    #[arg(long)]
+    pub keep_going: bool,
+
+    /// How to tell what happens
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub log: Log,
+
+    /// Unchanged steps too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// How to tell what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Log {
+    /// Redrawn on a terminal, plain elsewhere
+    Auto,
+    /// One line when a step starts or ends
+    Plain,
+    /// One event per line
+    Json,
+}
+
+/// A run that was asked for.
+pub(super) struct Launch<'a> {
+    /// The project.
+    pub session: &'a Session,
+    /// What, where, and with which values.
+    pub request: Request,
+    /// The command line that does the same again.
+    pub again: String,
+    /// Only the plan is shown.
+    pub dry_run: bool,
+    /// How it is carried out and told.
+    pub manner: &'a Manner,
+}
+
+impl Launch<'_> {
+    /// Plans it, carries it out, and says how it ended.
+    pub(super) fn go(self) -> Done {
+        block_on(async {
+            let begun = Clock.moment();
+            let canceller = Arc::new(Canceller::new());
+            let signals = Signals::listen(Arc::clone(&canceller));
+            let cancel = canceller.view();
+            let (prepared, observed) = super::plan::look(self.session, self.request.clone(), &cancel).await?;
+            if self.dry_run {
+                super::plan::show(self.session, &prepared, &observed, &self.again, self.manner.all);
+                return Ok(Exit::Success);
+            }
+            prepared.check_branch()?;
+            refuse_unknown(&observed)?;
+            self.carry_out(prepared, observed, (cancel, signals), begun).await
+        })
+    }
+
+    async fn carry_out(
+        self,
+        prepared: Prepared,
+        observed: Observed,
+        (cancel, signals): (Cancel, Signals),
+        begun: Moment,
+    ) -> Done {
+        let world = prepared.world.clone();
+        Scratch::clear(&world.files)?;
+        let journal = Journal::begin(&world.store, world.clock)?;
+        let run = journal.run().clone();
+        let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
+        let logs = StepLogs::new(world.store.clone(), run.clone());
+        let report = self.manner.report(self.session);
+        let dispatcher = Dispatcher::new(journal, logs, vec![report], world.masker.clone(), world.clock);
+        let start = Start {
+            options: Options {
+                jobs: self.manner.jobs.map(usize::from),
+                keep_going: self.manner.keep_going,
+                answers: self.manner.answers(),
+            },
+            again: self.again,
+            past,
+            begun,
+            run,
+            prepared,
+            observed,
+        };
+        let ended = exec::run(start, dispatcher, cancel, signals).await;
+        Ok(Exit::from_code(ended.exit))
+    }
+}
+
+/// A run does nothing while part of what it would do is not known.
+fn refuse_unknown(observed: &Observed) -> Result<(), CliError> {
+    let unknown: Vec<_> = observed
+        .plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Unknown)
+        .map(|step| (step.id.to_string(), step.summary.clone()))
+        .collect();
+    if unknown.is_empty() { Ok(()) } else { Err(CliError::Unknown(unknown)) }
+}
+
+impl Manner {
+    fn report(&self, session: &Session) -> Box<dyn Subscriber> {
+        let look = session.look();
+        let interactive = terminal::stderr_is_terminal()
+            && !session.host.is_ci()
+            && session.host.var("TERM") != Some("dumb");
+        let err = Box::new(std::io::stderr());
+        match self.log {
+            Log::Json => Box::new(Json::new(err)),
+            Log::Auto if interactive => {
+                Box::new(Console::new(err, look, Box::new(|| terminal::size().unwrap_or((80, 24))), self.all))
+            }
+            Log::Auto | Log::Plain => Box::new(Plain::new(err, look, self.all)),
+        }
+    }
+
+    fn answers(&self) -> Answers {
+        if self.yes {
+            Answers::Yes
+        } else if terminal::stdin_is_terminal() && self.log != Log::Json {
+            Answers::Terminal(Arc::new(Mutex::new(())))
+        } else {
+            Answers::Nobody
+        }
+    }
+}
