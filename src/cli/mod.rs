@@ -6,6 +6,8 @@ mod check;
 mod failure;
 mod launch;
 mod list;
+mod locking;
+mod locks;
 mod log;
 mod plan;
 mod releases;
@@ -14,6 +16,7 @@ mod runs;
 mod selection;
 mod session;
 mod show;
+mod unlock;
 
 use std::path::PathBuf;
 
@@ -46,6 +49,8 @@ enum Command {
     Runs(runs::Args),
     Log(log::Args),
     Releases(releases::Args),
+    Locks(locks::Args),
+    Unlock(unlock::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -74,6 +79,8 @@ pub fn main() -> Exit {
         Command::Runs(args) => runs::exec(&session, &args),
         Command::Log(args) => log::exec(&session, &args),
         Command::Releases(args) => releases::exec(&session, &args),
+        Command::Locks(args) => locks::exec(&session, &args),
+        Command::Unlock(args) => unlock::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

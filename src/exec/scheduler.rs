@@ -214,7 +214,7 @@ impl Scheduler {
             || self.shared.prepared.flow.on_failure == OnFailure::Continue
             || step.common.continue_on_failure;
         let failed = !(end.outcome.satisfies() || end.outcome == StepOutcome::Skipped);
-        if failed && (end.journal_down || !(goes_on || self.finally)) {
+        if end.journal_down || (failed && !(goes_on || self.finally)) {
             self.stopped = true;
         }
         self.settle_followers(id, &end);

@@ -338,6 +338,11 @@ impl Unit {
             failure: None,
         };
         let mut recorded = None;
+        let made = match &attempt {
+            Attempt::Done(_, outcome) => *outcome == StepOutcome::Succeeded && self.needs_intent(),
+            Attempt::Failed { intended, .. } => *intended,
+            Attempt::Skipped(_) => false,
+        };
         match attempt {
             Attempt::Done(done, outcome) => {
                 let changed = outcome == StepOutcome::Succeeded;
@@ -364,8 +369,12 @@ impl Unit {
                 ended.failure = Some(failure.record);
             }
         }
-        let outcome = ended.outcome;
+        let mut outcome = ended.outcome;
         let stored = self.feed.store(Event::StepEnded(ended)).await;
+        if made && stored.is_err() {
+            // The journal knows of an effect that began, and not how it ended.
+            outcome = StepOutcome::Unknown;
+        }
         UnitEnd { outcome, blocked: false, journal_down: stored.is_err(), recorded }
     }
 
