@@ -30,6 +30,7 @@ pub use self::lines::{Lines, Tail};
 use self::lines::{Pump, drain};
 pub use self::program::{DEFAULT_GRACE, Program, StopSignal, base_env, show_argv};
 use super::cancel::{Cancel, Urgency};
+use super::crash;
 use super::masker::Masker;
 
 /// How a program ended.
@@ -142,7 +143,9 @@ pub async fn run(
         return Ok(control(&mut child, program, cancel, &CancellationToken::new(), None).await);
     }
     let (read, write) = child::pipe(program)?;
+    crash::point("program.start.before");
     let mut child = Child::start(program, Outlets::Merged(write)).await?;
+    crash::point("program.start.after");
     let ended = CancellationToken::new();
     let closed = CancellationToken::new();
     let input = child.stdin.take();
@@ -151,6 +154,7 @@ pub async fn run(
         Pump::new(read, masker).run(&ended, &closed, lines),
         write_all(input, program.stdin.as_ref(), &ended),
     );
+    crash::point("program.end");
     Ok(ending)
 }
 
