@@ -4,9 +4,10 @@
 //! the process, so a reader can tell a run that goes on from one that died.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::crash;
 use super::files::FileError;
 
 /// The writing end of a file that only grows.
@@ -19,8 +20,11 @@ pub struct Growing {
 impl Growing {
     /// Makes a file that must not exist yet and locks it; `None` when it exists.
     pub fn create_new(path: &Path) -> Result<Option<Self>, FileError> {
-        match File::options().create_new(true).append(true).open(path) {
+        crash::file("create", path, "before");
+        let made = crash::room().and_then(|()| File::options().create_new(true).append(true).open(path));
+        match made {
             Ok(file) => {
+                crash::file("create", path, "after");
                 file.lock().map_err(FileError::new("cannot lock", path))?;
                 Ok(Some(Self { file, path: path.to_owned() }))
             }
@@ -59,12 +63,17 @@ impl Growing {
 
     /// Adds bytes at the end. After an error some of them may be there.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        self.file.write_all(bytes).map_err(FileError::new("cannot write", &self.path))
+        crash::write(&mut self.file, bytes, &self.path).map_err(FileError::new("cannot write", &self.path))
     }
 
     /// Returns once all that was added is on disk.
     pub fn sync(&self) -> Result<(), FileError> {
-        self.file.sync_data().map_err(FileError::new("cannot write", &self.path))
+        crash::file("sync", &self.path, "before");
+        crash::room()
+            .and_then(|()| self.file.sync_data())
+            .map_err(FileError::new("cannot write", &self.path))?;
+        crash::file("sync", &self.path, "after");
+        Ok(())
     }
 }
 

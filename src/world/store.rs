@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::crash;
 use super::files::{FileError, Files};
 use super::growing::{self, Ends, Growing, Tail};
 
@@ -39,12 +40,18 @@ impl Store {
 
     /// Writes a value whether or not there is one.
     pub fn put(&self, key: &str, bytes: &[u8]) -> Result<(), FileError> {
-        self.files.write(&self.path(key), bytes)
+        crash::point("store.put.before");
+        self.files.write(&self.path(key), bytes)?;
+        crash::point("store.put.after");
+        Ok(())
     }
 
     /// Writes a value that must not be there yet; `false` when it is.
     pub fn create(&self, key: &str, bytes: &[u8]) -> Result<bool, FileError> {
-        self.files.write_new(&self.path(key), bytes)
+        crash::point("store.create.before");
+        let made = self.files.write_new(&self.path(key), bytes)?;
+        crash::point("store.create.after");
+        Ok(made)
     }
 
     /// The names right below a key, sorted.

@@ -36,6 +36,7 @@ pub use self::lines::{Lines, Tail};
 use self::lines::{Pump, drain};
 pub use self::program::{DEFAULT_GRACE, Leash, Program, StopSignal, base_env, show_argv};
 use super::cancel::{Cancel, Urgency};
+use super::crash;
 use super::masker::Masker;
 
 /// How a program ended.
@@ -148,7 +149,9 @@ pub async fn run(
         return Ok(control(&mut child, program, cancel, &CancellationToken::new(), None).await);
     }
     let (read, write) = child::pipe(program)?;
+    crash::point("program.start.before");
     let mut child = Child::start(program, Outlets::Merged(write)).await?;
+    crash::point("program.start.after");
     let ended = CancellationToken::new();
     let closed = CancellationToken::new();
     let input = child.stdin.take();
@@ -157,6 +160,7 @@ pub async fn run(
         Pump::new(read, masker).run(&ended, &closed, lines),
         write_all(input, program.stdin.as_ref(), &ended),
     );
+    crash::point("program.end");
     child.check_start(program)?;
     Ok(ending)
 }
