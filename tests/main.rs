@@ -8,6 +8,7 @@
 
 mod support;
 
+mod audit;
 mod deploy;
 mod failures;
 mod language;
@@ -17,3 +18,4 @@ mod locks;
 mod running;
 mod secrets;
 mod signals;
+mod store;

@@ -255,8 +255,16 @@ fn finally_tidies_up_after_an_interruption() {
 /// A child and a grandchild, each of which writes down the signals it gets.
 const FAMILY: &str = r#"
     inherit "FLOW_TEST_PROJECT"
-    script "(trap 'echo TERM >> terms-grandchild; exit 0' TERM; touch started-grandchild; while :; do sleep 5 & wait $!; done) &
-            trap 'echo TERM >> terms-child; wait; exit 0' TERM; touch started-child; while :; do sleep 5 & wait $!; done"
+    script """
+        (
+            trap 'echo TERM >> terms-grandchild; exit 0' TERM
+            touch started-grandchild
+            while :; do sleep 5 & wait $!; done
+        ) &
+        trap 'echo TERM >> terms-child; wait; exit 0' TERM
+        touch started-child
+        while :; do sleep 5 & wait $!; done
+        """
 "#;
 
 fn family_started(project: &Project) {

@@ -2,6 +2,7 @@
 //! comments are the help, and what it does. Hints, colours and exit codes live
 //! here and nowhere else.
 
+mod audit;
 mod check;
 mod failure;
 mod launch;
@@ -51,6 +52,7 @@ enum Command {
     Releases(releases::Args),
     Locks(locks::Args),
     Unlock(unlock::Args),
+    Audit(audit::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -81,6 +83,7 @@ pub fn main() -> Exit {
         Command::Releases(args) => releases::exec(&session, &args),
         Command::Locks(args) => locks::exec(&session, &args),
         Command::Unlock(args) => unlock::exec(&session, &args),
+        Command::Audit(args) => audit::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }
