@@ -233,6 +233,10 @@ mod tests {
             commit: Some("1a2b3c4d5e6f".to_owned()),
             dirty,
             by: "ada@build-7".to_owned(),
+            adopted: false,
+            rolled_back_to: None,
+            healthy_after_ms: None,
+            params: BTreeMap::new(),
             steps: BTreeMap::new(),
         }
     }
