@@ -4,6 +4,7 @@
 
 mod adopt;
 mod check;
+mod diff;
 mod failure;
 mod launch;
 mod list;
@@ -51,6 +52,7 @@ enum Command {
     Releases(releases::Args),
     Rollback(rollback::Args),
     Adopt(adopt::Args),
+    Diff(diff::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -81,6 +83,7 @@ pub fn main() -> Exit {
         Command::Releases(args) => releases::exec(&session, &args),
         Command::Rollback(args) => rollback::exec(&session, &args),
         Command::Adopt(args) => adopt::exec(&session, &args),
+        Command::Diff(args) => diff::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }
