@@ -62,7 +62,13 @@ impl UnitEnd {
     /// A step that never started because something it needs did not succeed.
     #[must_use]
     pub fn not_run() -> Self {
-        Self { outcome: StepOutcome::Skipped, blocked: true, journal_down: false, recorded: None, stays: Vec::new() }
+        Self {
+            outcome: StepOutcome::Skipped,
+            blocked: true,
+            journal_down: false,
+            recorded: None,
+            stays: Vec::new(),
+        }
     }
 }
 
@@ -71,7 +77,10 @@ enum Attempt {
     /// What came of it, and what a step that goes back leaves as it is.
     Done(Done, StepOutcome, Vec<String>),
     Skipped(String),
-    Failed { failure: Failure, intended: bool },
+    Failed {
+        failure: Failure,
+        intended: bool,
+    },
 }
 
 impl Unit {
@@ -343,6 +352,11 @@ impl Unit {
         };
         let mut recorded = None;
         let mut stays = Vec::new();
+        let made = match &attempt {
+            Attempt::Done(_, outcome, _) => *outcome == StepOutcome::Succeeded && self.needs_intent(),
+            Attempt::Failed { intended, .. } => *intended,
+            Attempt::Skipped(_) => false,
+        };
         match attempt {
             Attempt::Done(done, outcome, left) => {
                 stays = left;
@@ -385,8 +399,12 @@ impl Unit {
                 _ => StepOutcome::RollbackFailed,
             };
         }
-        let outcome = ended.outcome;
+        let mut outcome = ended.outcome;
         let stored = self.feed.store(Event::StepEnded(ended)).await;
+        if made && stored.is_err() {
+            // The journal knows of an effect that began, and not how it ended.
+            outcome = StepOutcome::Unknown;
+        }
         UnitEnd { outcome, blocked: false, journal_down: stored.is_err(), recorded, stays }
     }
 

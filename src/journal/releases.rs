@@ -213,8 +213,12 @@ mod tests {
     fn release(flow: &str, failed: bool, steps: &[(&str, &str)]) -> Release {
         let steps = steps.iter().map(|(step, digest)| {
             let outputs = Outputs::from([("digest".to_owned(), Value::text(*digest))]);
-            let recorded =
-                Recorded { kind: "docker-build".to_owned(), outputs, receipt: serde_json::json!({"was": 1}), ..Recorded::default() };
+            let recorded = Recorded {
+                kind: "docker-build".to_owned(),
+                outputs,
+                receipt: serde_json::json!({"was": 1}),
+                ..Recorded::default()
+            };
             (StepId::parse(step), recorded)
         });
         Release {

@@ -119,7 +119,11 @@ pub fn lines(look: &Look, from: &Release, to: &Release, differences: &[Differenc
                 Some(_) => (Mark::Delete, from.id),
                 None => (Mark::Create, to.id),
             };
-            lines.push(look.text(&format!("  {} {}   only in release {only}", look.mark(mark), difference.id)));
+            lines.push(look.text(&format!(
+                "  {} {}   only in release {only}",
+                look.mark(mark),
+                difference.id
+            )));
             continue;
         }
         if last != Some(&difference.id) {

@@ -100,7 +100,10 @@ fn only_what_was_selected_goes_back_with_its_gates_checks_and_invalidations() {
         drawn(LAYERS, &["site"], Company::All),
         ["go", "site ← go", "edge ← go site", "health ← site edge"]
     );
-    assert_eq!(drawn(LAYERS, &["schema"], Company::All), ["schema", "early ← schema", "health ← schema early"]);
+    assert_eq!(
+        drawn(LAYERS, &["schema"], Company::All),
+        ["schema", "early ← schema", "health ← schema early"]
+    );
 }
 
 #[test]
@@ -125,8 +128,7 @@ fn what_lies_between_two_steps_that_go_back_does_not_loosen_their_order() {
 }
 
 fn release(id: u64, steps: &[(&str, serde_json::Value)]) -> Release {
-    let recorded =
-        |receipt: &serde_json::Value| Recorded { receipt: receipt.clone(), ..Recorded::default() };
+    let recorded = |receipt: &serde_json::Value| Recorded { receipt: receipt.clone(), ..Recorded::default() };
     Release {
         version: 1,
         id,
