@@ -223,7 +223,7 @@ impl Sandbox {
     }
 
     /// An effect that was announced by this proposal and of which nothing more is known.
-    pub(crate) fn open(&self, proposal: &Proposal) -> crate::steps::Open {
+    pub(crate) fn announced(&self, proposal: &Proposal) -> crate::steps::Open {
         let intent = crate::journal::replay::OpenIntent {
             attempt: 1,
             action: proposal.action,

@@ -112,8 +112,9 @@ async fn an_inactive_revision_is_registered_again_and_a_deleted_one_is_named() {
     let proposal = back(&cx, &now, &before).await.unwrap();
     assert_eq!(proposal.subject, format!("{}:2 → :3", sandbox.name));
     let done = go(proposal, &cx).await;
-    let described = sandbox.cloud.ecs().await.definition(done.receipt["taskDefinition"].as_str().unwrap());
-    let described = described.await.unwrap().definition;
+    let ecs = sandbox.cloud.ecs().await;
+    let described =
+        ecs.definition(done.receipt["taskDefinition"].as_str().unwrap()).await.unwrap().definition;
     assert_eq!(
         described["containerDefinitions"][0]["environment"],
         json!([{ "name": "SAY", "value": "hello" }])
@@ -174,26 +175,27 @@ async fn a_deploy_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     let cx = sandbox.context(None);
     let ready = deploy(&sandbox.name, image(second)).with("desired", 2).ready();
     let proposal = sandbox.plan(&KIND, &ready, &cx).await.unwrap();
-    let nothing = settle(&ready, &sandbox.open(&proposal), &cx).await;
+    let nothing = settle(&ready, &sandbox.announced(&proposal), &cx).await;
     assert!(matches!(nothing, Settled::NotDone), "{nothing:?}");
 
     // It died when the revision was registered, and somebody registered another one since.
     assert!(sandbox.die(proposal.effect.unwrap(), &cx, "registered ").await);
     sandbox.cloud.ecs().await.register(&sandbox.definition(second, &[("BY", "eve")])).await.unwrap();
     let proposal = sandbox.plan(&KIND, &ready, &cx).await.unwrap();
-    let registered = settle(&ready, &sandbox.open(&proposal), &cx).await;
+    let registered = settle(&ready, &sandbox.announced(&proposal), &cx).await;
     assert!(matches!(registered, Settled::NotDone | Settled::Done(_)), "{registered:?}");
     assert!(proposal.subject.ends_with(":1 → :2"), "ours is found again: {}", proposal.subject);
     let registrations = faults.calls("RegisterTaskDefinition");
 
     // It died while ECS rolled, before and after the deployment's id was noted.
     assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated ").await);
-    let mut open = sandbox.open(&sandbox.plan(&KIND, &ready, &cx).await.unwrap());
+    let mut open = sandbox.announced(&sandbox.plan(&KIND, &ready, &cx).await.unwrap());
     open.notes.retain(|(key, _)| key != "updated");
     let Settled::Done(done) = settle(&ready, &open, &cx).await else { panic!("it was made") };
     assert_eq!(done.summary, runs(&sandbox, 2, 2));
     assert_eq!(done.outputs["revision"].as_text().unwrap(), "2");
-    let Settled::Done(again) = settle(&ready, &sandbox.open(&Proposal::new(Action::Update, "")), &cx).await
+    let Settled::Done(again) =
+        settle(&ready, &sandbox.announced(&Proposal::new(Action::Update, "")), &cx).await
     else {
         panic!("it was made")
     };
@@ -206,7 +208,7 @@ async fn a_deploy_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     let proposal = sandbox.plan(&KIND, &force, &cx).await.unwrap();
     assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated ").await);
     for noted in [false, true] {
-        let mut open = sandbox.open(&Proposal::new(Action::Update, ""));
+        let mut open = sandbox.announced(&Proposal::new(Action::Update, ""));
         if !noted {
             open.notes.pop();
         }
@@ -219,7 +221,7 @@ async fn a_deploy_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     let bad = deploy(&sandbox.name, image(second).env(&[("EXIT", "3")])).ready();
     let proposal = sandbox.plan(&KIND, &bad, &cx).await.unwrap();
     assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated ").await);
-    let settled = settle(&bad, &sandbox.open(&Proposal::new(Action::Update, "")), &cx).await;
+    let settled = settle(&bad, &sandbox.announced(&Proposal::new(Action::Update, "")), &cx).await;
     assert!(matches!(settled, Settled::NotDone), "{settled:?}");
     assert!(
         sandbox.told().iter().any(|line| line.starts_with("ECS rolled it back to")),
