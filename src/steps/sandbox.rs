@@ -109,7 +109,7 @@ impl Bench {
         });
         let id = StepId::parse("site");
         let recorded = recorded
-            .map(|receipt| Arc::new(Recorded { kind: "k".to_owned(), outputs: Outputs::new(), receipt }));
+            .map(|receipt| Arc::new(Recorded { kind: "k".to_owned(), outputs: Outputs::new(), receipt, adopted: false }));
         let host = Host::current();
         Context {
             id: id.clone(),
