@@ -8,11 +8,13 @@
 
 mod support;
 
+mod crash;
 mod deploy;
 mod failures;
 mod language;
 mod layers;
 mod load;
+mod lost_replies;
 mod running;
 mod secrets;
 mod signals;
