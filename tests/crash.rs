@@ -137,22 +137,6 @@ fn is_settled(shop: &Shop, point: usize, points: &[String]) {
     assert_eq!(releases["releases"][0]["failed"], false, "killed at point {point}, {name}: {releases:#}");
 }
 
-/// The next version of everything: one service, the site, an expand migration.
-fn change(shop: &Shop, number: usize) {
-    shop.set_version("api", &format!("2.0.{number}"));
-    let page = shop.project.read("tests/fixtures/shop/frontend/src/index.html");
-    let body = page.split("<!-- build").next().unwrap();
-    shop.project.write(
-        "tests/fixtures/shop/frontend/src/index.html",
-        format!("{}\n<!-- build {number} -->\n", body.trim_end()),
-    );
-    shop.project.write(
-        &format!("tests/fixtures/shop/backend/migrations/{:04}_note.sql", 100 + number),
-        format!("-- flow: expand a table of its own\ncreate table note_{number} (id int primary key);\n"),
-    );
-    shop.commit(&format!("change {number}"));
-}
-
 /// What one change does, and nothing twice: one revision, one image, one write of the page, one
 /// invalidation, one migration.
 #[track_caller]
@@ -184,7 +168,7 @@ fn a_change_that_dies_anywhere_goes_on_to_the_same_end() {
     let began = Instant::now();
     let shop = Shop::deployed();
     let mut before = Stand::of(&shop);
-    change(&shop, 0);
+    shop.change(0);
     let points = shop.counts(&DEPLOY);
     let mut after = Stand::of(&shop);
     did_once(&before, &after, 0, "without a crash");
@@ -192,7 +176,7 @@ fn a_change_that_dies_anywhere_goes_on_to_the_same_end() {
     for (at, point) in sample(points.len()).into_iter().enumerate() {
         let what = format!("change, point {point}, {}", points[point - 1]);
         before = after;
-        change(&shop, at + 1);
+        shop.change(at + 1);
         shop.proxy.forget();
         tried += 1;
         if matches!(shop.dies_at(point, &DEPLOY), Went::Died) {
@@ -214,14 +198,14 @@ fn a_rollback_that_dies_anywhere_goes_on_to_the_same_end() {
     let shop = Shop::deployed();
     let first = Stand::of(&shop);
     let back = ["rollback", "deploy", "--env", "sandbox", "--to", "1"];
-    change(&shop, 0);
+    shop.change(0);
     shop.run(&[]).exits(0);
     let points = shop.counts(&back);
     is_back(&first, &Stand::of(&shop), "without a crash");
     let (mut tried, mut died) = (0, 0);
     for (at, point) in sample(points.len()).into_iter().enumerate() {
         let what = format!("rollback, point {point}, {}", points[point - 1]);
-        change(&shop, at + 1);
+        shop.change(at + 1);
         shop.run(&[]).exits(0);
         let before = Stand::of(&shop);
         shop.proxy.forget();

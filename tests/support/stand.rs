@@ -63,7 +63,8 @@ impl Stand {
         stand.migrations =
             sandbox.rows("select version || ' ' || description from _sqlx_migrations order by version");
         stand.migrations.extend(
-            sandbox.rows("select 'table ' || tablename from pg_tables where schemaname = 'public' order by 1"),
+            sandbox
+                .rows("select 'table ' || tablename from pg_tables where schemaname = 'public' order by 1"),
         );
         stand
     }
