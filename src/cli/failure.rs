@@ -7,7 +7,6 @@ use crate::journal::log::ReadError;
 use crate::journal::releases::ReleaseError;
 use crate::journal::runs::FindError;
 use crate::model::names::EnvName;
-use crate::model::names::EnvName;
 use crate::model::units::count;
 use crate::plan::backwards::BackError;
 use crate::plan::graph::unresolved;
