@@ -200,6 +200,9 @@ pub struct RunStarted {
     /// The command line that does the same again: `flow run deploy --env prod --only backend`.
     #[serde(default)]
     pub again: String,
+    /// The release that this run goes back to.
+    #[serde(default)]
+    pub back_to: Option<u64>,
 }
 
 /// How a step ended.
@@ -284,6 +287,9 @@ pub struct RunEnded {
     /// What else the operator must know after a run that did not succeed.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// From the beginning of the incident until all was healthy again, milliseconds.
+    #[serde(default)]
+    pub healthy_after_ms: Option<u64>,
 }
 
 /// How a run can end.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::project::{Project, Ran};
+use crate::support::sandbox::Sandbox;
 
 /// For what happens at once, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(20);
@@ -99,8 +100,10 @@ fn the_second_run_says_who_holds_the_lock() {
 #[test]
 fn a_step_in_another_environment_needs_that_ones_lock_too() {
     // A step that acts in an environment of its own is asked whose account that is.
-    let project = Sandbox::get().project(Project::new()).flow(STANDS);
-    let endpoint = Sandbox::get().endpoint;
+    let sandbox = Sandbox::find();
+    let endpoint = &sandbox.endpoint;
+    let with = |project: Project, (name, value): &(String, String)| project.var(name, value);
+    let project = sandbox.variables().iter().fold(Project::new(), with).flow(STANDS);
     project.write(
         "flows/more.kdl",
         format!(

@@ -2,8 +2,10 @@
 //! comments are the help, and what it does. Hints, colours and exit codes live
 //! here and nowhere else.
 
+mod adopt;
 mod audit;
 mod check;
+mod diff;
 mod failure;
 mod launch;
 mod list;
@@ -11,7 +13,9 @@ mod locking;
 mod locks;
 mod log;
 mod plan;
+mod ready;
 mod releases;
+mod rollback;
 mod run;
 mod runs;
 mod selection;
@@ -50,6 +54,9 @@ enum Command {
     Runs(runs::Args),
     Log(log::Args),
     Releases(releases::Args),
+    Rollback(rollback::Args),
+    Adopt(adopt::Args),
+    Diff(diff::Args),
     Locks(locks::Args),
     Unlock(unlock::Args),
     Audit(audit::Args),
@@ -81,6 +88,9 @@ pub fn main() -> Exit {
         Command::Runs(args) => runs::exec(&session, &args),
         Command::Log(args) => log::exec(&session, &args),
         Command::Releases(args) => releases::exec(&session, &args),
+        Command::Rollback(args) => rollback::exec(&session, &args),
+        Command::Adopt(args) => adopt::exec(&session, &args),
+        Command::Diff(args) => diff::exec(&session, &args),
         Command::Locks(args) => locks::exec(&session, &args),
         Command::Unlock(args) => unlock::exec(&session, &args),
         Command::Audit(args) => audit::exec(&session, &args),

@@ -125,6 +125,7 @@ pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, 
         region: plan.environment.region.clone(),
         commit: plan.source.commit.clone(),
         dirty: plan.source.dirty,
+        back_to: plan.back_to,
         live_release: prepared.live.as_ref().map(|release| release.id),
         groups,
         notes: notes(prepared, observed),
@@ -139,6 +140,12 @@ pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, 
 /// What else to know before saying yes.
 fn notes(prepared: &Prepared, observed: &Observed) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(back) = &prepared.back {
+        if back.to.failed {
+            notes.push(format!("Release {} is of a run that failed.", back.to.id));
+        }
+        notes.extend(back.stays.iter().map(|stays| format!("{stays}.")));
+    }
     for step in observed.plan.to_run().filter(|step| step.kind == "approve") {
         notes.push(format!("Gate {} {}.", step.id, step.summary));
     }

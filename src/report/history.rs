@@ -66,6 +66,11 @@ pub fn releases(look: &Look, releases: &[Release], live: Option<u64>, now: Times
                 (false, true) => "failed",
                 (false, false) => "",
             };
+            let origin = match (release.adopted, release.rolled_back_to) {
+                (true, _) => "found".to_owned(),
+                (false, Some(to)) => format!("back to {to}"),
+                (false, None) => String::new(),
+            };
             let commit = release.commit.as_deref().map_or("", |commit| commit.get(..8).unwrap_or(commit));
             let changed = if release.dirty { " dirty" } else { "" };
             Row {
@@ -73,6 +78,7 @@ pub fn releases(look: &Look, releases: &[Release], live: Option<u64>, now: Times
                 cells: vec![
                     Cell::right(release.id.to_string()),
                     Cell::left(state),
+                    Cell::left(origin),
                     Cell::left(release.flow.as_str()),
                     Cell::left(format!("run {}", release.run)),
                     Cell::left(format!("{commit}{changed}")),
@@ -311,6 +317,10 @@ mod tests {
             commit: Some("1a2b3c4d5e6f".to_owned()),
             dirty,
             by: "ada@build-7".to_owned(),
+            adopted: false,
+            rolled_back_to: None,
+            healthy_after_ms: None,
+            params: BTreeMap::new(),
             steps: BTreeMap::new(),
         }
     }

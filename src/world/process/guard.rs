@@ -173,7 +173,7 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> io::Result<u8> {
     });
     // If flow is gone, nobody needs to hear it, and the watching thread ends this process.
     let say = |said: Said| drop((&socket).write_all(said.text().as_bytes()));
-    let started = || {
+    let mut started = || {
         // Handlers, not "ignore": that would be handed on to the program.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let _entered = runtime.enter();
