@@ -229,7 +229,7 @@ fn a_program_that_fails_while_the_plan_is_made_shows_no_secret() {
             run "asked" {
                 env SECRET="${secret.canary}"
                 command "true"
-                probe { command "sh" "-c" "echo \"refused: $SECRET\" >&2; kill -SEGV $$" }
+                probe { command "sh" "-c" "echo \"refused: $SECRET\" >&2; kill -SEGV $$$$" }
             }
         }"#,
     );
