@@ -101,7 +101,15 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
         return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
     };
     let made = match (&node.goal, kind.back) {
-        (Some(Goal::Recorded(way)), Back::To(back)) => Ok(back(way)?),
+        (Some(Goal::Recorded(way)), Back::To(back)) => {
+            let mut step = back(way)?;
+            step.equip(&settings, &attributes);
+            Ok(step)
+        }
+        (Some(Goal::Again), _) => (kind.make)(&settings, &attributes).map(|mut step| {
+            step.once_more();
+            step
+        }),
         _ => (kind.make)(&settings, &attributes),
     };
     let step = match made {
