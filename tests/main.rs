@@ -13,6 +13,7 @@ mod failures;
 mod language;
 mod layers;
 mod load;
+mod locks;
 mod running;
 mod secrets;
 mod signals;

@@ -8,6 +8,8 @@ mod diff;
 mod failure;
 mod launch;
 mod list;
+mod locking;
+mod locks;
 mod log;
 mod plan;
 mod ready;
@@ -18,6 +20,7 @@ mod runs;
 mod selection;
 mod session;
 mod show;
+mod unlock;
 
 use std::path::PathBuf;
 
@@ -53,6 +56,8 @@ enum Command {
     Rollback(rollback::Args),
     Adopt(adopt::Args),
     Diff(diff::Args),
+    Locks(locks::Args),
+    Unlock(unlock::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -84,6 +89,8 @@ pub fn main() -> Exit {
         Command::Rollback(args) => rollback::exec(&session, &args),
         Command::Adopt(args) => adopt::exec(&session, &args),
         Command::Diff(args) => diff::exec(&session, &args),
+        Command::Locks(args) => locks::exec(&session, &args),
+        Command::Unlock(args) => unlock::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

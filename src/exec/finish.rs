@@ -28,11 +28,15 @@ pub fn outcome(shared: &Shared, ends: &Ends, cancel: &Cancel) -> RunOutcome {
     let goes_back = shared.prepared.back.is_some();
     if has(StepOutcome::Unknown) {
         RunOutcome::Unknown
-    } else if cancel.is_stopping() || has(StepOutcome::Interrupted) {
+    } else if cancel.is_stopping()
+        || has(StepOutcome::Interrupted)
+        || ends.values().any(|end| end.journal_down)
+    {
+        // What could not be recorded is not done: the run stands where its last record says.
         RunOutcome::Interrupted
     } else if goes_back && (has(StepOutcome::Failed) || half_refused(shared, ends)) {
         RunOutcome::RollbackFailed
-    } else if has(StepOutcome::Failed) || ends.values().any(|end| end.journal_down) {
+    } else if has(StepOutcome::Failed) {
         RunOutcome::Failed
     } else if has(StepOutcome::Refused) {
         RunOutcome::Refused

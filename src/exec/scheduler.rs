@@ -219,7 +219,7 @@ impl Scheduler {
             || step.common.continue_on_failure;
         let failed = !(end.outcome.satisfies()
             || matches!(end.outcome, StepOutcome::Skipped | StepOutcome::RolledBack));
-        if failed && (end.journal_down || !(goes_on || self.finally)) {
+        if end.journal_down || (failed && !(goes_on || self.finally)) {
             self.stopped = true;
         }
         self.settle_followers(id, &end);

@@ -343,6 +343,11 @@ impl Unit {
         };
         let mut recorded = None;
         let mut stays = Vec::new();
+        let made = match &attempt {
+            Attempt::Done(_, outcome, _) => *outcome == StepOutcome::Succeeded && self.needs_intent(),
+            Attempt::Failed { intended, .. } => *intended,
+            Attempt::Skipped(_) => false,
+        };
         match attempt {
             Attempt::Done(done, outcome, left) => {
                 stays = left;
@@ -385,8 +390,12 @@ impl Unit {
                 _ => StepOutcome::RollbackFailed,
             };
         }
-        let outcome = ended.outcome;
+        let mut outcome = ended.outcome;
         let stored = self.feed.store(Event::StepEnded(ended)).await;
+        if made && stored.is_err() {
+            // The journal knows of an effect that began, and not how it ended.
+            outcome = StepOutcome::Unknown;
+        }
         UnitEnd { outcome, blocked: false, journal_down: stored.is_err(), recorded, stays }
     }
 

@@ -33,6 +33,24 @@ impl Growing {
         }
     }
 
+    /// Makes a file that must not exist yet, with its first bytes and its lock: nobody ever sees it
+    /// without either. `None` when it exists.
+    pub fn create_with(path: &Path, bytes: &[u8]) -> Result<Option<Self>, FileError> {
+        let fault = || FileError::new("cannot create", path);
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let temporary = tempfile::NamedTempFile::new_in(folder).map_err(fault())?;
+        let (file, place) = temporary.into_parts();
+        let mut growing = Self { file, path: path.to_owned() };
+        growing.append(bytes)?;
+        growing.sync()?;
+        growing.file.lock().map_err(FileError::new("cannot lock", path))?;
+        match place.persist_noclobber(path) {
+            Ok(()) => Ok(Some(growing)),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(fault()(error.error)),
+        }
+    }
+
     /// Opens a file to go on writing, or makes it. Takes no lock.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let file = File::options()

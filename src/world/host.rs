@@ -78,6 +78,12 @@ impl Host {
     }
 }
 
+/// flow's own process id.
+#[must_use]
+pub fn pid() -> u32 {
+    std::process::id()
+}
+
 /// Ends flow at once: whoever sends a third signal does not want to wait.
 #[expect(clippy::exit, reason = "main, which returns an exit code otherwise, is not waited for")]
 pub fn leave_now() -> ! {

@@ -84,6 +84,17 @@ impl Store {
         Ok(made)
     }
 
+    /// The same with its first bytes: the key appears with them, and locked.
+    pub fn begin_with(&self, key: &str, bytes: &[u8]) -> Result<Option<Growing>, FileError> {
+        let path = self.path(key);
+        self.files.create_dir(path.parent().unwrap_or(&self.folder))?;
+        let made = Growing::create_with(&path, bytes)?;
+        if made.is_some() {
+            self.settle(key)?;
+        }
+        Ok(made)
+    }
+
     /// Goes on with a file that only grows, without a lock.
     pub fn grow(&self, key: &str) -> Result<Growing, FileError> {
         let path = self.path(key);
