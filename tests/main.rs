@@ -13,6 +13,7 @@ mod failures;
 mod language;
 mod layers;
 mod load;
+mod plans;
 mod running;
 mod secrets;
 mod signals;

@@ -24,6 +24,7 @@ use crate::model::kind::Nature;
 use crate::model::names::StepId;
 use crate::model::value::{Field, Outputs};
 use crate::plan::backwards::{Company, back_of, turn};
+use crate::plan::basis::Basis;
 use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::graph::{Goal, NodeId};
 use crate::plan::observe::{Observed, context};
@@ -322,6 +323,7 @@ impl<'a> Unwinding<'a> {
             past: crate::journal::runs::Past::default(),
             sender: shared.sender.clone(),
             stage: Stage::Unwinding,
+            claim: Arc::clone(&shared.claim),
         };
         Scheduler::new(Arc::new(unwinding), cancel.clone(), false).run().await
     }
@@ -331,7 +333,7 @@ impl<'a> Unwinding<'a> {
         let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id)?;
         let mut step = planned.clone();
         (step.action, step.upkeep) = (Action::Update, false);
-        step.baseline = serde_json::Value::Null;
+        step.basis = Basis::default();
         match self.proposals.get(&id) {
             Some(proposal) => step.summary.clone_from(&proposal.summary),
             None => "once more".clone_into(&mut step.summary),
