@@ -80,9 +80,10 @@ fn a_saved_plan_is_run_as_it_is_and_only_once() {
     assert_eq!(plan["sequence"], 1);
     run_saved(&project).exits(0);
     assert_eq!(order(&project), ["first", "second"]);
-    run_saved(&project).exits(5).says("refused: this plan was used by run ").says(
-        "  make a new plan: flow plan f --env dev --out f.plan",
-    );
+    run_saved(&project)
+        .exits(5)
+        .says("refused: this plan was used by run ")
+        .says("  make a new plan: flow plan f --env dev --out f.plan");
     assert_eq!(order(&project), ["first", "second"]);
     assert_eq!(save(&project, &[])["sequence"], 2);
 }
@@ -125,13 +126,29 @@ fn whatever_differs_is_named() {
         ("a new input", Box::new(|p| p.write("src/b", "2")), "  bundle  src/b is new\n"),
         ("a tracked file", Box::new(|p| p.write("scripts/x.sh", "2")), "  scripts/x.sh changed\n"),
         ("a parameter", Box::new(move |p| edit(p, "\"v1\"", "\"v2\"")), "  parameter tag v1 → v2\n"),
-        ("a setting", Box::new(move |p| edit(p, "LEVEL=\"1\"", "LEVEL=\"2\"")), "  first  env LEVEL changed\n"),
+        (
+            "a setting",
+            Box::new(move |p| edit(p, "LEVEL=\"1\"", "LEVEL=\"2\"")),
+            "  first  env LEVEL changed\n",
+        ),
         ("a script", Box::new(move |p| edit(p, "echo second", "echo third")), "  second  script changed\n"),
-        ("the order", Box::new(move |p| edit(p, "needs \"first\"", "needs \"bundle\"")), "  second  what it waits for changed\n"),
-        ("a step that is gone", Box::new(move |p| edit(p, "run \"second\"", "/- run \"second\"")), "  second  the step is gone\n"),
+        (
+            "the order",
+            Box::new(move |p| edit(p, "needs \"first\"", "needs \"bundle\"")),
+            "  second  what it waits for changed\n",
+        ),
+        (
+            "a step that is gone",
+            Box::new(move |p| edit(p, "run \"second\"", "/- run \"second\"")),
+            "  second  the step is gone\n",
+        ),
         ("a secret", Box::new(|p| p.set("TOKEN", "another-secret")), "  secret token changed\n"),
         ("an inherited variable", Box::new(|p| p.set("WHERE", "here")), "  second  inherit WHERE changed\n"),
-        ("a pool", Box::new(move |p| edit(p, "param \"tag\"", "pool \"x\" size=2\nparam \"tag\"")), "  pool x none → 2\n"),
+        (
+            "what a failure does",
+            Box::new(move |p| edit(p, "param \"tag\"", "on-failure \"continue\"\nparam \"tag\"")),
+            "  on-failure stop → continue\n",
+        ),
     ];
     for (name, change, named) in cases {
         let mut project = varied();
@@ -139,7 +156,11 @@ fn whatever_differs_is_named() {
         change(&mut project);
         let ran = run_saved(&project);
         assert_eq!(ran.code, Some(5), "{name}: {}", ran.err);
-        assert!(ran.err.starts_with("refused: the project changed since this plan was made ("), "{name}: {}", ran.err);
+        assert!(
+            ran.err.starts_with("refused: the project changed since this plan was made ("),
+            "{name}: {}",
+            ran.err
+        );
         assert!(ran.err.contains(named), "{name}: {}", ran.err);
         let lines = ran.err.lines().count();
         assert_eq!(lines, 3, "{name}: only that is named: {}", ran.err);
@@ -155,10 +176,11 @@ fn what_changes_nothing_changes_no_digest() {
     let same = |project: &Project, why: &str| assert_eq!(self::digest(project), digest, "{why}");
     save(&project, &[]);
     let text = project.read("flows/main.kdl");
-    project.flow_now(&format!("// a comment\n{}", text.replace("; ", "\n    ")));
+    project.flow_now(&format!("// a comment\n{}", text.replace("{ script", "{\n    script")));
     same(&project, "layout and comments");
     project.write("untracked", "1");
     same(&project, "a file that is not tracked");
+    std::fs::remove_file(project.path("untracked")).unwrap();
     project.run(&["run", "f", "--env", "dev", "--only", "bundle"]).exits(0);
     assert!(project.path("out/a").exists());
     same(&project, "file-making steps ran");
@@ -191,13 +213,20 @@ fn an_altered_plan_is_refused() {
     let project = varied();
     save(&project, &[]);
     let text = project.read("f.plan");
-    for (from, to) in [("\"first\"", "\"frist\""), ("\"expires\":\"2", "\"expires\":\"3"), ("mkdir", "mkdor"), ("\"v1\"", "\"v2\"")] {
+    for (from, to) in [
+        ("\"first\"", "\"frist\""),
+        ("\"expires\":\"2", "\"expires\":\"3"),
+        ("sh script", "a script"),
+        ("\"v1\"", "\"v2\""),
+    ] {
         let altered = text.replacen(from, to, 1);
         assert_ne!(altered, text, "{from}");
         project.write("f.plan", altered);
         run_saved(&project).exits(5).says("refused: the plan was altered after it was made");
     }
-    for (text, said) in [("", "error: this is no plan: "), ("{\"version\":7}", "error: this plan has version 7")] {
+    for (text, said) in
+        [("", "error: this is no plan: "), ("{\"version\":7}", "error: this plan has version 7")]
+    {
         project.write("f.plan", text);
         run_saved(&project).exits(2).says(said);
     }
@@ -208,7 +237,9 @@ fn an_altered_plan_is_refused() {
 fn a_plan_is_for_its_flow_and_environment() {
     let project = project(&noting("first", ""));
     let text = project.read("flows/main.kdl");
-    project.flow_now(&format!("{text}\nenvironment \"other\"\nflow \"g\" {{ run \"x\" {{ command \"true\" }} }}\n"));
+    project.flow_now(&format!(
+        "{text}\nenvironment \"other\"\nflow \"g\" {{ run \"x\" {{ command \"true\" }} }}\n"
+    ));
     save(&project, &[]);
     let with = |more: &[&str]| project.run(&[&["run", "--plan", "f.plan"], more].concat());
     with(&["g"]).exits(5).says("refused: this plan is for flow f, not g");

@@ -6,8 +6,8 @@ use crate::journal::log::ReadError;
 use crate::journal::plans;
 use crate::journal::releases::ReleaseError;
 use crate::journal::runs::FindError;
-use crate::model::units::count;
 use crate::model::names::EnvName;
+use crate::model::units::count;
 use crate::plan::backwards::BackError;
 use crate::plan::graph::unresolved;
 use crate::plan::load::LoadError;
@@ -131,7 +131,10 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         }
         (CliError::FindPlan(plans::FindError::File(_)), _) => (vec![format!("error: {error}")], Exit::Failed),
         (CliError::FindPlan(_), _) => (
-            vec![format!("error: {error}"), "  name its file, or six digits or more of its digest".to_owned()],
+            vec![
+                format!("error: {error}"),
+                "  name its file, or six digits or more of its digest".to_owned(),
+            ],
             Exit::Usage,
         ),
         (CliError::Refused(refused), Some(session)) => refused.lines(&session.look()),

@@ -113,8 +113,7 @@ pub(super) fn file_name(plan: &Plan) -> String {
 
 /// The command line that asks for the same.
 pub(super) fn command_line(request: &Request, command: &str, more: &[String]) -> String {
-    let mut words =
-        vec!["flow".to_owned(), command.to_owned(), request.flow.to_string(), "--env".to_owned()];
+    let mut words = vec!["flow".to_owned(), command.to_owned(), request.flow.to_string(), "--env".to_owned()];
     words.push(request.environment.to_string());
     if let Some(to) = request.back.as_ref().and_then(|wish| wish.to) {
         words.extend(["--to".to_owned(), to.to_string()]);
@@ -122,7 +121,8 @@ pub(super) fn command_line(request: &Request, command: &str, more: &[String]) ->
     for (flag, names) in [("--only", &request.typed.only), ("--skip", &request.typed.skip)] {
         words.extend(names.iter().flat_map(|name| [flag.to_owned(), name.clone()]));
     }
-    words.extend(request.params.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
+    words
+        .extend(request.params.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
     words.extend(request.no_cache.then(|| "--no-cache".to_owned()));
     words.extend(more.iter().cloned());
     crate::world::process::show_argv(&words)

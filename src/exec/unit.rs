@@ -62,7 +62,13 @@ impl UnitEnd {
     /// A step that never started because something it needs did not succeed.
     #[must_use]
     pub fn not_run() -> Self {
-        Self { outcome: StepOutcome::Skipped, blocked: true, journal_down: false, recorded: None, stays: Vec::new() }
+        Self {
+            outcome: StepOutcome::Skipped,
+            blocked: true,
+            journal_down: false,
+            recorded: None,
+            stays: Vec::new(),
+        }
     }
 }
 
@@ -71,7 +77,10 @@ enum Attempt {
     /// What came of it, and what a step that goes back leaves as it is.
     Done(Done, StepOutcome, Vec<String>),
     Skipped(String),
-    Failed { failure: Failure, intended: bool },
+    Failed {
+        failure: Failure,
+        intended: bool,
+    },
 }
 
 impl Unit {

@@ -90,9 +90,8 @@ pub async fn unwind(
 /// A gate that was closed and a signal are no failures: what was done then stays.
 fn is_asked(shared: &Shared, outcome: RunOutcome, ends: &Ends, cancel: &Cancel) -> bool {
     let p = &shared.prepared;
-    let is_gate = |id: &StepId| {
-        p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate)
-    };
+    let is_gate =
+        |id: &StepId| p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate);
     let refused = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Refused && !is_gate(id));
     let failed = match outcome {
         RunOutcome::Failed | RunOutcome::Unknown => true,
@@ -402,6 +401,7 @@ fn keep_infrastructure(nature: Nature, proposal: Proposal) -> Result<Proposal, F
     if nature != Nature::Infrastructure {
         return Ok(proposal);
     }
-    let why = format!("going back would {lost} infrastructure ({}), which is never done unasked", proposal.summary);
+    let why =
+        format!("going back would {lost} infrastructure ({}), which is never done unasked", proposal.summary);
     Err(Failure::of(FailureClass::Refused, why))
 }

@@ -113,11 +113,8 @@ impl Symbolic<'_> {
             instance.push(value.known().and_then(Value::as_text).unwrap_or_default());
         }
         let id = StepId { name: step.name.clone(), instance };
-        let ids = if id.instance.is_empty() {
-            self.scope.steps.instances(&step.name)
-        } else {
-            vec![id.clone()]
-        };
+        let ids =
+            if id.instance.is_empty() { self.scope.steps.instances(&step.name) } else { vec![id.clone()] };
         Ok((id, ids))
     }
 }
@@ -169,7 +166,10 @@ pub fn definition(
     rows.settings("", &node.step.settings.resolve(scope)?);
     rows.common(&node.step.common, scope)?;
     for name in &node.step.common.inherit {
-        rows.add(&format!("inherit {name}"), &host.var(name).map(|value| format!("={value}")).unwrap_or_default());
+        rows.add(
+            &format!("inherit {name}"),
+            &host.var(name).map(|value| format!("={value}")).unwrap_or_default(),
+        );
     }
     for (name, value) in node.each.iter() {
         rows.add(&format!("each {name}"), &value.to_json().to_string());
@@ -178,12 +178,7 @@ pub fn definition(
 }
 
 /// What steps that are as wanted hand on to this one.
-pub fn handed(
-    node: &Node,
-    scope: &StepScope<'_>,
-    stands: &dyn Fn(&StepId) -> bool,
-    sealer: &Sealer,
-) -> Rows {
+pub fn handed(node: &Node, scope: &StepScope<'_>, stands: &dyn Fn(&StepId) -> bool, sealer: &Sealer) -> Rows {
     let mut rows = Rows::new();
     let all = |_: &StepId| true;
     let symbolic = Symbolic { scope, selected: &all };

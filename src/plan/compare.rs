@@ -95,6 +95,10 @@ pub fn differences(saved: &Plan, fresh: &Plan, done: &BTreeSet<StepId>) -> Vec<D
     for now in fresh.steps.iter().filter(|step| saved.step(&step.id).is_none()) {
         found.push(project(Some(&now.id), "the step", How::Added));
     }
+    // A file that a step names as its input is named there.
+    let inputs: BTreeSet<String> =
+        found.iter().filter(|found| found.step.is_some()).map(|found| found.what.clone()).collect();
+    found.retain(|found| found.step.is_some() || !inputs.contains(&found.what));
     if found.is_empty() && done.is_empty() && saved.digest != fresh.digest {
         // Whatever the digest covers and nothing above names.
         found.push(valued(None, "plan", &short(&saved.digest), &short(&fresh.digest), Side::Project));
@@ -204,7 +208,8 @@ impl Compared<'_> {
     fn handed(&self, was: &Basis, is: &Basis, found: &mut Vec<Difference>) {
         for reference in BTreeSet::from_iter(was.handed.keys().chain(is.handed.keys())) {
             let owner = owner(reference);
-            let by_done = self.done.iter().any(|done| done.to_string() == owner || done.name.as_str() == owner);
+            let by_done =
+                self.done.iter().any(|done| done.to_string() == owner || done.name.as_str() == owner);
             if !by_done && was.handed.get(reference) != is.handed.get(reference) {
                 let changed = project(Some(&self.before.id), reference, How::Changed);
                 found.push(Difference { side: Side::World, ..changed });
@@ -242,7 +247,8 @@ impl Compared<'_> {
         for change in &self.now.changes {
             if !self.before.changes.contains(change) {
                 let before = self.before.changes.iter().find(|was| was.what == change.what);
-                let changed = project(id, &change.what, if before.is_some() { How::Changed } else { How::Added });
+                let changed =
+                    project(id, &change.what, if before.is_some() { How::Changed } else { How::Added });
                 found.push(Difference { side: Side::World, ..changed });
             }
         }
@@ -297,7 +303,8 @@ fn walk(path: &str, was: &Json, is: &Json, found: &mut Vec<Difference>) {
         (Json::Object(was), Json::Object(is)) => {
             for name in BTreeSet::from_iter(was.keys().chain(is.keys())) {
                 let below = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
-                let value = |from: &serde_json::Map<String, Json>| from.get(name).cloned().unwrap_or_default();
+                let value =
+                    |from: &serde_json::Map<String, Json>| from.get(name).cloned().unwrap_or_default();
                 walk(&below, &value(was), &value(is), found);
             }
         }
@@ -311,8 +318,12 @@ fn walk(path: &str, was: &Json, is: &Json, found: &mut Vec<Difference>) {
                 found.push(world(&format!("the order of {path}"), None, None));
             }
         }
-        (Json::Null, is) if is.is_object() || is.is_array() => found.push(Difference { how: How::Added, ..world(path, None, None) }),
-        (was, Json::Null) if was.is_object() || was.is_array() => found.push(Difference { how: How::Removed, ..world(path, None, None) }),
+        (Json::Null, is) if is.is_object() || is.is_array() => {
+            found.push(Difference { how: How::Added, ..world(path, None, None) })
+        }
+        (was, Json::Null) if was.is_object() || was.is_array() => {
+            found.push(Difference { how: How::Removed, ..world(path, None, None) })
+        }
         (Json::Null, is) => found.push(world(path, Some("none".to_owned()), Some(show(is)))),
         (was, Json::Null) => found.push(world(path, Some(show(was)), Some("none".to_owned()))),
         (was, is) => found.push(world(path, Some(show(was)), Some(show(is)))),
@@ -333,7 +344,8 @@ fn show(json: &Json) -> String {
 
 /// Twelve digits of a digest; anything else as it is.
 fn short(text: &str) -> String {
-    let (before, digits) = text.split_once(':').filter(|(name, _)| name.starts_with("sha")).unwrap_or(("", text));
+    let (before, digits) =
+        text.split_once(':').filter(|(name, _)| name.starts_with("sha")).unwrap_or(("", text));
     let is_digest = digits.len() >= 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     match (is_digest, before) {
         (false, _) => text.to_owned(),

@@ -95,11 +95,8 @@ impl Fronts {
         let by_key = node.step.kind.nature == Nature::Program && node.step.common.inputs.is_some();
         self.made[id.0] = by_key || reads_made || refers.iter().any(|to| self.made[to.0]);
         self.loose[id.0] = self.made[id.0] || !refers.is_empty();
-        self.hangs_on[id.0] = self.waits[id.0]
-            .iter()
-            .flat_map(|to| self.hangs_on[to.0].iter().chain([to]))
-            .copied()
-            .collect();
+        self.hangs_on[id.0] =
+            self.waits[id.0].iter().flat_map(|to| self.hangs_on[to.0].iter().chain([to])).copied().collect();
     }
 
     /// The first of these steps that leaves something which a node reads.
@@ -132,9 +129,7 @@ fn scope<'a>(p: &'a Prepared, node: &'a Node, table: &'a dyn StepTable) -> StepS
 /// The paths that a step leaves behind.
 fn leaves(node: &Node, scope: &StepScope<'_>) -> Vec<String> {
     let outputs = node.step.common.outputs.iter();
-    outputs
-        .filter_map(|template| template.resolve(scope).ok()?.known().and_then(Value::as_text))
-        .collect()
+    outputs.filter_map(|template| template.resolve(scope).ok()?.known().and_then(Value::as_text)).collect()
 }
 
 /// The globs that a step reads, and those it leaves out.

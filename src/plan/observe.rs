@@ -123,7 +123,10 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
     }
     let reader = steps.iter().find(|step| step.basis.tree);
     let basis = weigh::common(p, &observer.fronts, reader.is_some()).await.map_err(|failure| {
-        reader.map(|step| PlanFailure { step: step.id.clone(), why: failure.into() }).into_iter().collect::<Vec<_>>()
+        reader
+            .map(|step| PlanFailure { step: step.id.clone(), why: failure.into() })
+            .into_iter()
+            .collect::<Vec<_>>()
     })?;
     let target = p.cloud.target();
     let created = p.world.clock.now();
@@ -300,17 +303,13 @@ impl<'a> Observer<'a> {
 
     /// What does not exist is created by an infrastructure step in front, or it is a mistake. What
     /// could not be asked is unknown.
-    async fn missing(
-        &self,
-        id: NodeId,
-        cx: &Context,
-        failure: Failure,
-    ) -> Result<PlannedStep, NoProposal> {
+    async fn missing(&self, id: NodeId, cx: &Context, failure: Failure) -> Result<PlannedStep, NoProposal> {
         // A recorded state is not made by a step in front of it.
         let recorded = matches!(self.p.graph.node(id).goal, Some(Goal::Recorded(_)));
         match failure.class {
             FailureClass::Missing if !recorded => {
-                let creator = self.fronts.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
+                let creator =
+                    self.fronts.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
                 let mut running =
                     creator.filter(|creator| matches!(self.table.known(creator), Some(Known::After(_))));
                 match running.next() {

@@ -69,7 +69,9 @@ pub enum Refusal {
         by: Option<Box<Taken>>,
     },
     /// It was made from records that this store does not have.
-    #[error("this plan was made with another store: it is number {planned}, and number {next} comes next here")]
+    #[error(
+        "this plan was made with another store: it is number {planned}, and number {next} comes next here"
+    )]
     OtherStore {
         /// Its number.
         planned: u64,
@@ -194,10 +196,10 @@ pub fn request(plan: &Plan) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::document::{PlannedEnvironment, PlannedSelection, PlannedStep, Source};
     use crate::model::change::{Action, Change, Reversible};
     use crate::model::names::StepId;
     use crate::plan::basis::{Basis, PlanBasis};
+    use crate::plan::document::{PlannedEnvironment, PlannedSelection, PlannedStep, Source};
 
     fn sealer() -> (tempfile::TempDir, Sealer) {
         let folder = tempfile::tempdir().unwrap();

@@ -43,7 +43,8 @@ impl Observer<'_> {
         let scope = StepScope { values: &p.values, each: &node.each, steps: &self.table };
         let selected = |step: &StepId| p.graph.find_id(step).is_some_and(|id| p.selection.contains(id));
         let symbolic = Symbolic { scope: &scope, selected: &selected };
-        let mut basis = Basis { definition: definition(node, &symbolic, &p.world.host, &p.sealer)?, ..Basis::default() };
+        let mut basis =
+            Basis { definition: definition(node, &symbolic, &p.world.host, &p.sealer)?, ..Basis::default() };
         let recorded = matches!(node.goal, Some(Goal::Recorded(_)));
         let is_gate = node.step.kind.nature == Nature::Gate;
         basis.decided = !(self.fronts.made[id.0] && !recorded || node.finally || is_gate);
@@ -233,6 +234,7 @@ async fn tree(p: &Prepared, fronts: &Fronts) -> Result<Rows, Failure> {
         .map_err(|said| Failure::new(format!("git cannot tell which files are tracked: {said}")))?;
     let made: Vec<String> = fronts.leaves.iter().flatten().cloned().collect();
     let left_out = ["flows".to_owned(), ".flow".to_owned()].into_iter().chain(made);
-    let left_out = Matcher::new(&left_out.collect::<Vec<_>>(), &[]).map_err(|e| Failure::new(e.to_string()))?;
+    let left_out =
+        Matcher::new(&left_out.collect::<Vec<_>>(), &[]).map_err(|e| Failure::new(e.to_string()))?;
     Ok(tree.into_iter().filter(|(path, _)| !left_out.matches(std::path::Path::new(path))).collect())
 }
