@@ -17,6 +17,7 @@ mod releases;
 mod rollback;
 mod run;
 mod runs;
+mod saved;
 mod selection;
 mod session;
 mod show;
