@@ -126,7 +126,7 @@ impl Return {
 fn destroys(changes: &[ResourceChange]) -> Result<(), Failure> {
     let lost = |change: &&ResourceChange| match change.what {
         What::Replace | What::Remove => true,
-        What::MayReplace => change.certain,
+        What::MayReplace => change.certain && holds_data(&change.kind),
         What::Add | What::Modify | What::Import | What::Dynamic => false,
     };
     let lost: Vec<String> = changes.iter().filter(lost).map(|change| change.shown().to_string()).collect();
@@ -138,32 +138,52 @@ fn destroys(changes: &[ResourceChange]) -> Result<(), Failure> {
         .help("leave this step out of the rollback, or deploy the older commit, which plans it as a change"))
 }
 
+/// What cannot be made again as it was.
+const DATA: &[&str] = &[
+    "AWS::Cognito::UserPool",
+    "AWS::DocDB::",
+    "AWS::DynamoDB::",
+    "AWS::EFS::FileSystem",
+    "AWS::FSx::",
+    "AWS::Neptune::",
+    "AWS::OpenSearchService::Domain",
+    "AWS::RDS::DB",
+    "AWS::RDS::GlobalCluster",
+    "AWS::S3::Bucket",
+];
+
+fn holds_data(kind: &str) -> bool {
+    DATA.iter().any(|data| kind.starts_with(data))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_takes_away_is_refused_by_name() {
-        let change = |what, certain| ResourceChange {
+        let change = |kind: &str, what, certain| ResourceChange {
             id: "Data".to_owned(),
-            kind: "AWS::S3::Bucket".to_owned(),
+            kind: kind.to_owned(),
             what,
             touched: Vec::new(),
             physical: Some("shop-data".to_owned()),
             certain,
         };
-        for (what, certain, fine) in [
-            (What::Add, true, true),
-            (What::Modify, true, true),
-            (What::MayReplace, false, true),
-            (What::MayReplace, true, false),
-            (What::Replace, true, false),
-            (What::Remove, true, false),
+        let (bucket, group) = ("AWS::S3::Bucket", "AWS::Logs::LogGroup");
+        for (kind, what, certain, fine) in [
+            (bucket, What::Add, true, true),
+            (bucket, What::Modify, true, true),
+            (bucket, What::MayReplace, false, true),
+            (bucket, What::MayReplace, true, false),
+            (group, What::MayReplace, true, true),
+            (group, What::Replace, true, false),
+            (group, What::Remove, true, false),
         ] {
-            let refused = destroys(&[change(what, certain)]);
-            assert_eq!(refused.is_ok(), fine, "{what:?}");
+            let refused = destroys(&[change(kind, what, certain)]);
+            assert_eq!(refused.is_ok(), fine, "{kind} {what:?}");
             if let Err(failure) = refused {
-                assert!(failure.record.details[0].starts_with("Data (AWS::S3::Bucket)"), "{failure:?}");
+                assert!(failure.record.details[0].starts_with("Data ("), "{failure:?}");
             }
         }
     }

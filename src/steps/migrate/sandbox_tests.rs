@@ -138,7 +138,10 @@ async fn pending_files_are_planned_applied_and_then_up_to_date() {
     assert_eq!(planned.warnings, ["db/0003_gone.sql:3: drops column id of note"]);
     assert_eq!(planned.reversible, Reversible::ForwardOnly);
     let done = planned.effect.unwrap().apply(&bench.cx).await.unwrap();
-    assert_eq!((done.summary.as_str(), &done.receipt["contract"]), ("0003_gone.sql", &json!(true)));
+    assert_eq!(
+        (done.summary.as_str(), &done.receipt["migrations"][2]),
+        ("0003_gone.sql", &json!({ "version": 3, "name": "0003_gone.sql", "phase": "contract" }))
+    );
 
     // sqlx itself agrees with the table, and line endings are no edit.
     sqlx::migrate::Migrator::new(bench.root().join("db"))
