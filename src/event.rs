@@ -200,6 +200,9 @@ pub struct RunStarted {
     /// The command line that does the same again: `flow run deploy --env prod --only backend`.
     #[serde(default)]
     pub again: String,
+    /// The release that this run goes back to.
+    #[serde(default)]
+    pub back_to: Option<u64>,
 }
 
 /// How a step ended.
@@ -284,6 +287,9 @@ pub struct RunEnded {
     /// What else the operator must know after a run that did not succeed.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// From the beginning of the incident until all was healthy again, milliseconds.
+    #[serde(default)]
+    pub healthy_after_ms: Option<u64>,
 }
 
 /// How a run can end.
@@ -340,9 +346,9 @@ impl Event {
     }
 }
 
-/// The journal could not take a record; no effect may follow.
+/// The journal could not take a record, for this reason; no effect may follow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the journal cannot be written: {0}")]
+#[error("{0}")]
 pub struct JournalDown(pub String);
 
 /// An event on its way to the dispatcher, which alone owns the journal and the reports.

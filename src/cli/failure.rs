@@ -2,10 +2,13 @@
 
 use crate::event::JournalDown;
 use crate::exit::Exit;
+use crate::journal::locks::{Holder, LockError};
 use crate::journal::log::ReadError;
 use crate::journal::releases::ReleaseError;
 use crate::journal::runs::FindError;
+use crate::model::names::EnvName;
 use crate::model::units::count;
+use crate::plan::backwards::BackError;
 use crate::plan::graph::unresolved;
 use crate::plan::load::LoadError;
 use crate::plan::observe::PlanFailure;
@@ -15,6 +18,7 @@ use crate::plan::propose::NoProposal;
 use crate::plan::selection::SelectionError;
 use crate::report::out;
 use crate::report::story::StoryError;
+use crate::report::text::shell_word;
 use crate::steps::FailureClass;
 use crate::syntax::problem::Problems;
 use crate::syntax::render::{self, Style};
@@ -22,6 +26,7 @@ use crate::syntax::source::Sources;
 use crate::world::aws::IdentityError;
 use crate::world::files::FileError;
 
+use super::locking::Locked;
 use super::session::Session;
 
 /// Why a command could not do what it was asked.
@@ -51,6 +56,16 @@ pub(super) enum CliError {
     /// A store that this version cannot use.
     #[error("the store lies in the bucket {0}, and shared stores are not part of this version")]
     SharedStore(String),
+    /// What stands there is recorded already.
+    #[error("{environment} has releases of {flow} already, the newest is {id}: nothing was recorded")]
+    Adopted {
+        /// The environment.
+        environment: String,
+        /// The flow.
+        flow: String,
+        /// The newest release.
+        id: u64,
+    },
     /// No run of that name.
     #[error(transparent)]
     FindRun(FindError),
@@ -63,6 +78,22 @@ pub(super) enum CliError {
     /// A journal that cannot be read.
     #[error(transparent)]
     Journal(#[from] ReadError),
+    /// A lock that another run has, or that cannot be read.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The same, with what the run that has it is at.
+    #[error("{}", .0.message)]
+    Locked(Box<Locked>),
+    /// A lock that was to be taken away from somebody who does not have it any more.
+    #[error("lock {token} of {environment} is not the one that is held")]
+    WrongToken {
+        /// The environment.
+        environment: EnvName,
+        /// What was typed.
+        token: u64,
+        /// Who has it now.
+        now: Option<Box<Holder>>,
+    },
     /// A journal that cannot be written.
     #[error(transparent)]
     JournalDown(#[from] JournalDown),
@@ -98,11 +129,28 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             vec![format!("error: {error}"), "  name a folder: store \".flow/store\"".to_owned()],
             Exit::Usage,
         ),
+        (CliError::Adopted { environment, .. }, _) => (
+            vec![
+                format!("error: {error}"),
+                format!("  all releases: flow releases --env {}", shell_word(environment)),
+            ],
+            Exit::Usage,
+        ),
         (CliError::FindRun(_), _) => {
             (vec![format!("error: {error}"), "  all runs: flow runs".to_owned()], Exit::Usage)
         }
         (CliError::Story(StoryError::NoStep { run, .. }), _) => {
             (vec![format!("error: {error}"), format!("  the whole run: flow log {run}")], Exit::Usage)
+        }
+        (CliError::Locked(locked), _) => (locked.lines(), Exit::Locked),
+        (CliError::WrongToken { now, .. }, _) => {
+            let mut lines = vec![format!("refused: {error}")];
+            lines.push(match now {
+                Some(now) => format!("  {} has it now, with token {}", now.who(), now.token),
+                None => "  nobody has it now".to_owned(),
+            });
+            lines.push("  all locks: flow locks".to_owned());
+            (lines, Exit::Refused)
         }
         (CliError::JournalDown(_), _) => (
             vec![
@@ -168,6 +216,7 @@ fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
         }
         PrepareError::Stopped(_) => Exit::Interrupted,
         PrepareError::Problems(_) => Exit::Usage,
+        PrepareError::Back(error) => back(error, &mut lines),
         PrepareError::File(_) | PrepareError::Release(_) => Exit::Failed,
     };
     (lines, exit)
@@ -183,6 +232,28 @@ fn selection(error: &SelectionError) -> Vec<String> {
         SelectionError::Unknown { .. } | SelectionError::Empty => {}
     }
     lines
+}
+
+/// Why there is nothing to go back to, and what there is.
+fn back(error: &BackError, lines: &mut Vec<String>) -> Exit {
+    let releases = |environment: &EnvName| format!("  all releases: flow releases --env {environment}");
+    match error {
+        BackError::NoRelease { environment, flow } => lines.push(format!(
+            "  record what runs now: flow adopt {} --env {}",
+            shell_word(flow.as_str()),
+            shell_word(environment.as_str())
+        )),
+        BackError::NothingBefore { environment, .. } | BackError::NoSuch { environment, .. } => {
+            lines.push(releases(environment));
+        }
+        BackError::OtherFlow { id, other, .. } => lines.push(format!(
+            "  go back with its own flow: flow rollback {} --to {id} --env …",
+            shell_word(other.as_str())
+        )),
+        BackError::Empty { .. } => lines.push("  select more with --only, or leave it out".to_owned()),
+        BackError::Release(_) => return Exit::Failed,
+    }
+    Exit::Usage
 }
 
 fn suggestion(hint: Option<&String>, known: &[String], what: &str) -> String {

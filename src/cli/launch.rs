@@ -1,7 +1,8 @@
 //! From a request to a run that is over: what `run`, `resume` and `rollback` share.
 //!
-//! In this order, and nothing before its turn: signals are heard, the plan is
-//! made, the journal begins, the run is carried out.
+//! In this order, and nothing before its turn: signals are heard, the locks of
+//! what may be changed are taken, the plan is made, the journal begins, the run
+//! is carried out, the locks are given back.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::exec::dispatcher::Dispatcher;
 use crate::exec::signals::Signals;
 use crate::exec::{self, Options, Start};
 use crate::exit::Exit;
+use crate::journal::locks::Held;
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
 use crate::journal::runs;
@@ -27,6 +29,7 @@ use crate::report::plain::Plain;
 use crate::steps::Answers;
 use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::{Clock, Moment};
+use crate::world::host;
 use crate::world::scratch::Scratch;
 use crate::world::terminal;
 
@@ -82,19 +85,22 @@ pub(super) struct Launch<'a> {
 impl Launch<'_> {
     /// Plans it, carries it out, and says how it ended.
     pub(super) fn go(self) -> Done {
+        host::close_to_others();
         block_on(async {
             let begun = Clock.moment();
             let canceller = Arc::new(Canceller::new());
             let signals = Signals::listen(Arc::clone(&canceller));
             let cancel = canceller.view();
-            let (prepared, observed) = super::plan::look(self.session, self.request.clone(), &cancel).await?;
             if self.dry_run {
+                let (prepared, observed) =
+                    super::plan::look(self.session, self.request.clone(), &cancel).await?;
                 super::plan::show(self.session, &prepared, &observed, &self.again, self.manner.all);
                 return Ok(Exit::Success);
             }
-            prepared.check_branch()?;
+            let (prepared, observed, locks) =
+                super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
             refuse_unknown(&observed)?;
-            self.carry_out(prepared, observed, (cancel, signals), begun).await
+            self.carry_out(prepared, observed, locks, (cancel, signals), begun).await
         })
     }
 
@@ -102,13 +108,16 @@ impl Launch<'_> {
         self,
         prepared: Prepared,
         observed: Observed,
+        mut locks: Vec<Held>,
         (cancel, signals): (Cancel, Signals),
         begun: Moment,
     ) -> Done {
         let world = prepared.world.clone();
         Scratch::clear(&world.files)?;
-        let journal = Journal::begin(&world.store, world.clock)?;
+        let journal =
+            Journal::begin(&world.store, world.clock)?.under(locks.iter().map(Held::fence).collect());
         let run = journal.run().clone();
+        locks.iter_mut().try_for_each(|lock| lock.name_run(&run))?;
         let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
         let logs = StepLogs::new(world.store.clone(), run.clone());
         let report = self.manner.report(self.session);
@@ -127,6 +136,7 @@ impl Launch<'_> {
             observed,
         };
         let ended = exec::run(start, dispatcher, cancel, signals).await;
+        drop(locks);
         Ok(Exit::from_code(ended.exit))
     }
 }

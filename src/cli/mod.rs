@@ -2,18 +2,25 @@
 //! comments are the help, and what it does. Hints, colours and exit codes live
 //! here and nowhere else.
 
+mod adopt;
 mod check;
+mod diff;
 mod failure;
 mod launch;
 mod list;
+mod locking;
+mod locks;
 mod log;
 mod plan;
+mod ready;
 mod releases;
+mod rollback;
 mod run;
 mod runs;
 mod selection;
 mod session;
 mod show;
+mod unlock;
 
 use std::path::PathBuf;
 
@@ -46,6 +53,11 @@ enum Command {
     Runs(runs::Args),
     Log(log::Args),
     Releases(releases::Args),
+    Rollback(rollback::Args),
+    Adopt(adopt::Args),
+    Diff(diff::Args),
+    Locks(locks::Args),
+    Unlock(unlock::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -74,6 +86,11 @@ pub fn main() -> Exit {
         Command::Runs(args) => runs::exec(&session, &args),
         Command::Log(args) => log::exec(&session, &args),
         Command::Releases(args) => releases::exec(&session, &args),
+        Command::Rollback(args) => rollback::exec(&session, &args),
+        Command::Adopt(args) => adopt::exec(&session, &args),
+        Command::Diff(args) => diff::exec(&session, &args),
+        Command::Locks(args) => locks::exec(&session, &args),
+        Command::Unlock(args) => unlock::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

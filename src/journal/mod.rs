@@ -4,11 +4,13 @@
 //! runs/<run>/journal.jsonl         every recorded event of a run, chained and synced   log
 //! runs/<run>/logs/<step>.log       what its programs and containers wrote              logs
 //! releases/<env>/<number>.json     what an environment runs                            releases
+//! locks/<env>/<token>.jsonl        who may change it                                   locks
 //! ```
 //!
 //! History, endings and reports are derived from these and can be made again.
 
 pub mod ids;
+pub mod locks;
 pub mod log;
 pub mod logs;
 pub mod releases;

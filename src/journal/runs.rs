@@ -245,6 +245,7 @@ mod tests {
             last_duration_ms: None,
             target_ms: None,
             again: String::new(),
+            back_to: None,
         })
     }
 
@@ -268,6 +269,7 @@ mod tests {
             release: Some(18),
             summary: Vec::new(),
             notes: Vec::new(),
+            healthy_after_ms: None,
         })
     }
 

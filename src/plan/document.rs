@@ -28,6 +28,9 @@ pub struct Plan {
     pub environment: PlannedEnvironment,
     /// Digest of all that decides what will happen.
     pub digest: String,
+    /// The release that it goes back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<u64>,
     /// Number of the flow's next run in this environment; 0 while plans are not saved.
     pub sequence: u64,
     /// When it was made; outside the digest.
@@ -117,6 +120,9 @@ pub struct PlannedStep {
     /// What a rollback needs.
     #[serde(skip)]
     pub receipt: serde_json::Value,
+    /// The state that stands now.
+    #[serde(skip)]
+    pub standing: serde_json::Value,
     /// The outermost group: the heading it stands under.
     #[serde(skip)]
     pub heading: Option<GroupName>,
@@ -153,7 +159,7 @@ impl Plan {
             "version": self.version, "flow": self.flow, "environment": self.environment,
             "sequence": self.sequence, "flow_version": env!("CARGO_PKG_VERSION"),
             "params": self.selection.params, "typed": self.selection.typed,
-            "from_release": self.selection.from_release, "steps": steps,
+            "from_release": self.selection.from_release, "steps": steps, "back_to": self.back_to,
         });
         self.digest = digest(covered.to_string().as_bytes());
     }

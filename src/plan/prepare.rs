@@ -13,6 +13,7 @@ use crate::model::kind::Nature;
 use crate::model::names::{EnvName, FlowName, StepId};
 use crate::model::project::{Environment, Project, SecretDeclaration};
 use crate::model::template::Reference;
+use crate::model::value::Outputs;
 use crate::syntax::problem::{Problems, nearest};
 use crate::world::World;
 use crate::world::aws::{Cloud, IdentityError};
@@ -24,7 +25,8 @@ use crate::world::masker::is_maskable;
 use crate::world::secrets;
 use crate::world::store::Store;
 
-use super::graph::{Graph, NodeId};
+use super::backwards::{self, BackError, Backwards, Wish};
+use super::graph::{Goal, Graph, NodeId};
 use super::params::{self, ParamError};
 use super::scope::{RunFacts, Values, each_scope};
 use super::selection::{self, Selection, SelectionError, Typed};
@@ -43,10 +45,12 @@ pub struct Request {
     pub params: Vec<(String, String)>,
     /// `--no-cache`
     pub no_cache: bool,
+    /// Not what the flow says but what a release records.
+    pub back: Option<Wish>,
 }
 
 /// Everything that is the same for all steps of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     /// The request.
     pub request: Request,
@@ -80,6 +84,8 @@ pub struct Prepared {
     pub sealer: Sealer,
     /// Digest of the flow files.
     pub files_digest: String,
+    /// The rollback that it is, if it is one.
+    pub back: Option<Arc<Backwards>>,
 }
 
 /// Why a request cannot even be planned.
@@ -144,6 +150,9 @@ pub enum PrepareError {
     /// A release cannot be read.
     #[error(transparent)]
     Release(#[from] ReleaseError),
+    /// There is nothing to go back to.
+    #[error(transparent)]
+    Back(#[from] BackError),
 }
 
 fn auto(branch: Option<&String>, matching: &[String]) -> String {
@@ -159,13 +168,21 @@ fn auto(branch: Option<&String>, matching: &[String]) -> String {
 /// Prepares a request. The world's store must be the environment's.
 pub async fn prepare(
     project: &Project,
-    request: Request,
+    mut request: Request,
     world: World,
     files_digest: String,
     cancel: &Cancel,
 ) -> Result<Prepared, PrepareError> {
     let flow = find_flow(project, &request.flow)?;
     let environment = find_environment(project, &request.environment, &world.git)?;
+    let releases = Releases::new(world.store.clone());
+    let target = match &request.back {
+        None => None,
+        Some(wish) => Some(backwards::target(&releases, &environment.name.value, &flow.name, wish)?),
+    };
+    if let Some(target) = &target {
+        request.params = recorded_params(flow, target, &request.params);
+    }
     let (resolved, problems) = target::resolve(environment, &world.git);
     if !problems.is_empty() {
         return Err(PrepareError::Problems(problems));
@@ -188,13 +205,21 @@ pub async fn prepare(
     if !problems.is_empty() {
         return Err(PrepareError::Problems(problems));
     }
-    let releases = Releases::new(world.store.clone());
     let live = releases.live(&environment.name.value)?;
     let current = releases.current(&environment.name.value, &flow.name)?;
     let good = releases.good(&environment.name.value, &flow.name)?;
-    let recorded = |id: &StepId| recorded(good.as_ref(), id);
-    let selection =
-        selection::select(flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
+    let (graph, selection, back) = match (target, &current) {
+        (Some(target), Some(current)) => {
+            let (graph, selection, back) = turn(flow, &graph, &request, current, target)?;
+            (graph, selection, Some(back))
+        }
+        _ => {
+            let recorded = |id: &StepId| recorded(good.as_ref(), id);
+            let selection = selection::select(flow, &graph, &request.typed, &recorded)
+                .map_err(PrepareError::Selection)?;
+            (graph, selection, None)
+        }
+    };
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let others = other_clouds(project, &graph, &selection, &values, &world)?;
     cancel.unless_stopped(Box::pin(verify(&graph, &selection, &cloud, &others))).await??;
@@ -216,7 +241,43 @@ pub async fn prepare(
         releases,
         world,
         files_digest,
+        back,
     })
+}
+
+/// The graph of a rollback.
+fn turn(
+    flow: &Flow,
+    graph: &Graph,
+    request: &Request,
+    current: &Release,
+    target: Release,
+) -> Result<(Graph, Selection, Arc<Backwards>), PrepareError> {
+    let turned =
+        backwards::between(flow, graph, &request.typed, current, &target).map_err(PrepareError::Selection)?;
+    if !turned.graph.iter().any(|(_, node)| matches!(node.goal, Some(Goal::Recorded(_)))) {
+        return Err(BackError::Empty { id: target.id }.into());
+    }
+    let incident = request.back.as_ref().and_then(|wish| wish.incident);
+    let back = Backwards { to: Arc::new(target), stays: turned.stays, incident };
+    Ok((turned.graph, turned.selection, Arc::new(back)))
+}
+
+/// The parameters that a release was made with, where the flow still has them and nothing else was
+/// typed: they decide which instances there are.
+fn recorded_params(flow: &Flow, target: &Release, typed: &[(String, String)]) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) => {
+            let texts =
+                items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
+            texts.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    };
+    let has = |name: &String| flow.params.iter().any(|param| param.name == *name);
+    let recorded = target.params.iter().filter(|(name, _)| has(name));
+    recorded.map(|(name, value)| (name.clone(), text(value))).chain(typed.iter().cloned()).collect()
 }
 
 /// What a release records of a step.
@@ -298,26 +359,62 @@ impl Prepared {
     /// The account that a step acts in.
     #[must_use]
     pub fn cloud_of(&self, id: NodeId) -> Arc<Cloud> {
-        let node = self.graph.node(id);
-        let named = node.step.common.environment.as_ref().and_then(|template| {
-            let name = template.resolve(&each_scope(&self.values, &node.each)).ok()?;
-            name.known().and_then(crate::model::value::Value::as_text)
-        });
-        named
-            .and_then(|name| self.others.get(&EnvName::new(name)))
+        self.named_environment(id)
+            .and_then(|name| self.others.get(&name))
             .map_or_else(|| Arc::clone(&self.cloud), Arc::clone)
+    }
+
+    /// The environment that a step names for itself.
+    fn named_environment(&self, id: NodeId) -> Option<EnvName> {
+        let node = self.graph.node(id);
+        let name = node.step.common.environment.as_ref()?.resolve(&each_scope(&self.values, &node.each)).ok();
+        Some(EnvName::new(name?.known().and_then(crate::model::value::Value::as_text)?))
+    }
+
+    /// The environments that the selected steps may change, whose locks the run needs: none when
+    /// all that they do is make files, look and ask.
+    #[must_use]
+    pub fn changes(&self) -> BTreeSet<EnvName> {
+        let protected = self.cloud.target().protected;
+        let deploying = self
+            .graph
+            .iter()
+            .filter(|(id, node)| self.selection.contains(*id) && node.step.is_deploying(protected));
+        let own = &self.values.environment;
+        deploying.flat_map(|(id, _)| self.named_environment(id).into_iter().chain([own.clone()])).collect()
+    }
+
+    /// Whether another run has recorded a release since this was prepared: what was read of
+    /// releases must then be read again.
+    pub fn is_outdated(&self) -> Result<bool, PrepareError> {
+        let (environment, flow) = (&self.values.environment, &self.flow.name);
+        let id = |release: &Option<Release>| release.as_ref().map(|release| release.id);
+        Ok(id(&self.live) != id(&self.releases.live(environment)?)
+            || id(&self.current) != id(&self.releases.current(environment, flow)?)
+            || id(&self.good) != id(&self.releases.good(environment, flow)?))
     }
 
     /// What the flow's newest release records of a step.
     #[must_use]
     pub fn recorded(&self, id: &StepId) -> Option<Arc<Recorded>> {
-        recorded(self.current.as_ref(), id)
+        // What was only found was not made by the flow: nothing follows from it for what the flow
+        // leaves out now.
+        recorded(self.current.as_ref(), id).filter(|recorded| !recorded.adopted)
     }
 
     /// What the newest release of a run that succeeded records of a step.
     #[must_use]
     pub fn settled(&self, id: &StepId) -> Option<Arc<Recorded>> {
-        recorded(self.good.as_ref(), id)
+        recorded(self.good.as_ref(), id).filter(|recorded| !recorded.adopted)
+    }
+
+    /// What a step hands on in a rollback before it was looked at: what it handed on where the
+    /// rollback goes, else where it stands.
+    #[must_use]
+    pub fn recorded_outputs(&self, id: &StepId) -> Option<Outputs> {
+        let back = self.back.as_ref()?;
+        let recorded = back.to.steps.get(id).or_else(|| self.current.as_ref()?.steps.get(id))?;
+        Some(recorded.outputs.clone())
     }
 }
 

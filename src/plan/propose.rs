@@ -12,7 +12,7 @@ use crate::model::template::{Scope, Template, Unresolved};
 use crate::model::units::count;
 use crate::model::value::{Field, Value};
 use crate::steps::attributes::Globs;
-use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal};
+use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal, Step, Way};
 use crate::world::keyed::Sealer;
 
 use super::fingerprint::{self, Key, Success};
@@ -81,6 +81,11 @@ pub struct Surroundings<'a> {
 
 /// Looks at a step.
 pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Result<Proposed, NoProposal> {
+    if let (Some(Goal::Recorded(way)), Some(Back::To(back))) =
+        (&node.goal, steps::kind(node.step.kind.name).map(|kind| kind.back))
+    {
+        return return_to(node, way, back(way)?, around, cx).await;
+    }
     for condition in &node.step.common.when {
         match condition.evaluate(around.scope)? {
             Field::Known(true) => {}
@@ -100,18 +105,12 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     let Some(kind) = steps::kind(node.step.kind.name) else {
         return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
     };
-    let made = match (&node.goal, kind.back) {
-        (Some(Goal::Recorded(way)), Back::To(back)) => {
-            let mut step = back(way)?;
-            step.equip(&settings, &attributes);
-            Ok(step)
-        }
-        (Some(Goal::Again), _) => (kind.make)(&settings, &attributes).map(|mut step| {
+    let made = (kind.make)(&settings, &attributes).map(|mut step| {
+        if matches!(node.goal, Some(Goal::Again)) {
             step.once_more();
-            step
-        }),
-        _ => (kind.make)(&settings, &attributes),
-    };
+        }
+        step
+    });
     let step = match made {
         Ok(step) => step,
         Err(unready) => {
@@ -157,6 +156,33 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
         proposal.subject = why;
     }
     Ok(Proposed::Ready(Box::new(Look { proposal, definition, key, attributes })))
+}
+
+/// Looks at a step that returns to a recorded state. What the flow says of it today need not hold
+/// any more, or have a value: only what any attempt of it may take counts.
+async fn return_to(
+    node: &Node,
+    way: &Way,
+    mut step: Box<dyn Step>,
+    around: Surroundings<'_>,
+    cx: &Context,
+) -> Result<Proposed, NoProposal> {
+    let attributes = match attributes(&node.step.common, around.scope) {
+        Ok(Field::Known(attributes)) => attributes,
+        _ => Attributes {
+            timeout: node.step.common.timeout,
+            grace: node.step.common.grace,
+            retry: node.step.common.retry,
+            ..Attributes::default()
+        },
+    };
+    // What the flow no longer says as it was written then is not needed to return.
+    let settings = node.step.settings.resolve(around.scope).unwrap_or_default();
+    step.equip(&settings, &attributes);
+    let proposal = step.plan(cx).await?;
+    let goal = serde_json::json!({ "id": node.id, "now": way.now, "to": way.to });
+    let definition = crate::world::files::digest(goal.to_string().as_bytes());
+    Ok(Proposed::Ready(Box::new(Look { proposal, definition, key: None, attributes })))
 }
 
 async fn compute_key(

@@ -68,6 +68,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         last_duration_ms: Some(161_000),
         target_ms: Some(900_000),
         again: String::new(),
+        back_to: None,
     }
 }
 
@@ -132,7 +133,15 @@ pub(super) fn over(
         RunOutcome::RolledBack => 9,
     };
     let summary = rows.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-    Event::RunEnded(RunEnded { outcome, exit, duration_ms, release, summary, notes: Vec::new() })
+    Event::RunEnded(RunEnded {
+        outcome,
+        exit,
+        duration_ms,
+        release,
+        summary,
+        notes: Vec::new(),
+        healthy_after_ms: None,
+    })
 }
 
 /// Events with the milliseconds after the start at which they happen.
