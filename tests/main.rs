@@ -8,6 +8,7 @@
 
 mod support;
 
+mod audit;
 mod crash;
 mod deploy;
 mod failures;
@@ -21,3 +22,4 @@ mod rollback;
 mod running;
 mod secrets;
 mod signals;
+mod store;
