@@ -24,7 +24,7 @@ use crate::world::walk::Matcher;
 
 use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, Source, VERSION};
 use super::graph::{Goal, Node, NodeId, Why};
-use super::prepare::Prepared;
+use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use super::scope::{Known, StepScope, StepTable};
 
@@ -57,7 +57,9 @@ pub struct Table {
 }
 
 impl Table {
-    fn new(p: &Prepared) -> Self {
+    /// What is known before anything was looked at.
+    #[must_use]
+    pub fn new(p: &Prepared) -> Self {
         let mut table = Self::default();
         for (id, node) in p.graph.iter() {
             table.by_name.entry(node.id.name.clone()).or_default().push(node.id.clone());
@@ -79,6 +81,9 @@ impl Table {
                 );
             } else {
                 table.set(&node.id, Known::Nothing);
+            }
+            if let Some(done) = p.done.get(&node.id) {
+                table.set(&node.id, known_before(done));
             }
         }
         table
@@ -114,7 +119,8 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
     let mut steps = in_order(p, planned);
     settle_gates(p, &mut steps);
     for step in &steps {
-        if step.action == Action::UpToDate && p.graph.find_id(&step.id).is_some() {
+        let now = step.action == Action::UpToDate && !p.done.contains_key(&step.id);
+        if now && p.graph.find_id(&step.id).is_some() {
             observer
                 .table
                 .set(&step.id, Known::Outputs { outputs: Arc::new(step.outputs.clone()), changed: false });
@@ -262,6 +268,13 @@ impl<'a> Observer<'a> {
         let p = self.p;
         let node = p.graph.node(id);
         let scope = StepScope { values: &p.values, each: &node.each, steps: &self.table };
+        let done = p.done.get(&node.id);
+        // Whether what it made is still there must be seen for files: this may be another machine.
+        let makes_files =
+            node.step.kind.nature == Nature::Program && !node.step.is_deploying(p.cloud.target().protected);
+        if let Some(done) = done.filter(|_| !makes_files) {
+            return Ok(self.done_before(id, done));
+        }
         if node.finally {
             return Ok(self.at_the_end(id, &scope));
         }
@@ -283,7 +296,10 @@ impl<'a> Observer<'a> {
             self.cancel.unless_stopped(proposed).await.map_err(interrupted)?
         };
         match looked {
-            Ok(Proposed::Ready(look)) => Ok(self.planned(id, *look)),
+            Ok(Proposed::Ready(look)) => match done {
+                Some(done) if look.proposal.action == Action::UpToDate => Ok(self.done_before(id, done)),
+                _ => Ok(self.planned(id, *look)),
+            },
             Ok(Proposed::Skipped(when)) => {
                 self.table.set(&node.id, Known::Skipped(when.clone()));
                 let proposal = Proposal::new(Action::Skipped, format!("when {when}"));
@@ -293,6 +309,14 @@ impl<'a> Observer<'a> {
             Err(NoProposal::Failure(failure)) => self.missing(id, failure),
             Err(unresolved) => Err(unresolved),
         }
+    }
+
+    /// What the run did before it was interrupted is not looked at again.
+    fn done_before(&self, id: NodeId, done: &DoneBefore) -> PlannedStep {
+        self.table.set(&self.p.graph.node(id).id, known_before(done));
+        let mut proposal = Proposal::up_to_date(done.summary.clone(), done.outputs.clone());
+        proposal.receipt = done.receipt.clone();
+        self.step(id, proposal, "done")
     }
 
     fn planned(&self, id: NodeId, look: Look) -> PlannedStep {
@@ -398,6 +422,10 @@ impl<'a> Observer<'a> {
         let covers = |maker: &NodeId| self.leaves[maker.0].iter().any(|left| reads.touches(Path::new(left)));
         running.into_iter().find(covers).map(|maker| self.p.graph.node(maker).id.clone())
     }
+}
+
+fn known_before(done: &DoneBefore) -> Known {
+    Known::Outputs { outputs: Arc::new(done.outputs.clone()), changed: true }
 }
 
 /// The context in which a step is planned or carried out.

@@ -291,6 +291,7 @@ mod tests {
             started: at(started),
             duration_ms,
             outcome,
+            closed: true,
             release: (outcome == Outcome::Succeeded).then_some(18),
             to_run: 6,
             commit: None,
