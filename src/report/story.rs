@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::lines::{self, verdict};
-use super::look::{Look, Mark};
+use super::look::{Color, Look, Mark};
 use super::plain::Plain;
 use super::text::{self, name_list};
 use super::when;
@@ -108,6 +108,8 @@ impl RunStory {
                 &format!("{step} was in the middle of: {doing}. Whether it was done is not recorded."),
             ));
         }
+        lines.push(String::new());
+        lines.push(format!("    {}   flow resume {}", self.look.paint(Color::Dim, "go on"), self.run));
         lines
     }
 }
