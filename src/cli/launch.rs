@@ -20,8 +20,10 @@ use crate::exit::Exit;
 use crate::journal::locks::Held;
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
+use crate::journal::replay::RunState;
 use crate::journal::runs;
 use crate::model::change::Action;
+use crate::model::names::RunId;
 use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::observe::Observed;
 use crate::plan::prepare::{Prepared, Request};
@@ -111,43 +113,67 @@ impl Launch<'_> {
                 check_unchanged(plan, &mut observed)?;
             }
             refuse_unknown(&observed)?;
-            self.carry_out(prepared, observed, locks, (cancel, signals), begun).await
+            let world = &prepared.world;
+            if observed.plan.steps.iter().any(PlannedStep::executes) {
+                saved::keep(&prepared, &observed.plan)?;
+            }
+            Scratch::clear(&world.files)?;
+            let journal = Journal::begin(&world.store, world.clock)?;
+            let run = journal.run().clone();
+            let report = self.manner.report(self.session);
+            let ready = Ready { prepared, observed, locks, journal, run, report, resumed: None };
+            ready.carry_out(self.again, self.manner, (cancel, signals), begun).await
         })
     }
+}
 
-    async fn carry_out(
+/// A run that can be carried out.
+pub(super) struct Ready {
+    /// Everything that is the same for all steps.
+    pub prepared: Prepared,
+    /// The plan.
+    pub observed: Observed,
+    /// The locks of what it may change.
+    pub locks: Vec<Held>,
+    /// Where it is recorded.
+    pub journal: Journal,
+    /// Its id.
+    pub run: RunId,
+    /// Who watches.
+    pub report: Box<dyn Subscriber>,
+    /// How far it came before.
+    pub resumed: Option<RunState>,
+}
+
+impl Ready {
+    /// Carries it out and says how it ended.
+    pub(super) async fn carry_out(
         self,
-        prepared: Prepared,
-        observed: Observed,
-        mut locks: Vec<Held>,
+        again: String,
+        manner: &Manner,
         (cancel, signals): (Cancel, Signals),
         begun: Moment,
     ) -> Done {
+        let Self { prepared, observed, mut locks, journal, run, report, resumed } = self;
         let world = prepared.world.clone();
-        if observed.plan.steps.iter().any(PlannedStep::executes) {
-            saved::keep(&prepared, &observed.plan)?;
-        }
-        Scratch::clear(&world.files)?;
-        let journal =
-            Journal::begin(&world.store, world.clock)?.under(locks.iter().map(Held::fence).collect());
-        let run = journal.run().clone();
+        let journal = journal.under(locks.iter().map(Held::fence).collect());
         locks.iter_mut().try_for_each(|lock| lock.name_run(&run))?;
         let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
         let logs = StepLogs::new(world.store.clone(), run.clone());
-        let report = self.manner.report(self.session);
         let dispatcher = Dispatcher::new(journal, logs, vec![report], world.masker.clone(), world.clock);
         let start = Start {
             options: Options {
-                jobs: self.manner.jobs.map(usize::from),
-                keep_going: self.manner.keep_going,
-                answers: self.manner.answers(),
+                jobs: manner.jobs.map(usize::from),
+                keep_going: manner.keep_going,
+                answers: manner.answers(),
             },
-            again: self.again,
+            again,
             past,
             begun,
             run,
             prepared,
             observed,
+            resumed,
         };
         let ended = exec::run(start, dispatcher, cancel, signals).await;
         drop(locks);
@@ -175,7 +201,7 @@ pub(super) fn refuse_unknown(observed: &Observed) -> Result<(), CliError> {
 }
 
 impl Manner {
-    fn report(&self, session: &Session) -> Box<dyn Subscriber> {
+    pub(super) fn report(&self, session: &Session) -> Box<dyn Subscriber> {
         let look = session.look();
         let interactive = terminal::stderr_is_terminal()
             && !session.host.is_ci()

@@ -6,12 +6,14 @@ use super::Done;
 use super::failure::CliError;
 use super::launch::refuse_unknown;
 use super::locking;
+use super::recovery;
 use super::saved;
 use super::selection::Selection;
 use super::session::{Session, block_on};
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
 use crate::journal::locks::Held;
+use crate::model::names::RunId;
 use crate::plan::document::Plan;
 use crate::plan::observe::{Observed, observe};
 use crate::plan::prepare::{Prepared, Request};
@@ -97,19 +99,35 @@ pub(super) async fn look_locked(
     cancel: &Cancel,
 ) -> Result<(Prepared, Observed, Vec<Held>), CliError> {
     let work = async {
-        let mut prepared = session.prepare(request.clone(), cancel).await?;
-        prepared.check_branch()?;
-        let locks = locking::take(session, &prepared.changes())?;
-        if prepared.is_outdated()? {
-            prepared = session.prepare(request, cancel).await?;
-        }
+        let (prepared, locks) = prepare_locked(session, request, None, cancel).await?;
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed, locks))
     };
     unless_interrupted(cancel, work).await
 }
 
-async fn unless_interrupted<T>(
+/// Prepares a run under its locks, once all that interrupted runs left open there is settled; `own`
+/// is the run itself when it goes on.
+pub(super) async fn prepare_locked(
+    session: &Session,
+    request: Request,
+    own: Option<&RunId>,
+    cancel: &Cancel,
+) -> Result<(Prepared, Vec<Held>), CliError> {
+    let mut prepared = session.prepare(request.clone(), cancel).await?;
+    prepared.check_branch()?;
+    let changes = prepared.changes();
+    let locks = locking::take(session, &changes)?;
+    for environment in &changes {
+        recovery::settle_others(session, environment, own, cancel).await?;
+    }
+    if prepared.is_outdated()? {
+        prepared = session.prepare(request, cancel).await?;
+    }
+    Ok((prepared, locks))
+}
+
+pub(super) async fn unless_interrupted<T>(
     cancel: &Cancel,
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {

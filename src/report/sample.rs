@@ -69,6 +69,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         target_ms: Some(900_000),
         again: String::new(),
         back_to: None,
+        asked: serde_json::Value::Null,
     }
 }
 
