@@ -4,10 +4,12 @@
 //! runs/<run>/journal.jsonl         every recorded event of a run, chained and synced   log
 //! runs/<run>/logs/<step>.log       what its programs and containers wrote              logs
 //! releases/<env>/<number>.json     what an environment runs                            releases
+//! approvals/<plan digest>/…        who agreed to what                                  approvals
 //! ```
 //!
 //! History, endings and reports are derived from these and can be made again.
 
+pub mod approvals;
 pub mod ids;
 pub mod log;
 pub mod logs;
