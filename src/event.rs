@@ -181,6 +181,9 @@ pub struct RunStarted {
     pub params: BTreeMap<String, serde_json::Value>,
     /// `USER@HOST`, and the CI job's link if there is one.
     pub by: String,
+    /// Who let it pass its gates, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Glass>,
     /// How many steps will run.
     pub to_run: usize,
     /// How many are as wanted already.
@@ -200,6 +203,20 @@ pub struct RunStarted {
     /// The command line that does the same again: `flow run deploy --env prod --only backend`.
     #[serde(default)]
     pub again: String,
+    /// The release that this run goes back to.
+    #[serde(default)]
+    pub back_to: Option<u64>,
+}
+
+/// Who let a run pass its gates without the other approvals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Glass {
+    /// The approver who signed it.
+    pub by: String,
+    /// With which key, `SHA256:…`.
+    pub fingerprint: String,
+    /// `INC-1 the disk is full`
+    pub reason: String,
 }
 
 /// How a step ended.
@@ -284,6 +301,9 @@ pub struct RunEnded {
     /// What else the operator must know after a run that did not succeed.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// From the beginning of the incident until all was healthy again, milliseconds.
+    #[serde(default)]
+    pub healthy_after_ms: Option<u64>,
 }
 
 /// How a run can end.
@@ -340,9 +360,9 @@ impl Event {
     }
 }
 
-/// The journal could not take a record; no effect may follow.
+/// The journal could not take a record, for this reason; no effect may follow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the journal cannot be written: {0}")]
+#[error("{0}")]
 pub struct JournalDown(pub String);
 
 /// An event on its way to the dispatcher, which alone owns the journal and the reports.

@@ -8,11 +8,14 @@
 
 mod support;
 
+mod crash;
 mod deploy;
 mod failures;
 mod language;
 mod layers;
 mod load;
+mod locks;
+mod lost_replies;
 mod running;
 mod secrets;
 mod signals;

@@ -2,19 +2,24 @@
 
 use crate::event::JournalDown;
 use crate::exit::Exit;
+use crate::journal::locks::{Holder, LockError};
 use crate::journal::log::ReadError;
 use crate::journal::releases::ReleaseError;
 use crate::journal::runs::FindError;
+use crate::model::names::EnvName;
 use crate::model::units::count;
+use crate::plan::backwards::BackError;
 use crate::plan::graph::unresolved;
 use crate::plan::load::LoadError;
 use crate::plan::observe::PlanFailure;
 use crate::plan::params::ParamError;
+use crate::plan::policy::PolicyError;
 use crate::plan::prepare::PrepareError;
 use crate::plan::propose::NoProposal;
 use crate::plan::selection::SelectionError;
 use crate::report::out;
 use crate::report::story::StoryError;
+use crate::report::text::shell_word;
 use crate::steps::FailureClass;
 use crate::syntax::problem::Problems;
 use crate::syntax::render::{self, Style};
@@ -22,6 +27,8 @@ use crate::syntax::source::Sources;
 use crate::world::aws::IdentityError;
 use crate::world::files::FileError;
 
+use super::approving::ApprovalError;
+use super::locking::Locked;
 use super::session::Session;
 
 /// Why a command could not do what it was asked.
@@ -51,6 +58,22 @@ pub(super) enum CliError {
     /// A store that this version cannot use.
     #[error("the store lies in the bucket {0}, and shared stores are not part of this version")]
     SharedStore(String),
+    /// What stands there is recorded already.
+    #[error("{environment} has releases of {flow} already, the newest is {id}: nothing was recorded")]
+    Adopted {
+        /// The environment.
+        environment: String,
+        /// The flow.
+        flow: String,
+        /// The newest release.
+        id: u64,
+    },
+    /// Something about approvals.
+    #[error(transparent)]
+    Approval(#[from] Box<ApprovalError>),
+    /// It is not known who may approve.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// No run of that name.
     #[error(transparent)]
     FindRun(FindError),
@@ -63,6 +86,22 @@ pub(super) enum CliError {
     /// A journal that cannot be read.
     #[error(transparent)]
     Journal(#[from] ReadError),
+    /// A lock that another run has, or that cannot be read.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The same, with what the run that has it is at.
+    #[error("{}", .0.message)]
+    Locked(Box<Locked>),
+    /// A lock that was to be taken away from somebody who does not have it any more.
+    #[error("lock {token} of {environment} is not the one that is held")]
+    WrongToken {
+        /// The environment.
+        environment: EnvName,
+        /// What was typed.
+        token: u64,
+        /// Who has it now.
+        now: Option<Box<Holder>>,
+    },
     /// A journal that cannot be written.
     #[error(transparent)]
     JournalDown(#[from] JournalDown),
@@ -81,6 +120,12 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         (CliError::Interrupted, _) => (vec![error.to_string()], Exit::Interrupted),
         (CliError::Plan(failures), Some(session)) => plan_failures(failures, session),
         (CliError::Prepare(error), _) => prepare(error),
+        (CliError::Approval(error), _) => error.lines(),
+        (CliError::Policy(error), _) => {
+            let mut lines = vec![format!("error: {error}")];
+            let exit = policy(error, &mut lines);
+            (lines, exit)
+        }
         (CliError::Unknown(steps), _) => {
             let mut lines = vec![format!("error: {error}; nothing was run")];
             lines.extend(steps.iter().map(|(step, why)| format!("  {step}  {why}")));
@@ -98,11 +143,28 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             vec![format!("error: {error}"), "  name a folder: store \".flow/store\"".to_owned()],
             Exit::Usage,
         ),
+        (CliError::Adopted { environment, .. }, _) => (
+            vec![
+                format!("error: {error}"),
+                format!("  all releases: flow releases --env {}", shell_word(environment)),
+            ],
+            Exit::Usage,
+        ),
         (CliError::FindRun(_), _) => {
             (vec![format!("error: {error}"), "  all runs: flow runs".to_owned()], Exit::Usage)
         }
         (CliError::Story(StoryError::NoStep { run, .. }), _) => {
             (vec![format!("error: {error}"), format!("  the whole run: flow log {run}")], Exit::Usage)
+        }
+        (CliError::Locked(locked), _) => (locked.lines(), Exit::Locked),
+        (CliError::WrongToken { now, .. }, _) => {
+            let mut lines = vec![format!("refused: {error}")];
+            lines.push(match now {
+                Some(now) => format!("  {} has it now, with token {}", now.who(), now.token),
+                None => "  nobody has it now".to_owned(),
+            });
+            lines.push("  all locks: flow locks".to_owned());
+            (lines, Exit::Refused)
         }
         (CliError::JournalDown(_), _) => (
             vec![
@@ -166,11 +228,36 @@ fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
             lines[0] = lines[0].replacen("error", "refused", 1);
             Exit::Refused
         }
+        PrepareError::Policy(error) => policy(error, &mut lines),
         PrepareError::Stopped(_) => Exit::Interrupted,
         PrepareError::Problems(_) => Exit::Usage,
+        PrepareError::Back(error) => back(error, &mut lines),
         PrepareError::File(_) | PrepareError::Release(_) => Exit::Failed,
     };
     (lines, exit)
+}
+
+/// It is not known who may approve, or the files would have it otherwise.
+pub(super) fn policy(error: &PolicyError, lines: &mut Vec<String>) -> Exit {
+    let refused = |lines: &mut Vec<String>| lines[0] = lines[0].replacen("error", "refused", 1);
+    match error {
+        PolicyError::Key { .. } | PolicyError::ValidBefore { .. } => Exit::Usage,
+        PolicyError::Unread { .. } => {
+            lines.push("  nothing was run: the account says who may approve there".to_owned());
+            Exit::Failed
+        }
+        PolicyError::Unwritten { .. } => Exit::Failed,
+        PolicyError::Damaged { environment, .. } => {
+            refused(lines);
+            lines.push(format!("  write it again: flow approvers set --env {environment}"));
+            Exit::Refused
+        }
+        PolicyError::Loosened(_) => {
+            refused(lines);
+            lines.push("  files may ask for more than the account's record, never for less".to_owned());
+            Exit::Refused
+        }
+    }
 }
 
 fn selection(error: &SelectionError) -> Vec<String> {
@@ -183,6 +270,28 @@ fn selection(error: &SelectionError) -> Vec<String> {
         SelectionError::Unknown { .. } | SelectionError::Empty => {}
     }
     lines
+}
+
+/// Why there is nothing to go back to, and what there is.
+fn back(error: &BackError, lines: &mut Vec<String>) -> Exit {
+    let releases = |environment: &EnvName| format!("  all releases: flow releases --env {environment}");
+    match error {
+        BackError::NoRelease { environment, flow } => lines.push(format!(
+            "  record what runs now: flow adopt {} --env {}",
+            shell_word(flow.as_str()),
+            shell_word(environment.as_str())
+        )),
+        BackError::NothingBefore { environment, .. } | BackError::NoSuch { environment, .. } => {
+            lines.push(releases(environment));
+        }
+        BackError::OtherFlow { id, other, .. } => lines.push(format!(
+            "  go back with its own flow: flow rollback {} --to {id} --env …",
+            shell_word(other.as_str())
+        )),
+        BackError::Empty { .. } => lines.push("  select more with --only, or leave it out".to_owned()),
+        BackError::Release(_) => return Exit::Failed,
+    }
+    Exit::Usage
 }
 
 fn suggestion(hint: Option<&String>, known: &[String], what: &str) -> String {

@@ -1,32 +1,43 @@
 //! From a request to a run that is over: what `run`, `resume` and `rollback` share.
 //!
-//! In this order, and nothing before its turn: signals are heard, the plan is
-//! made, the journal begins, the run is carried out.
+//! In this order, and nothing before its turn: signals are heard, the locks of
+//! what may be changed are taken, the plan is made, the journal begins, the run
+//! is carried out, the locks are given back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use super::Done;
+use super::approving::{ApprovalError, bound};
 use super::failure::CliError;
+use super::glass;
 use super::session::{Session, block_on};
-use crate::event::Subscriber;
+use crate::event::{Glass, Subscriber};
 use crate::exec::dispatcher::Dispatcher;
 use crate::exec::signals::Signals;
 use crate::exec::{self, Options, Start};
 use crate::exit::Exit;
+use crate::journal::locks::Held;
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
 use crate::journal::runs;
 use crate::model::change::Action;
+use crate::model::units::parse_duration;
+use crate::plan::document::Plan;
+use crate::plan::gates;
 use crate::plan::observe::Observed;
 use crate::plan::prepare::{Prepared, Request};
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::plain::Plain;
 use crate::steps::Answers;
+use crate::steps::approve::Keeping;
 use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::{Clock, Moment};
+use crate::world::process::show_argv;
+use crate::world::host;
 use crate::world::scratch::Scratch;
 use crate::world::terminal;
 
@@ -44,6 +55,18 @@ pub(super) struct Manner {
     /// After a failure go on with what does not depend on it
     #[arg(long)]
     pub keep_going: bool,
+
+    /// Wait so long at a gate for approvals instead of ending with 3
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait_approval: Option<Duration>,
+
+    /// Pass the gates, signed by an approver, with this reason; somebody else reviews it afterwards
+    #[arg(long, value_name = "REASON")]
+    pub break_glass: Option<String>,
+
+    /// The SSH key to sign with
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
 
     /// How to tell what happens
     #[arg(long, value_name = "HOW", default_value = "auto")]
@@ -82,33 +105,65 @@ pub(super) struct Launch<'a> {
 impl Launch<'_> {
     /// Plans it, carries it out, and says how it ended.
     pub(super) fn go(self) -> Done {
+        host::close_to_others();
         block_on(async {
             let begun = Clock.moment();
             let canceller = Arc::new(Canceller::new());
             let signals = Signals::listen(Arc::clone(&canceller));
             let cancel = canceller.view();
-            let (prepared, observed) = super::plan::look(self.session, self.request.clone(), &cancel).await?;
             if self.dry_run {
+                let (prepared, observed) =
+                    super::plan::look(self.session, self.request.clone(), &cancel).await?;
                 super::plan::show(self.session, &prepared, &observed, &self.again, self.manner.all);
                 return Ok(Exit::Success);
             }
-            prepared.check_branch()?;
+            let (prepared, observed, locks) =
+                super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
             refuse_unknown(&observed)?;
-            self.carry_out(prepared, observed, (cancel, signals), begun).await
+            let glass = self.permitted(&prepared, &observed).await?;
+            self.carry_out(prepared, observed, glass, locks, (cancel, signals), begun).await
         })
+    }
+
+    /// Whether the run may do what it would do: nothing protected without a gate, no other run that
+    /// nobody reviewed. With `--break-glass`, who signed that it passes its gates.
+    async fn permitted(&self, p: &Prepared, observed: &Observed) -> Result<Option<Glass>, CliError> {
+        let ungated = gates::ungated(p, &observed.plan);
+        if !ungated.is_empty() {
+            return Err(Box::new(ApprovalError::Ungated(ungated)).into());
+        }
+        if let Some(reason) = &self.manner.break_glass {
+            let key = self.manner.key.as_deref();
+            return glass::sign_glass(self.session, p, &observed.plan, reason, key).await.map(Some);
+        }
+        if !p.changes().is_empty() {
+            glass::refuse_unreviewed(self.session, p).await?;
+        }
+        if observed.plan.to_run().any(|step| step.kind != "approve") && p.policies.all.is_empty() {
+            // Files that say nothing of approvals may have said something before.
+            glass::refuse_loosened(self.session, p).await?;
+        }
+        Ok(None)
     }
 
     async fn carry_out(
         self,
         prepared: Prepared,
         observed: Observed,
+        glass: Option<Glass>,
+        mut locks: Vec<Held>,
         (cancel, signals): (Cancel, Signals),
         begun: Moment,
     ) -> Done {
         let world = prepared.world.clone();
         Scratch::clear(&world.files)?;
-        let journal = Journal::begin(&world.store, world.clock)?;
+        let journal =
+            Journal::begin(&world.store, world.clock)?.under(locks.iter().map(Held::fence).collect());
         let run = journal.run().clone();
+        locks.iter_mut().try_for_each(|lock| lock.name_run(&run))?;
+        if let Some(glass) = &glass {
+            glass::record(&prepared, &observed.plan, &run, glass)?;
+        }
         let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
         let logs = StepLogs::new(world.store.clone(), run.clone());
         let report = self.manner.report(self.session);
@@ -118,6 +173,7 @@ impl Launch<'_> {
                 jobs: self.manner.jobs.map(usize::from),
                 keep_going: self.manner.keep_going,
                 answers: self.manner.answers(),
+                keeping: Arc::new(self.manner.keeping(&observed.plan, glass)),
             },
             again: self.again,
             past,
@@ -127,8 +183,13 @@ impl Launch<'_> {
             observed,
         };
         let ended = exec::run(start, dispatcher, cancel, signals).await;
+        drop(locks);
         Ok(Exit::from_code(ended.exit))
     }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write a time such as 30m or 1h30m".to_owned())
 }
 
 /// A run does nothing while part of what it would do is not known.
@@ -156,6 +217,21 @@ impl Manner {
                 Box::new(Console::new(err, look, Box::new(|| terminal::size().unwrap_or((80, 24))), self.all))
             }
             Log::Auto | Log::Plain => Box::new(Plain::new(err, look, self.all)),
+        }
+    }
+
+    /// How the gates of a plan are treated.
+    fn keeping(&self, plan: &Plan, glass: Option<Glass>) -> Keeping {
+        let short = plan.digest.get(..12).unwrap_or(&plan.digest).to_owned();
+        let (flow, environment) = (plan.flow.to_string(), plan.environment.name.to_string());
+        let command = if plan.back_to.is_some() { "rollback" } else { "run" };
+        let then = ["flow", command, &flow, "--env", &environment, "--plan", &short].map(str::to_owned);
+        Keeping {
+            bound: bound(plan),
+            wait: self.wait_approval,
+            glass,
+            approve: format!("flow approve {short}"),
+            then: show_argv(&then),
         }
     }
 

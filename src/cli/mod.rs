@@ -2,18 +2,29 @@
 //! comments are the help, and what it does. Hints, colours and exit codes live
 //! here and nowhere else.
 
+mod adopt;
+mod approvers;
+mod approving;
 mod check;
+mod diff;
 mod failure;
+mod glass;
 mod launch;
 mod list;
+mod locking;
+mod locks;
 mod log;
 mod plan;
+mod ready;
 mod releases;
+mod review;
+mod rollback;
 mod run;
 mod runs;
 mod selection;
 mod session;
 mod show;
+mod unlock;
 
 use std::path::PathBuf;
 
@@ -46,6 +57,13 @@ enum Command {
     Runs(runs::Args),
     Log(log::Args),
     Releases(releases::Args),
+    Rollback(rollback::Args),
+    Adopt(adopt::Args),
+    Diff(diff::Args),
+    Approvers(approvers::Args),
+    Review(review::Args),
+    Locks(locks::Args),
+    Unlock(unlock::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -74,6 +92,13 @@ pub fn main() -> Exit {
         Command::Runs(args) => runs::exec(&session, &args),
         Command::Log(args) => log::exec(&session, &args),
         Command::Releases(args) => releases::exec(&session, &args),
+        Command::Rollback(args) => rollback::exec(&session, &args),
+        Command::Adopt(args) => adopt::exec(&session, &args),
+        Command::Diff(args) => diff::exec(&session, &args),
+        Command::Approvers(args) => approvers::exec(&session, &args),
+        Command::Review(args) => review::exec(&session, &args),
+        Command::Locks(args) => locks::exec(&session, &args),
+        Command::Unlock(args) => unlock::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::Done;
 use super::failure::CliError;
+use super::locking;
 use super::selection::Selection;
 use super::session::{Session, block_on};
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
+use crate::journal::locks::Held;
 use crate::plan::observe::{Observed, observe};
 use crate::plan::prepare::{Prepared, Request};
 use crate::report::plan_view::{GroupView, PlanView, RowView};
@@ -55,6 +57,33 @@ pub(super) async fn look(
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed))
     };
+    unless_interrupted(cancel, work).await
+}
+
+/// Makes the plan of a run: under the locks of all that it may change, so that nothing of what is
+/// seen can be changed by another run any more.
+pub(super) async fn look_locked(
+    session: &Session,
+    request: Request,
+    cancel: &Cancel,
+) -> Result<(Prepared, Observed, Vec<Held>), CliError> {
+    let work = async {
+        let mut prepared = session.prepare(request.clone(), cancel).await?;
+        prepared.check_branch()?;
+        let locks = locking::take(session, &prepared.changes())?;
+        if prepared.is_outdated()? {
+            prepared = session.prepare(request, cancel).await?;
+        }
+        let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
+        Ok((prepared, observed, locks))
+    };
+    unless_interrupted(cancel, work).await
+}
+
+async fn unless_interrupted<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
     let done = tokio::select! {
         biased;
         () = cancel.reached(Urgency::Killing) => return Err(CliError::Interrupted),
@@ -96,6 +125,7 @@ pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, 
         region: plan.environment.region.clone(),
         commit: plan.source.commit.clone(),
         dirty: plan.source.dirty,
+        back_to: plan.back_to,
         live_release: prepared.live.as_ref().map(|release| release.id),
         groups,
         notes: notes(prepared, observed),
@@ -110,6 +140,12 @@ pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, 
 /// What else to know before saying yes.
 fn notes(prepared: &Prepared, observed: &Observed) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(back) = &prepared.back {
+        if back.to.failed {
+            notes.push(format!("Release {} is of a run that failed.", back.to.id));
+        }
+        notes.extend(back.stays.iter().map(|stays| format!("{stays}.")));
+    }
     for step in observed.plan.to_run().filter(|step| step.kind == "approve") {
         notes.push(format!("Gate {} {}.", step.id, step.summary));
     }

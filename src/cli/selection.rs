@@ -32,7 +32,7 @@ pub(super) struct Selection {
     no_cache: bool,
 }
 
-fn parameter(text: &str) -> Result<(String, String), String> {
+pub(super) fn parameter(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| format!("write {text}=VALUE"))
@@ -48,6 +48,7 @@ impl Selection {
             typed: Typed { only: all(&self.only), skip: all(&self.skip) },
             params: self.param.clone(),
             no_cache: self.no_cache,
+            back: None,
         }
     }
 

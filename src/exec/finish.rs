@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::event::{RunOutcome, StepOutcome};
 use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
 use crate::model::change::Action;
-use crate::model::flow::OnFailure;
 use crate::model::kind::Nature;
 use crate::model::names::StepId;
 use crate::model::units::show_duration;
@@ -18,6 +17,7 @@ use crate::world::cancel::Cancel;
 
 use super::Shared;
 use super::unit::UnitEnd;
+use super::unwind::Unwound;
 
 type Ends = BTreeMap<StepId, UnitEnd>;
 
@@ -25,11 +25,18 @@ type Ends = BTreeMap<StepId, UnitEnd>;
 #[must_use]
 pub fn outcome(shared: &Shared, ends: &Ends, cancel: &Cancel) -> RunOutcome {
     let has = |outcome| ends.values().any(|end| end.outcome == outcome);
+    let goes_back = shared.prepared.back.is_some();
     if has(StepOutcome::Unknown) {
         RunOutcome::Unknown
-    } else if cancel.is_stopping() || has(StepOutcome::Interrupted) {
+    } else if cancel.is_stopping()
+        || has(StepOutcome::Interrupted)
+        || ends.values().any(|end| end.journal_down)
+    {
+        // What could not be recorded is not done: the run stands where its last record says.
         RunOutcome::Interrupted
-    } else if has(StepOutcome::Failed) || ends.values().any(|end| end.journal_down) {
+    } else if goes_back && (has(StepOutcome::Failed) || half_refused(shared, ends)) {
+        RunOutcome::RollbackFailed
+    } else if has(StepOutcome::Failed) {
         RunOutcome::Failed
     } else if has(StepOutcome::Refused) {
         RunOutcome::Refused
@@ -41,6 +48,26 @@ pub fn outcome(shared: &Shared, ends: &Ends, cancel: &Cancel) -> RunOutcome {
     } else {
         RunOutcome::Succeeded
     }
+}
+
+/// Whether something was done and something else was then refused: no gate, which was only closed.
+fn half_refused(shared: &Shared, ends: &Ends) -> bool {
+    let is_gate = |id: &StepId| node_of(shared, id).is_some_and(|node| node.step.kind.nature == Nature::Gate);
+    let refused = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Refused && !is_gate(id));
+    refused && ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && !is_gate(id))
+}
+
+fn node_of<'a>(shared: &'a Shared, id: &StepId) -> Option<&'a Node> {
+    shared.prepared.graph.find_id(id).map(|id| shared.prepared.graph.node(id))
+}
+
+/// From the beginning of the incident until now, when a rollback has done all that it should:
+/// checks come last in it.
+#[must_use]
+pub fn healthy_after(shared: &Shared, outcome: RunOutcome) -> Option<u64> {
+    let incident = shared.prepared.back.as_ref()?.incident.filter(|_| outcome == RunOutcome::Succeeded)?;
+    let now = shared.prepared.world.clock.now();
+    u64::try_from(now.as_millisecond() - incident.as_millisecond()).ok()
 }
 
 fn unfinished(shared: &Shared, ends: &Ends) -> bool {
@@ -72,26 +99,6 @@ pub fn exit_code(outcome: RunOutcome) -> u8 {
     }
 }
 
-/// What the flow asks for after a failure and this version does not do: said, never passed over.
-#[must_use]
-pub fn notes(shared: &Shared, outcome: RunOutcome, ends: &Ends) -> Vec<String> {
-    let p = &shared.prepared;
-    let asked = p.flow.on_failure == OnFailure::Rollback && outcome != RunOutcome::Succeeded;
-    let kept = ends.iter().any(|(id, end)| {
-        let deploys = |node: &Node| node.step.is_deploying(p.cloud.target().protected);
-        end.outcome == StepOutcome::Succeeded
-            && p.graph.find_id(id).is_some_and(|id| deploys(p.graph.node(id)))
-    });
-    match (asked, kept) {
-        (false, _) => Vec::new(),
-        (true, true) => vec![
-            "Nothing was undone: where on-failure asks for a rollback, this version only stops. What is done stays."
-                .to_owned(),
-        ],
-        (true, false) => vec!["Nothing had to be undone for on-failure \"rollback\".".to_owned()],
-    }
-}
-
 /// What `run.*` means at the end.
 #[must_use]
 pub fn run_facts(shared: &Shared, outcome: RunOutcome, ends: &Ends, took: Duration) -> RunFacts {
@@ -115,17 +122,24 @@ pub fn run_facts(shared: &Shared, outcome: RunOutcome, ends: &Ends, took: Durati
 /// Records what is live now, if the run changed anything or nothing was recorded yet.
 ///
 /// What the run did not touch is carried over from the release before.
+///
+/// What was taken back again stands as the release before says, and what could not be is in the
+/// release of the failed run.
 pub fn record_release(
     shared: &Shared,
     outcome: RunOutcome,
     ends: &Ends,
+    unwound: Option<&Unwound>,
+    healthy_after_ms: Option<u64>,
 ) -> (Option<u64>, Option<ReleaseError>) {
     let p = &shared.prepared;
     let deploys = |id: &StepId| {
         p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.is_deploying(p.cloud.target().protected))
     };
     let succeeded = outcome == RunOutcome::Succeeded;
-    let changed = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id));
+    let is_back = |id: &StepId| unwound.is_some_and(|unwound| unwound.taken_back.contains(id));
+    let changed =
+        ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id) && !is_back(id));
     let first =
         p.current.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
     if !(changed || first) {
@@ -150,10 +164,11 @@ pub fn record_release(
                 kind: step.kind.to_owned(),
                 outputs: outputs.map(|(name, value)| (name.clone(), value.clone())).collect(),
                 receipt,
+                adopted: false,
             },
         );
     }
-    for (id, end) in ends {
+    for (id, end) in ends.iter().filter(|(id, _)| !is_back(id)) {
         if let Some(recorded) = end.recorded.clone() {
             steps.insert(id.clone(), recorded);
         }
@@ -170,6 +185,10 @@ pub fn record_release(
         commit: shared.observed.plan.source.commit.clone(),
         dirty: shared.observed.plan.source.dirty,
         by: p.world.host.operator(),
+        adopted: false,
+        rolled_back_to: p.back.as_ref().map(|back| back.to.id),
+        healthy_after_ms,
+        params: shared.observed.plan.selection.params.clone(),
         steps,
     };
     match p.releases.write(release) {

@@ -10,11 +10,13 @@
 //! step's life; the dispatcher alone writes the journal and feeds the reports,
 //! so events have one order. Signals reach units through [`Cancel`] only.
 
+pub mod adopt;
 pub mod dispatcher;
 pub mod finish;
 pub mod scheduler;
 pub mod signals;
 pub mod unit;
+pub mod unwind;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::event::{Event, Feed, Message, RunEnded, RunOutcome, RunStarted};
+use crate::journal::releases::ReleaseError;
 use crate::journal::runs::Past;
 use crate::model::change::Action;
 use crate::model::names::{RunId, StepId, StepName};
@@ -30,6 +33,7 @@ use crate::plan::observe::Observed;
 use crate::plan::prepare::Prepared;
 use crate::plan::scope::RunFacts;
 use crate::steps::Answers;
+use crate::steps::approve::Keeping;
 use crate::world::cancel::Cancel;
 use crate::world::clock::Moment;
 
@@ -47,6 +51,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Who answers gates.
     pub answers: Answers,
+    /// How gates are treated.
+    pub keeping: Arc<Keeping>,
 }
 
 /// What is needed to start a run.
@@ -82,6 +88,25 @@ pub struct Shared {
     pub past: Past,
     /// Where events go.
     pub sender: mpsc::Sender<Message>,
+    /// What the steps are run for.
+    pub stage: Stage,
+}
+
+/// What steps are run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// For what was asked for: a deploy, or a rollback to a release.
+    Wanted,
+    /// To take back what this run did.
+    Unwinding,
+}
+
+impl Shared {
+    /// Whether recorded states are returned to: then a failure stops only what depends on it.
+    #[must_use]
+    pub fn goes_back(&self) -> bool {
+        self.stage == Stage::Unwinding || self.prepared.back.is_some()
+    }
 }
 
 /// How a run ended.
@@ -106,7 +131,8 @@ pub async fn run(start: Start, dispatcher: Dispatcher, cancel: Cancel, signals: 
         time: Some(prepared.world.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string()),
         ..RunFacts::default()
     };
-    let shared = Arc::new(Shared { prepared, observed, options, run, past, sender });
+    let stage = Stage::Wanted;
+    let shared = Arc::new(Shared { prepared, observed, options, run, past, sender, stage });
     let dispatching = tokio::spawn(dispatcher.run(receiver));
     let feed = Feed::new(StepId::plain(StepName::new("")), shared.sender.clone());
     let work = async {
@@ -115,6 +141,9 @@ pub async fn run(start: Start, dispatcher: Dispatcher, cancel: Cancel, signals: 
             return Ended { outcome: RunOutcome::Failed, exit: finish::exit_code(RunOutcome::Failed) };
         }
         announce_settled(&shared, &feed).await;
+        if let Err(error) = adopt::first(&shared) {
+            return unrecorded(&error, &feed, begun.elapsed()).await;
+        }
         let ends = Scheduler::new(Arc::clone(&shared), cancel.clone(), false).run().await;
         finish(&shared, ends, &cancel, &feed, begun.elapsed()).await
     };
@@ -146,14 +175,35 @@ fn started(shared: &Shared, again: String) -> RunStarted {
         dirty: plan.source.dirty,
         params: plan.selection.params.clone(),
         by: p.world.host.operator(),
+        break_glass: shared.options.keeping.glass.clone(),
         to_run: plan.to_run().count(),
         unchanged: plan.steps.iter().filter(|step| !step.action.will_run()).count(),
         planned: plan.to_run().map(|step| step.id.clone()).collect(),
         live_since: p.live.as_ref().map(|release| release.created),
         again,
+        back_to: plan.back_to,
         last_duration_ms: shared.past.run_ms,
         target_ms: p.flow.target.map(|target| u64::try_from(target.as_millis()).unwrap_or(u64::MAX)),
     }
+}
+
+/// A run that could not record what it found has done nothing.
+async fn unrecorded(error: &ReleaseError, feed: &Feed, took: Duration) -> Ended {
+    let outcome = RunOutcome::Failed;
+    let ended = RunEnded {
+        outcome,
+        exit: finish::exit_code(outcome),
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        release: None,
+        summary: Vec::new(),
+        notes: vec![format!(
+            "What was found before the first change could not be recorded, so nothing was changed: {error}"
+        )],
+        healthy_after_ms: None,
+    };
+    // Whatever keeps the release from being written may keep this from being written too.
+    let _ = feed.store(Event::RunEnded(ended)).await;
+    Ended { outcome, exit: finish::exit_code(outcome) }
 }
 
 async fn announce_settled(shared: &Shared, feed: &Feed) {
@@ -177,12 +227,17 @@ async fn finish(
     feed: &Feed,
     took: Duration,
 ) -> Ended {
-    let outcome = finish::outcome(shared, &ends, cancel);
+    let mut outcome = finish::outcome(shared, &ends, cancel);
+    let healthy = finish::healthy_after(shared, outcome);
+    let unwound = unwind::unwind(shared, outcome, &ends, cancel, feed).await;
+    if let Some(unwound) = &unwound {
+        outcome = unwound.outcome;
+    }
     let facts = finish::run_facts(shared, outcome, &ends, took);
     let at_end =
         Scheduler::new(Arc::clone(shared), cancel.clone(), true).with_facts(facts.clone()).run().await;
     ends.extend(at_end);
-    let (release, problem) = finish::record_release(shared, outcome, &ends);
+    let (release, problem) = finish::record_release(shared, outcome, &ends, unwound.as_ref(), healthy);
     let mut outcome = if finish::any_failed(&ends) && outcome == RunOutcome::Succeeded {
         RunOutcome::Failed
     } else {
@@ -199,7 +254,8 @@ async fn finish(
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         release,
         summary,
-        notes: finish::notes(shared, outcome, &ends),
+        notes: unwound.map(|unwound| unwound.notes).unwrap_or_default(),
+        healthy_after_ms: healthy,
     };
     let exit = ended.exit;
     // A journal that fails here has lost nothing but the last line; the step records are on disk.

@@ -18,8 +18,8 @@ use crate::plan::graph::NodeId;
 use crate::plan::scope::RunFacts;
 use crate::world::cancel::{Cancel, Urgency};
 
-use super::Shared;
 use super::unit::{self, UnitEnd};
+use super::{Shared, Stage};
 
 /// How many steps that only wait for a provider may be under way at once.
 const WAITING_STEPS: usize = 64;
@@ -165,13 +165,16 @@ impl Scheduler {
     async fn skip(&mut self, id: NodeId, because: &StepId) {
         let node = self.shared.prepared.graph.node(id);
         let feed = Feed::new(node.id.clone(), self.shared.sender.clone());
-        feed.send(Event::StepSettled {
-            step: node.id.clone(),
-            action: Action::Skipped,
-            reason: format!("{because} did not succeed"),
-            outputs: crate::model::value::Outputs::new(),
-        })
-        .await;
+        // What was done and is not taken back stays as it was recorded.
+        if self.shared.stage == Stage::Wanted {
+            feed.send(Event::StepSettled {
+                step: node.id.clone(),
+                action: Action::Skipped,
+                reason: format!("{because} did not succeed"),
+                outputs: crate::model::value::Outputs::new(),
+            })
+            .await;
+        }
         let end = UnitEnd::not_run();
         self.settle_followers(id, &end);
         self.ready_followers(id);
@@ -211,10 +214,12 @@ impl Scheduler {
         self.give_back(id);
         let step = Arc::clone(&self.shared.prepared.graph.node(id).step);
         let goes_on = self.shared.options.keep_going
+            || self.shared.goes_back()
             || self.shared.prepared.flow.on_failure == OnFailure::Continue
             || step.common.continue_on_failure;
-        let failed = !(end.outcome.satisfies() || end.outcome == StepOutcome::Skipped);
-        if failed && (end.journal_down || !(goes_on || self.finally)) {
+        let failed = !(end.outcome.satisfies()
+            || matches!(end.outcome, StepOutcome::Skipped | StepOutcome::RolledBack));
+        if end.journal_down || (failed && !(goes_on || self.finally)) {
             self.stopped = true;
         }
         self.settle_followers(id, &end);
@@ -225,7 +230,8 @@ impl Scheduler {
     /// Whoever needs a step that did not succeed will not run. One that its own `when` skipped
     /// holds nobody up.
     fn settle_followers(&mut self, id: NodeId, end: &UnitEnd) {
-        if end.outcome.satisfies() || (end.outcome == StepOutcome::Skipped && !end.blocked) {
+        let taken_back = end.outcome == StepOutcome::RolledBack;
+        if end.outcome.satisfies() || taken_back || (end.outcome == StepOutcome::Skipped && !end.blocked) {
             return;
         }
         let failed = self.shared.prepared.graph.node(id).id.clone();

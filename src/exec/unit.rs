@@ -11,7 +11,7 @@ use crate::model::step::Retry;
 use crate::model::units::show_duration;
 use crate::model::value::{Outputs, Value};
 use crate::plan::fingerprint::{self, Key, Success};
-use crate::plan::graph::{NodeId, unresolved};
+use crate::plan::graph::{Goal, NodeId, unresolved};
 use crate::plan::observe::context;
 use crate::plan::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use crate::plan::scope::{Known, RunFacts, StepScope, Values};
@@ -20,7 +20,7 @@ use crate::steps::{Context, Done, Failure, FailureClass};
 use crate::world::cancel::{Cancel, Canceller, Urgency};
 use crate::world::clock::Clock;
 
-use super::Shared;
+use super::{Shared, Stage};
 
 /// How long a deploying step may take when its flow does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
@@ -54,21 +54,33 @@ pub struct UnitEnd {
     pub journal_down: bool,
     /// What a release keeps of it.
     pub recorded: Option<Recorded>,
+    /// What a step that goes back leaves as it is, in the operator's words.
+    pub stays: Vec<String>,
 }
 
 impl UnitEnd {
     /// A step that never started because something it needs did not succeed.
     #[must_use]
     pub fn not_run() -> Self {
-        Self { outcome: StepOutcome::Skipped, blocked: true, journal_down: false, recorded: None }
+        Self {
+            outcome: StepOutcome::Skipped,
+            blocked: true,
+            journal_down: false,
+            recorded: None,
+            stays: Vec::new(),
+        }
     }
 }
 
 /// What an attempt came to.
 enum Attempt {
-    Done(Done, StepOutcome),
+    /// What came of it, and what a step that goes back leaves as it is.
+    Done(Done, StepOutcome, Vec<String>),
     Skipped(String),
-    Failed { failure: Failure, intended: bool },
+    Failed {
+        failure: Failure,
+        intended: bool,
+    },
 }
 
 impl Unit {
@@ -137,6 +149,7 @@ impl Unit {
         let mut cx = context(p, self.id, self.feed.clone(), canceller.view());
         cx.run = Some(self.shared.run.clone());
         cx.answers = self.shared.options.answers.clone();
+        cx.gatekeeper.run = Some(Arc::clone(&self.shared.options.keeping));
         let scope = StepScope { values: &self.values, each: &node.each, steps: &self.shared.observed.table };
         let around = Surroundings {
             scope: &scope,
@@ -176,7 +189,8 @@ impl Unit {
             if proposal.action == Action::UpToDate {
                 let done =
                     Done { summary: proposal.summary, outputs: proposal.outputs, receipt: proposal.receipt };
-                return Attempt::Done(done, StepOutcome::UpToDate);
+                let stays = if self.goes_back() { proposal.warnings } else { Vec::new() };
+                return Attempt::Done(done, StepOutcome::UpToDate, stays);
             }
             let failure =
                 Failure::new(format!("{} proposed a change without a way to make it", node.step.kind.name));
@@ -206,9 +220,9 @@ impl Unit {
                 match self.remember(key, &attributes, &done) {
                     // Upkeep changes nothing for anybody.
                     Ok(()) if proposal.action == Action::UpToDate => {
-                        Attempt::Done(done, StepOutcome::UpToDate)
+                        Attempt::Done(done, StepOutcome::UpToDate, Vec::new())
                     }
-                    Ok(()) => Attempt::Done(done, StepOutcome::Succeeded),
+                    Ok(()) => Attempt::Done(done, StepOutcome::Succeeded, Vec::new()),
                     Err(failure) => Attempt::Failed { failure, intended },
                 }
             }
@@ -338,10 +352,22 @@ impl Unit {
             failure: None,
         };
         let mut recorded = None;
+        let mut stays = Vec::new();
+        let made = match &attempt {
+            Attempt::Done(_, outcome, _) => *outcome == StepOutcome::Succeeded && self.needs_intent(),
+            Attempt::Failed { intended, .. } => *intended,
+            Attempt::Skipped(_) => false,
+        };
         match attempt {
-            Attempt::Done(done, outcome) => {
+            Attempt::Done(done, outcome, left) => {
+                stays = left;
                 let changed = outcome == StepOutcome::Succeeded;
-                let outputs = self.hide(done.outputs);
+                let mut outputs = if self.goes_back() {
+                    self.shared.prepared.recorded_outputs(&node.id).unwrap_or_default()
+                } else {
+                    Outputs::new()
+                };
+                outputs.extend(self.hide(done.outputs));
                 let table = &self.shared.observed.table;
                 table.set(&node.id, Known::Outputs { outputs: Arc::new(outputs.clone()), changed });
                 ended.outcome = outcome;
@@ -352,6 +378,7 @@ impl Unit {
                     kind: node.step.kind.name.to_owned(),
                     outputs: ended.outputs.clone(),
                     receipt: ended.receipt.clone(),
+                    adopted: false,
                 });
             }
             Attempt::Skipped(when) => {
@@ -364,9 +391,27 @@ impl Unit {
                 ended.failure = Some(failure.record);
             }
         }
-        let outcome = ended.outcome;
+        if self.shared.stage == Stage::Unwinding && self.goes_back() {
+            ended.outcome = match ended.outcome {
+                StepOutcome::UpToDate if !stays.is_empty() => StepOutcome::UpToDate,
+                // Whether it was taken back is not known, which must not look like a failure.
+                StepOutcome::Unknown => StepOutcome::Unknown,
+                outcome if outcome.satisfies() => StepOutcome::RolledBack,
+                _ => StepOutcome::RollbackFailed,
+            };
+        }
+        let mut outcome = ended.outcome;
         let stored = self.feed.store(Event::StepEnded(ended)).await;
-        UnitEnd { outcome, blocked: false, journal_down: stored.is_err(), recorded }
+        if made && stored.is_err() {
+            // The journal knows of an effect that began, and not how it ended.
+            outcome = StepOutcome::Unknown;
+        }
+        UnitEnd { outcome, blocked: false, journal_down: stored.is_err(), recorded, stays }
+    }
+
+    /// Whether the step returns to a recorded state.
+    fn goes_back(&self) -> bool {
+        matches!(self.shared.prepared.graph.node(self.id).goal, Some(Goal::Recorded(_)))
     }
 
     /// An output that contains a secret is a secret.

@@ -5,12 +5,14 @@
 //! runs/<run>/logs/<step>.log       what its programs and containers wrote              logs
 //! releases/<env>/<number>.json     what an environment runs                            releases
 //! approvals/<plan digest>/…        who agreed to what                                  approvals
+//! locks/<env>/<token>.jsonl        who may change it                                   locks
 //! ```
 //!
 //! History, endings and reports are derived from these and can be made again.
 
 pub mod approvals;
 pub mod ids;
+pub mod locks;
 pub mod log;
 pub mod logs;
 pub mod releases;

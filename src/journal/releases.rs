@@ -27,6 +27,9 @@ pub struct Recorded {
     pub outputs: Outputs,
     /// What a rollback needs.
     pub receipt: serde_json::Value,
+    /// It was found as it is, not made by flow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// A release.
@@ -34,7 +37,7 @@ pub struct Recorded {
 pub struct Release {
     /// Of the format.
     pub version: u32,
-    /// From 1, growing within the environment.
+    /// Growing within the environment; 0 is what was there before flow.
     pub id: u64,
     /// The run that made it.
     pub run: RunId,
@@ -54,6 +57,18 @@ pub struct Release {
     pub dirty: bool,
     /// `USER@HOST`, and the CI job's link if there is one.
     pub by: String,
+    /// It records what was found before flow changed anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+    /// The release that it went back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_to: Option<u64>,
+    /// From the beginning of the incident until all was healthy again, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_after_ms: Option<u64>,
+    /// Parameters as given or defaulted; secrets cannot be parameters.
+    #[serde(default)]
+    pub params: BTreeMap<String, serde_json::Value>,
     /// Every step of the flow that was ever done, as it stands now.
     pub steps: BTreeMap<StepId, Recorded>,
 }
@@ -136,6 +151,15 @@ impl Releases {
         self.newest(environment, |release| release.flow == *flow && !release.failed)
     }
 
+    /// Where a rollback goes that names no release: the newest good one before what stands there
+    /// now. A release that went back stands where it went back to: going back twice goes back
+    /// further, never to what was left the first time.
+    pub fn before(&self, environment: &EnvName, flow: &FlowName) -> Result<Option<Release>, ReleaseError> {
+        let Some(current) = self.current(environment, flow)? else { return Ok(None) };
+        let stands = current.rolled_back_to.filter(|_| !current.failed).unwrap_or(current.id);
+        self.newest(environment, |release| release.flow == *flow && !release.failed && release.id < stands)
+    }
+
     fn newest(
         &self,
         environment: &EnvName,
@@ -154,7 +178,8 @@ impl Releases {
     /// it is on disk.
     pub fn write(&self, mut release: Release) -> Result<Release, ReleaseError> {
         loop {
-            release.id = self.ids(&release.environment)?.first().map_or(1, |newest| newest + 1);
+            let first = u64::from(!release.adopted);
+            release.id = self.ids(&release.environment)?.first().map_or(first, |newest| newest + 1);
             let mut whole = release.clone();
             if let Some(before) = self.current(&release.environment, &release.flow)? {
                 for (step, recorded) in before.steps {
@@ -188,8 +213,12 @@ mod tests {
     fn release(flow: &str, failed: bool, steps: &[(&str, &str)]) -> Release {
         let steps = steps.iter().map(|(step, digest)| {
             let outputs = Outputs::from([("digest".to_owned(), Value::text(*digest))]);
-            let recorded =
-                Recorded { kind: "docker-build".to_owned(), outputs, receipt: serde_json::json!({"was": 1}) };
+            let recorded = Recorded {
+                kind: "docker-build".to_owned(),
+                outputs,
+                receipt: serde_json::json!({"was": 1}),
+                ..Recorded::default()
+            };
             (StepId::parse(step), recorded)
         });
         Release {
@@ -204,6 +233,10 @@ mod tests {
             commit: Some("1a2b3c4d".to_owned()),
             dirty: false,
             by: "ada@build-7".to_owned(),
+            adopted: false,
+            rolled_back_to: None,
+            healthy_after_ms: None,
+            params: BTreeMap::new(),
             steps: steps.collect(),
         }
     }
@@ -245,6 +278,29 @@ mod tests {
         store.put("releases/prod/00000002.json", b"{").unwrap();
         let error = releases.live(&EnvName::new("prod")).unwrap_err().to_string();
         assert!(error.starts_with("release 2 of prod cannot be read: "), "{error}");
+    }
+
+    #[test]
+    fn going_back_twice_goes_back_further() {
+        let folder = tempfile::tempdir().unwrap();
+        let releases = Releases::new(Store::folder(folder.path().to_owned()));
+        let (prod, deploy) = (EnvName::new("prod"), FlowName::new("deploy"));
+        let before = || releases.before(&prod, &deploy).unwrap().map(|release| release.id);
+        assert_eq!(before(), None);
+        let found = releases.write(Release { adopted: true, ..release("deploy", false, &[]) }).unwrap();
+        assert_eq!((found.id, before()), (0, None));
+        releases.write(release("deploy", false, &[])).unwrap();
+        assert_eq!(before(), Some(0));
+        releases.write(release("deploy", false, &[])).unwrap();
+        releases.write(release("other", false, &[])).unwrap();
+        releases.write(release("deploy", true, &[])).unwrap();
+        assert_eq!(before(), Some(2), "what a failed run left is not good");
+        releases.write(Release { rolled_back_to: Some(2), ..release("deploy", false, &[]) }).unwrap();
+        assert_eq!(before(), Some(1), "what was left is not gone back to");
+        releases.write(Release { rolled_back_to: Some(1), ..release("deploy", false, &[]) }).unwrap();
+        assert_eq!(before(), Some(0));
+        releases.write(release("deploy", false, &[])).unwrap();
+        assert_eq!(before(), Some(6), "a release that went back is as good as the one it went to");
     }
 
     #[test]

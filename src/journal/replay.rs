@@ -41,6 +41,8 @@ pub struct StepState {
     pub attempts: u32,
     /// The effect that was announced and has no end.
     pub intent: Option<OpenIntent>,
+    /// The state that stood before its first effect in this run; absent while there was none.
+    pub before: Option<Json>,
     /// What was noted in the middle of effects, in order.
     pub notes: Vec<(String, Json)>,
     /// When its first attempt began.
@@ -163,6 +165,7 @@ impl StepState {
             }
             Event::Intent { attempt, action, summary, baseline, standing, .. } => {
                 self.phase = Phase::Intent;
+                self.before.get_or_insert_with(|| standing.clone());
                 self.intent = Some(OpenIntent {
                     attempt: *attempt,
                     action: *action,

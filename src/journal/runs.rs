@@ -238,6 +238,7 @@ mod tests {
             dirty: false,
             params: BTreeMap::new(),
             by: "ada@build-7".to_owned(),
+            break_glass: None,
             to_run: 1,
             unchanged: 0,
             planned: vec![StepId::parse("schema")],
@@ -245,6 +246,7 @@ mod tests {
             last_duration_ms: None,
             target_ms: None,
             again: String::new(),
+            back_to: None,
         })
     }
 
@@ -268,6 +270,7 @@ mod tests {
             release: Some(18),
             summary: Vec::new(),
             notes: Vec::new(),
+            healthy_after_ms: None,
         })
     }
 

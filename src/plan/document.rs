@@ -12,6 +12,7 @@ use crate::model::names::{EnvName, FlowName, GroupName, StepId};
 use crate::model::value::Outputs;
 use crate::world::files::digest;
 
+use super::gates::PlannedApprovals;
 use super::selection::Typed;
 
 /// Version of the JSON.
@@ -28,6 +29,15 @@ pub struct Plan {
     pub environment: PlannedEnvironment,
     /// Digest of all that decides what will happen.
     pub digest: String,
+    /// The release that it goes back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<u64>,
+    /// Digest of who may approve it; `null` where nobody is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Who may approve it, and what each gate asks for.
+    #[serde(default)]
+    pub approvals: PlannedApprovals,
     /// Number of the flow's next run in this environment; 0 while plans are not saved.
     pub sequence: u64,
     /// When it was made; outside the digest.
@@ -117,6 +127,9 @@ pub struct PlannedStep {
     /// What a rollback needs.
     #[serde(skip)]
     pub receipt: serde_json::Value,
+    /// The state that stands now.
+    #[serde(skip)]
+    pub standing: serde_json::Value,
     /// The outermost group: the heading it stands under.
     #[serde(skip)]
     pub heading: Option<GroupName>,
@@ -153,7 +166,7 @@ impl Plan {
             "version": self.version, "flow": self.flow, "environment": self.environment,
             "sequence": self.sequence, "flow_version": env!("CARGO_PKG_VERSION"),
             "params": self.selection.params, "typed": self.selection.typed,
-            "from_release": self.selection.from_release, "steps": steps,
+            "from_release": self.selection.from_release, "steps": steps, "back_to": self.back_to, "policy": self.policy,
         });
         self.digest = digest(covered.to_string().as_bytes());
     }

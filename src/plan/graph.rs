@@ -295,6 +295,16 @@ pub fn unresolved(error: &Unresolved) -> Problem {
 }
 
 impl Graph {
+    /// The same nodes with other edges and goals.
+    #[must_use]
+    pub fn redrawn(&self, draw: impl Fn(NodeId, &Node) -> (Vec<Edge>, Option<Goal>)) -> Self {
+        let mut graph = self.clone();
+        for (index, node) in graph.nodes.iter_mut().enumerate() {
+            (node.before, node.goal) = draw(NodeId(index), &self.nodes[index]);
+        }
+        graph
+    }
+
     /// All nodes, each after everything it waits for. Circles were refused when the file was
     /// checked; should one get here all the same, its nodes come last.
     #[must_use]

@@ -4,16 +4,21 @@
 //! Request ─ prepare ─▶ Prepared (graph, selection, values) ─ observe ─▶ Plan
 //! ```
 //!
+//! A rollback is a request like any other: [`backwards`] turns the graph round.
+//!
 //! [`prepare`] needs no network: it expands `each`, selects, and finds what is
 //! missing. [`observe`] asks the world, every step as soon as what it refers
 //! to is known. `exec` uses [`propose`] again right before each effect.
 
+pub mod backwards;
 pub mod document;
 pub mod fingerprint;
+pub mod gates;
 pub mod graph;
 pub mod load;
 pub mod observe;
 pub mod params;
+pub mod policy;
 pub mod prepare;
 pub mod propose;
 pub mod scope;

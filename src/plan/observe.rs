@@ -18,12 +18,13 @@ use crate::model::kind::Nature;
 use crate::model::names::{StepId, StepName};
 use crate::model::settings::{Given, Shape};
 use crate::model::value::{Field, Outputs, Value};
-use crate::steps::{Answers, Context, Failure, FailureClass, Proposal};
+use crate::steps::{Answers, Context, Failure, FailureClass, Gatekeeper, Proposal};
 use crate::world::cancel::{Cancel, Stopped};
 use crate::world::walk::Matcher;
 
 use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, Source, VERSION};
-use super::graph::{Node, NodeId, Why};
+use super::gates::PlannedApprovals;
+use super::graph::{Goal, Node, NodeId, Why};
 use super::prepare::Prepared;
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use super::scope::{Known, StepScope, StepTable};
@@ -61,7 +62,16 @@ impl Table {
         let mut table = Self::default();
         for (id, node) in p.graph.iter() {
             table.by_name.entry(node.id.name.clone()).or_default().push(node.id.clone());
-            if p.selection.contains(id) {
+            if let Some(outputs) = p.recorded_outputs(&node.id) {
+                let outputs = Arc::new(outputs);
+                table.set(
+                    &node.id,
+                    match p.selection.contains(id) {
+                        true => Known::After(outputs),
+                        false => Known::Outputs { outputs, changed: false },
+                    },
+                );
+            } else if p.selection.contains(id) {
                 table.set(&node.id, Known::After(Arc::default()));
             } else if let Some(record) = p.selection.from_release.get(&node.id) {
                 table.set(
@@ -81,6 +91,13 @@ impl Table {
     }
 }
 
+impl Clone for Table {
+    fn clone(&self) -> Self {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { known: Mutex::new(known), by_name: self.by_name.clone() }
+    }
+}
+
 impl StepTable for Table {
     fn known(&self, id: &StepId) -> Option<Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
@@ -95,7 +112,7 @@ impl StepTable for Table {
 pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<PlanFailure>> {
     let observer = Observer::new(p, cancel);
     let planned = observer.all().await?;
-    let mut steps: Vec<PlannedStep> = planned.into_values().collect();
+    let mut steps = in_order(p, planned);
     settle_gates(p, &mut steps);
     for step in &steps {
         if step.action == Action::UpToDate && p.graph.find_id(&step.id).is_some() {
@@ -114,6 +131,9 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
             region: target.region.clone(),
         },
         digest: String::new(),
+        back_to: p.back.as_ref().map(|back| back.to.id),
+        policy: None,
+        approvals: PlannedApprovals::default(),
         sequence: 0,
         created: p.world.clock.now(),
         expires: None,
@@ -130,8 +150,18 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         steps,
         counts: BTreeMap::new(),
     };
+    plan.policy = p.policies.digest();
+    plan.approvals = super::gates::planned(p, &plan.steps, &observer.table);
     plan.seal();
     Ok(Observed { plan, table: observer.table })
+}
+
+/// Steps in order of appearance; those of a rollback in the order in which they go back.
+fn in_order(p: &Prepared, mut planned: BTreeMap<NodeId, PlannedStep>) -> Vec<PlannedStep> {
+    if p.back.is_none() {
+        return planned.into_values().collect();
+    }
+    p.graph.order().iter().filter_map(|id| planned.remove(id)).collect()
 }
 
 struct Observer<'a> {
@@ -284,8 +314,10 @@ impl<'a> Observer<'a> {
     /// What does not exist is created by an infrastructure step in front, or it is a mistake. What
     /// could not be asked is unknown.
     fn missing(&self, id: NodeId, failure: Failure) -> Result<PlannedStep, NoProposal> {
+        // A recorded state is not made by a step in front of it.
+        let recorded = matches!(self.p.graph.node(id).goal, Some(Goal::Recorded(_)));
         match failure.class {
-            FailureClass::Missing => {
+            FailureClass::Missing if !recorded => {
                 let creator = self.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
                 let mut running =
                     creator.filter(|creator| matches!(self.table.known(creator), Some(Known::After(_))));
@@ -349,6 +381,7 @@ impl<'a> Observer<'a> {
             baseline: proposal.baseline,
             outputs: proposal.outputs,
             receipt: proposal.receipt,
+            standing: proposal.standing,
             heading: node.step.groups.first().cloned(),
         };
         step.seal(definition);
@@ -387,6 +420,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         feed,
         cancel,
         answers: Answers::Nobody,
+        gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None },
         sealer: p.sealer.clone(),
     }
 }

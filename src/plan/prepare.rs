@@ -11,8 +11,11 @@ use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
 use crate::model::flow::Flow;
 use crate::model::kind::Nature;
 use crate::model::names::{EnvName, FlowName, StepId};
+use crate::model::policy::Policy;
 use crate::model::project::{Environment, Project, SecretDeclaration};
 use crate::model::template::Reference;
+use crate::model::value::Field;
+use crate::model::value::Outputs;
 use crate::syntax::problem::{Problems, nearest};
 use crate::world::World;
 use crate::world::aws::{Cloud, IdentityError};
@@ -24,8 +27,10 @@ use crate::world::masker::is_maskable;
 use crate::world::secrets;
 use crate::world::store::Store;
 
-use super::graph::{Graph, NodeId};
+use super::backwards::{self, BackError, Backwards, Wish};
+use super::graph::{Goal, Graph, NodeId};
 use super::params::{self, ParamError};
+use super::policy::{self, Policies, PolicyError};
 use super::scope::{RunFacts, Values, each_scope};
 use super::selection::{self, Selection, SelectionError, Typed};
 use super::target;
@@ -43,10 +48,12 @@ pub struct Request {
     pub params: Vec<(String, String)>,
     /// `--no-cache`
     pub no_cache: bool,
+    /// Not what the flow says but what a release records.
+    pub back: Option<Wish>,
 }
 
 /// Everything that is the same for all steps of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prepared {
     /// The request.
     pub request: Request,
@@ -66,6 +73,12 @@ pub struct Prepared {
     pub cloud: Arc<Cloud>,
     /// Accounts of environments that single steps name.
     pub others: BTreeMap<EnvName, Arc<Cloud>>,
+    /// Those environments as written.
+    pub sides: Vec<Arc<Environment>>,
+    /// Who may approve; read where somebody is asked.
+    pub policies: Policies,
+    /// The project's name.
+    pub project: String,
     /// The live release of this environment.
     pub live: Option<Release>,
     /// The newest release of this flow here, failed or not: how its steps stand.
@@ -80,6 +93,8 @@ pub struct Prepared {
     pub sealer: Sealer,
     /// Digest of the flow files.
     pub files_digest: String,
+    /// The rollback that it is, if it is one.
+    pub back: Option<Arc<Backwards>>,
 }
 
 /// Why a request cannot even be planned.
@@ -144,6 +159,12 @@ pub enum PrepareError {
     /// A release cannot be read.
     #[error(transparent)]
     Release(#[from] ReleaseError),
+    /// There is nothing to go back to.
+    #[error(transparent)]
+    Back(#[from] BackError),
+    /// It is not known who may approve.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 }
 
 fn auto(branch: Option<&String>, matching: &[String]) -> String {
@@ -159,13 +180,21 @@ fn auto(branch: Option<&String>, matching: &[String]) -> String {
 /// Prepares a request. The world's store must be the environment's.
 pub async fn prepare(
     project: &Project,
-    request: Request,
+    mut request: Request,
     world: World,
     files_digest: String,
     cancel: &Cancel,
 ) -> Result<Prepared, PrepareError> {
     let flow = find_flow(project, &request.flow)?;
     let environment = find_environment(project, &request.environment, &world.git)?;
+    let releases = Releases::new(world.store.clone());
+    let target = match &request.back {
+        None => None,
+        Some(wish) => Some(backwards::target(&releases, &environment.name.value, &flow.name, wish)?),
+    };
+    if let Some(target) = &target {
+        request.params = recorded_params(flow, target, &request.params);
+    }
     let (resolved, problems) = target::resolve(environment, &world.git);
     if !problems.is_empty() {
         return Err(PrepareError::Problems(problems));
@@ -188,16 +217,32 @@ pub async fn prepare(
     if !problems.is_empty() {
         return Err(PrepareError::Problems(problems));
     }
-    let releases = Releases::new(world.store.clone());
     let live = releases.live(&environment.name.value)?;
     let current = releases.current(&environment.name.value, &flow.name)?;
     let good = releases.good(&environment.name.value, &flow.name)?;
-    let recorded = |id: &StepId| recorded(good.as_ref(), id);
-    let selection =
-        selection::select(flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
+    let (graph, selection, back) = match (target, &current) {
+        (Some(target), Some(current)) => {
+            let (graph, selection, back) = turn(flow, &graph, &request, current, target)?;
+            (graph, selection, Some(back))
+        }
+        _ => {
+            let recorded = |id: &StepId| recorded(good.as_ref(), id);
+            let selection = selection::select(flow, &graph, &request.typed, &recorded)
+                .map_err(PrepareError::Selection)?;
+            (graph, selection, None)
+        }
+    };
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let others = other_clouds(project, &graph, &selection, &values, &world)?;
     cancel.unless_stopped(Box::pin(verify(&graph, &selection, &cloud, &others))).await??;
+    let sides: Vec<Arc<Environment>> = project
+        .environments
+        .iter()
+        .filter(|side| others.contains_key(&side.name.value))
+        .map(|side| Arc::new(side.clone()))
+        .collect();
+    let around = (project, environment, &sides[..], &*cloud, &others);
+    let policies = cancel.unless_stopped(Box::pin(policies(&graph, &selection, &values, around))).await??;
     values.secrets = load_secrets(flow, environment, &graph, &selection, &world, &cloud, cancel).await;
     Ok(Prepared {
         flow: Arc::new(flow.clone()),
@@ -210,13 +255,52 @@ pub async fn prepare(
         values,
         cloud,
         others,
+        sides,
+        policies,
+        project: project.name.clone(),
         live,
         current,
         good,
         releases,
         world,
         files_digest,
+        back,
     })
+}
+
+/// The graph of a rollback.
+fn turn(
+    flow: &Flow,
+    graph: &Graph,
+    request: &Request,
+    current: &Release,
+    target: Release,
+) -> Result<(Graph, Selection, Arc<Backwards>), PrepareError> {
+    let turned =
+        backwards::between(flow, graph, &request.typed, current, &target).map_err(PrepareError::Selection)?;
+    if !turned.graph.iter().any(|(_, node)| matches!(node.goal, Some(Goal::Recorded(_)))) {
+        return Err(BackError::Empty { id: target.id }.into());
+    }
+    let incident = request.back.as_ref().and_then(|wish| wish.incident);
+    let back = Backwards { to: Arc::new(target), stays: turned.stays, incident };
+    Ok((turned.graph, turned.selection, Arc::new(back)))
+}
+
+/// The parameters that a release was made with, where the flow still has them and nothing else was
+/// typed: they decide which instances there are.
+fn recorded_params(flow: &Flow, target: &Release, typed: &[(String, String)]) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) => {
+            let texts =
+                items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
+            texts.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    };
+    let has = |name: &String| flow.params.iter().any(|param| param.name == *name);
+    let recorded = target.params.iter().filter(|(name, _)| has(name));
+    recorded.map(|(name, value)| (name.clone(), text(value))).chain(typed.iter().cloned()).collect()
 }
 
 /// What a release records of a step.
@@ -269,6 +353,11 @@ pub fn find_environment<'a>(
 }
 
 fn may_deploy_from(environment: &Environment, git: &Git) -> bool {
+    matches_any(&environment.branches, &environment.tags, git)
+}
+
+/// Whether the checkout's branch or tag is one of these; without any, every one is.
+fn matches_any(branches: &[String], tags: &[String], git: &Git) -> bool {
     let matches = |globs: &[String], name: &Option<String>| {
         name.as_ref().is_some_and(|name| {
             globs
@@ -276,48 +365,90 @@ fn may_deploy_from(environment: &Environment, git: &Git) -> bool {
                 .any(|glob| globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(name)))
         })
     };
-    (environment.branches.is_empty() && environment.tags.is_empty())
-        || matches(&environment.branches, &git.facts().branch)
-        || matches(&environment.tags, &git.facts().tag)
+    (branches.is_empty() && tags.is_empty())
+        || matches(branches, &git.facts().branch)
+        || matches(tags, &git.facts().tag)
 }
 
 impl Prepared {
-    /// Refuses a checkout that may not deploy there. Planning is allowed from anywhere.
+    /// Refuses a checkout that may not deploy there, or into an environment that a step names for
+    /// itself. Planning is allowed from anywhere.
     pub fn check_branch(&self) -> Result<(), PrepareError> {
-        let environment = &self.environment;
-        if may_deploy_from(environment, &self.values.git) {
-            return Ok(());
+        let git = &self.values.git;
+        let written = std::iter::once(&self.environment).chain(&self.sides);
+        let written = written.map(|side| (&side.name.value, &side.branches, &side.tags));
+        let recorded = self.policies.all.iter().map(|p| (&p.environment, &p.branches, &p.tags));
+        for (environment, branches, tags) in written.chain(recorded) {
+            if !matches_any(branches, tags, git) {
+                return Err(PrepareError::Branch {
+                    environment: environment.clone(),
+                    allowed: branches.iter().chain(tags).cloned().collect(),
+                    found: git.facts().branch.clone().or_else(|| git.facts().tag.clone()),
+                });
+            }
         }
-        Err(PrepareError::Branch {
-            environment: environment.name.value.clone(),
-            allowed: environment.branches.iter().chain(&environment.tags).cloned().collect(),
-            found: self.values.git.facts().branch.clone().or_else(|| self.values.git.facts().tag.clone()),
-        })
+        Ok(())
     }
 
     /// The account that a step acts in.
     #[must_use]
     pub fn cloud_of(&self, id: NodeId) -> Arc<Cloud> {
-        let node = self.graph.node(id);
-        let named = node.step.common.environment.as_ref().and_then(|template| {
-            let name = template.resolve(&each_scope(&self.values, &node.each)).ok()?;
-            name.known().and_then(crate::model::value::Value::as_text)
-        });
-        named
-            .and_then(|name| self.others.get(&EnvName::new(name)))
+        self.named_environment(id)
+            .and_then(|name| self.others.get(&name))
             .map_or_else(|| Arc::clone(&self.cloud), Arc::clone)
+    }
+
+    /// The environment that a step names for itself.
+    fn named_environment(&self, id: NodeId) -> Option<EnvName> {
+        let node = self.graph.node(id);
+        let name = node.step.common.environment.as_ref()?.resolve(&each_scope(&self.values, &node.each)).ok();
+        Some(EnvName::new(name?.known().and_then(crate::model::value::Value::as_text)?))
+    }
+
+    /// The environments that the selected steps may change, whose locks the run needs: none when
+    /// all that they do is make files, look and ask.
+    #[must_use]
+    pub fn changes(&self) -> BTreeSet<EnvName> {
+        let protected = self.cloud.target().protected;
+        let deploying = self
+            .graph
+            .iter()
+            .filter(|(id, node)| self.selection.contains(*id) && node.step.is_deploying(protected));
+        let own = &self.values.environment;
+        deploying.flat_map(|(id, _)| self.named_environment(id).into_iter().chain([own.clone()])).collect()
+    }
+
+    /// Whether another run has recorded a release since this was prepared: what was read of
+    /// releases must then be read again.
+    pub fn is_outdated(&self) -> Result<bool, PrepareError> {
+        let (environment, flow) = (&self.values.environment, &self.flow.name);
+        let id = |release: &Option<Release>| release.as_ref().map(|release| release.id);
+        Ok(id(&self.live) != id(&self.releases.live(environment)?)
+            || id(&self.current) != id(&self.releases.current(environment, flow)?)
+            || id(&self.good) != id(&self.releases.good(environment, flow)?))
     }
 
     /// What the flow's newest release records of a step.
     #[must_use]
     pub fn recorded(&self, id: &StepId) -> Option<Arc<Recorded>> {
-        recorded(self.current.as_ref(), id)
+        // What was only found was not made by the flow: nothing follows from it for what the flow
+        // leaves out now.
+        recorded(self.current.as_ref(), id).filter(|recorded| !recorded.adopted)
     }
 
     /// What the newest release of a run that succeeded records of a step.
     #[must_use]
     pub fn settled(&self, id: &StepId) -> Option<Arc<Recorded>> {
-        recorded(self.good.as_ref(), id)
+        recorded(self.good.as_ref(), id).filter(|recorded| !recorded.adopted)
+    }
+
+    /// What a step hands on in a rollback before it was looked at: what it handed on where the
+    /// rollback goes, else where it stands.
+    #[must_use]
+    pub fn recorded_outputs(&self, id: &StepId) -> Option<Outputs> {
+        let back = self.back.as_ref()?;
+        let recorded = back.to.steps.get(id).or_else(|| self.current.as_ref()?.steps.get(id))?;
+        Some(recorded.outputs.clone())
     }
 }
 
@@ -345,6 +476,45 @@ fn other_clouds(
         clouds.insert(EnvName::new(name), Arc::new(Cloud::new(resolved.target, world.host.clone())));
     }
     Ok(clouds)
+}
+
+/// Who may approve in the run's environment and in those that single steps name. An account is asked
+/// for its record where something is protected or a gate may ask; anybody else need not wait for it.
+async fn policies(
+    graph: &Graph,
+    selection: &Selection,
+    values: &Values,
+    (project, environment, sides, cloud, others): (
+        &Project,
+        &Environment,
+        &[Arc<Environment>],
+        &Cloud,
+        &BTreeMap<EnvName, Arc<Cloud>>,
+    ),
+) -> Result<Policies, PrepareError> {
+    let gated = graph.iter().any(|(id, node)| {
+        let scope = each_scope(values, &node.each);
+        let mut conditions = node.step.common.when.iter();
+        selection.contains(id)
+            && node.step.kind.nature == Nature::Gate
+            && !conditions.any(|when| matches!(when.evaluate(&scope), Ok(Field::Known(false))))
+    });
+    if !gated && !environment.protected && sides.is_empty() {
+        return Ok(Policies { all: Arc::default() });
+    }
+    let mut all = Vec::new();
+    for environment in std::iter::once(environment).chain(sides.iter().map(|side| &**side)) {
+        let name = &environment.name.value;
+        let cloud = others.get(name).map_or(cloud, |cloud| &**cloud);
+        if all.iter().any(|policy: &Policy| policy.environment == *name) {
+            continue;
+        }
+        if cloud.target().account.is_some() {
+            cloud.verify().await?;
+        }
+        all.push(policy::read(project, environment, cloud).await?);
+    }
+    Ok(Policies { all: all.into() })
 }
 
 /// Asks who the credentials belong to, if any selected step can change or read an account.

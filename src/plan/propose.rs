@@ -12,7 +12,7 @@ use crate::model::template::{Scope, Template, Unresolved};
 use crate::model::units::count;
 use crate::model::value::{Field, Value};
 use crate::steps::attributes::Globs;
-use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal};
+use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal, Step, Way};
 use crate::world::keyed::Sealer;
 
 use super::fingerprint::{self, Key, Success};
@@ -81,6 +81,11 @@ pub struct Surroundings<'a> {
 
 /// Looks at a step.
 pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Result<Proposed, NoProposal> {
+    if let (Some(Goal::Recorded(way)), Some(Back::To(back))) =
+        (&node.goal, steps::kind(node.step.kind.name).map(|kind| kind.back))
+    {
+        return return_to(node, way, back(way)?, around, cx).await;
+    }
     for condition in &node.step.common.when {
         match condition.evaluate(around.scope)? {
             Field::Known(true) => {}
@@ -100,11 +105,7 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     let Some(kind) = steps::kind(node.step.kind.name) else {
         return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
     };
-    let made = match (&node.goal, kind.back) {
-        (Some(Goal::Recorded(way)), Back::To(back)) => Ok(back(way)?),
-        _ => (kind.make)(&settings, &attributes),
-    };
-    let step = match made {
+    let step = match (kind.make)(&settings, &attributes) {
         Ok(step) => step,
         Err(unready) => {
             let failure = Failure::from(unready);
@@ -149,6 +150,30 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
         proposal.subject = why;
     }
     Ok(Proposed::Ready(Box::new(Look { proposal, definition, key, attributes })))
+}
+
+/// Looks at a step that returns to a recorded state. What the flow says of it today need not hold
+/// any more, or have a value: only what any attempt of it may take counts.
+async fn return_to(
+    node: &Node,
+    way: &Way,
+    step: Box<dyn Step>,
+    around: Surroundings<'_>,
+    cx: &Context,
+) -> Result<Proposed, NoProposal> {
+    let attributes = match attributes(&node.step.common, around.scope) {
+        Ok(Field::Known(attributes)) => attributes,
+        _ => Attributes {
+            timeout: node.step.common.timeout,
+            grace: node.step.common.grace,
+            retry: node.step.common.retry,
+            ..Attributes::default()
+        },
+    };
+    let proposal = step.plan(cx).await?;
+    let goal = serde_json::json!({ "id": node.id, "now": way.now, "to": way.to });
+    let definition = crate::world::files::digest(goal.to_string().as_bytes());
+    Ok(Proposed::Ready(Box::new(Look { proposal, definition, key: None, attributes })))
 }
 
 async fn compute_key(

@@ -101,14 +101,7 @@ pub fn select(
     typed: &Typed,
     recorded: &dyn Fn(&StepId) -> Option<Arc<Recorded>>,
 ) -> Result<Selection, Vec<SelectionError>> {
-    let mut errors = Vec::new();
-    let mut selected = vec![typed.only.is_empty(); graph.len()];
-    for name in &typed.only {
-        match named(flow, graph, name) {
-            Ok(ids) => ids.into_iter().for_each(|id| selected[id.0] = true),
-            Err(error) => errors.push(error),
-        }
-    }
+    let (mut selected, mut errors) = only(flow, graph, typed);
     for name in &typed.skip {
         match named(flow, graph, name) {
             Ok(ids) => {
@@ -135,6 +128,20 @@ pub fn select(
         errors.push(SelectionError::Empty);
     }
     if errors.is_empty() { Ok(selection) } else { Err(errors) }
+}
+
+/// What `--only` names, by node id; everything without it.
+#[must_use]
+pub fn only(flow: &Flow, graph: &Graph, typed: &Typed) -> (Vec<bool>, Vec<SelectionError>) {
+    let mut errors = Vec::new();
+    let mut selected = vec![typed.only.is_empty(); graph.len()];
+    for name in &typed.only {
+        match named(flow, graph, name) {
+            Ok(ids) => ids.into_iter().for_each(|id| selected[id.0] = true),
+            Err(error) => errors.push(error),
+        }
+    }
+    (selected, errors)
 }
 
 /// Satisfies every `needs` that points outside.

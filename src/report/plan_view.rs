@@ -29,6 +29,8 @@ pub struct PlanView {
     pub commit: Option<String>,
     /// Whether tracked files differ from it.
     pub dirty: bool,
+    /// The release that it goes back to.
+    pub back_to: Option<u64>,
     /// The release that is live.
     pub live_release: Option<u64>,
     /// The steps, in the order of the file.
@@ -114,6 +116,7 @@ fn header(look: &Look, plan: &PlanView) -> Vec<String> {
         let changed = if plan.dirty { " and changes" } else { "" };
         parts.push(format!("commit {}{changed}", commit.get(..8).unwrap_or(commit)));
     }
+    parts.extend(plan.back_to.map(|id| format!("back to release {id}")));
     parts.push(plan.live_release.map_or("no release yet".to_owned(), |id| format!("release {id} is live")));
     // Account and release must not be lost on a narrow terminal: what does not fit goes to the next
     // line, whole.
@@ -341,6 +344,7 @@ mod tests {
             region: Some("eu-west-1".to_owned()),
             commit: Some("1a2b3c4d5e6f".to_owned()),
             dirty: false,
+            back_to: None,
             live_release: Some(17),
             groups: vec![
                 GroupView {

@@ -61,6 +61,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         dirty: false,
         params: BTreeMap::new(),
         by: "ada@build-7".to_owned(),
+        break_glass: None,
         to_run: planned.len(),
         unchanged: 27,
         planned: planned.iter().map(|name| step(name)).collect(),
@@ -68,6 +69,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         last_duration_ms: Some(161_000),
         target_ms: Some(900_000),
         again: String::new(),
+        back_to: None,
     }
 }
 
@@ -132,7 +134,15 @@ pub(super) fn over(
         RunOutcome::RolledBack => 9,
     };
     let summary = rows.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-    Event::RunEnded(RunEnded { outcome, exit, duration_ms, release, summary, notes: Vec::new() })
+    Event::RunEnded(RunEnded {
+        outcome,
+        exit,
+        duration_ms,
+        release,
+        summary,
+        notes: Vec::new(),
+        healthy_after_ms: None,
+    })
 }
 
 /// Events with the milliseconds after the start at which they happen.

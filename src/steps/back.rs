@@ -12,9 +12,12 @@
 //! [`Proposal::standing`]: super::Proposal::standing
 //! [`Done::receipt`]: super::Done::receipt
 
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::{Failure, Step};
+use super::{Context, Failure, FailureClass, Proposal, Step};
+use crate::model::value::Outputs;
 
 /// What a kind's steps do in a rollback.
 #[derive(Clone, Copy, Debug)]
@@ -35,4 +38,31 @@ pub struct Way {
     pub now: Json,
     /// The state to return to; `None` when the step had not been done there.
     pub to: Option<Json>,
+}
+
+/// Reads a recorded state.
+pub fn read<T: DeserializeOwned>(recorded: &Json) -> Result<T, Failure> {
+    T::deserialize(recorded).map_err(|error| {
+        Failure::of(FailureClass::Refused, format!("what was recorded of it cannot be read: {error}"))
+    })
+}
+
+/// A step that was not done yet where a rollback returns to, and whose kind takes nothing away.
+#[derive(Clone, Debug)]
+pub struct Stays {
+    /// What stays: `service api`.
+    pub what: String,
+    /// The state that is kept.
+    pub now: Json,
+}
+
+#[async_trait]
+impl Step for Stays {
+    async fn plan(&self, _cx: &Context) -> Result<Proposal, Failure> {
+        let mut proposal =
+            Proposal::up_to_date(format!("{} stays: that release has none", self.what), Outputs::new());
+        proposal.receipt = self.now.clone();
+        proposal.standing = self.now.clone();
+        Ok(proposal)
+    }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{Answers, Attributes, Context, Done, Failure, Kind, Proposal, Recorded};
+use super::{Answers, Attributes, Context, Done, Failure, Gatekeeper, Kind, Proposal, Recorded};
 use crate::event::{Event, Feed, Message};
 use crate::model::names::{EnvName, FlowName, RunId, StepId};
 use crate::model::settings::{Given, GivenNode, Ready};
@@ -108,8 +108,9 @@ impl Bench {
             }
         });
         let id = StepId::parse("site");
-        let recorded = recorded
-            .map(|receipt| Arc::new(Recorded { kind: "k".to_owned(), outputs: Outputs::new(), receipt }));
+        let recorded = recorded.map(|receipt| {
+            Arc::new(Recorded { kind: "k".to_owned(), outputs: Outputs::new(), receipt, adopted: false })
+        });
         let host = Host::current();
         Context {
             id: id.clone(),
@@ -122,6 +123,7 @@ impl Bench {
             feed: Feed::new(id, sender),
             cancel: self.canceller.view(),
             answers: Answers::Nobody,
+            gatekeeper: Gatekeeper::default(),
             sealer: crate::world::keyed::Sealer::load(&Store::folder(self.path(".flow/store"))).unwrap(),
         }
     }

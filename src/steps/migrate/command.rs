@@ -9,9 +9,9 @@ use super::{Phase, files, outputs};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::secret::Secret;
 use crate::model::units::count;
-use crate::steps::program::{Surroundings, harmless, judge, not_yet, unknown_env};
+use crate::steps::program::{Surroundings, harmless, judge, not_yet, program, unknown_env};
 use crate::steps::{Attributes, Context, Done, Effect, Failure, Proposal, Step};
-use crate::world::process::{DEFAULT_GRACE, Program, Tail, capture, run, show_argv};
+use crate::world::process::{Program, Tail, capture, run, show_argv};
 
 /// A `migrate` step with another tool, read.
 #[derive(Clone, Debug)]
@@ -79,13 +79,13 @@ impl CommandTool {
     }
 
     fn program(&self, argv: &[String], surroundings: &Surroundings, cx: &Context) -> Program {
-        let mut program = Program::new(argv, cx.world.files.root(), surroundings.env.clone());
+        let root = cx.world.files.root();
+        let mut program =
+            program(argv, root, surroundings.env.clone(), &self.attributes, cx).guarded(&cx.world.host);
         if let Some(url) = &self.url {
             cx.world.masker.learn([url]);
             program.env.insert("DATABASE_URL".to_owned(), url.expose().to_owned());
         }
-        program.timeout = self.attributes.timeout;
-        program.grace = self.attributes.grace.unwrap_or(DEFAULT_GRACE);
         program
     }
 }

@@ -13,14 +13,14 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::program::{Surroundings, as_secret, harmless, judge, makes_files, unknown_env};
+use super::program::{Surroundings, as_secret, harmless, judge, makes_files, program, unknown_env};
 use super::{Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
 use crate::model::change::{Action, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::model::units::count;
 use crate::model::value::{Field, Value};
-use crate::world::process::{DEFAULT_GRACE, Ending, Program, Tail, capture, run, show_argv};
+use crate::world::process::{Ending, Tail, capture, run, show_argv};
 use crate::world::terminal;
 
 /// The kind.
@@ -124,9 +124,7 @@ impl Run {
     /// Whether the probe says that the effect is already there.
     async fn is_done(&self, probe: &[String], cx: &Context) -> Result<bool, Failure> {
         let surroundings = Surroundings::new(&self.attributes, cx).await?;
-        let mut program = Program::new(probe, self.folder(cx)?, surroundings.env.clone());
-        program.timeout = self.attributes.timeout;
-        program.grace = self.attributes.grace.unwrap_or(DEFAULT_GRACE);
+        let program = program(probe, self.folder(cx)?, surroundings.env.clone(), &self.attributes, cx);
         let said = capture(&program, &cx.cancel, 0).await?;
         match said.ending {
             Ending::Exited(code) => Ok(code == 0),
@@ -157,14 +155,12 @@ impl Effect for RunEffect {
         let handed_on = surroundings.scratch.write("output", b"")?;
         surroundings.env.insert("FLOW_OUTPUT".to_owned(), handed_on.display().to_string());
 
-        let mut program =
-            Program::new(run_step.argv.clone(), run_step.folder(cx)?, std::mem::take(&mut surroundings.env));
+        let env = std::mem::take(&mut surroundings.env);
+        let mut program = program(run_step.argv.clone(), run_step.folder(cx)?, env, &run_step.attributes, cx);
         program.stdin = match &run_step.stdin {
             Some(Field::Known(value)) => Some(as_secret(cx, value)),
             _ => None,
         };
-        program.timeout = run_step.attributes.timeout;
-        program.grace = run_step.attributes.grace.unwrap_or(DEFAULT_GRACE);
         program.tty = run_step.tty;
 
         let mut tail = Tail::new(SHOWN_LINES, Some(cx.feed.clone()));
