@@ -367,7 +367,10 @@ impl Unit {
                 } else {
                     Outputs::new()
                 };
-                outputs.extend(self.hide(done.outputs));
+                // A program that takes back hands nothing on: what it leaves is what was recorded.
+                if outputs.is_empty() || node.step.kind.nature != Nature::Program {
+                    outputs.extend(self.hide(done.outputs));
+                }
                 let table = &self.shared.observed.table;
                 table.set(&node.id, Known::Outputs { outputs: Arc::new(outputs.clone()), changed });
                 ended.outcome = outcome;

@@ -67,7 +67,7 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_after_ms: Option<u64>,
     /// Parameters as given or defaulted; secrets cannot be parameters.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, serde_json::Value>,
     /// Every step of the flow that was ever done, as it stands now.
     pub steps: BTreeMap<StepId, Recorded>,

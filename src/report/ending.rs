@@ -148,10 +148,12 @@ impl View<'_> {
 
     fn success(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(last) = self.started.last_duration_ms {
+        // How long a deploy takes says nothing of a rollback.
+        let deploys = self.started.back_to.is_none();
+        if let Some(last) = self.started.last_duration_ms.filter(|_| deploys) {
             notes.push(format!("last time {}", show_duration(Duration::from_millis(last))));
         }
-        if let Some(target) = self.started.target_ms {
+        if let Some(target) = self.started.target_ms.filter(|_| deploys) {
             let met = if self.ended.duration_ms <= target { "met" } else { "missed" };
             notes.push(format!("target {} {met}", target_text(target)));
         }

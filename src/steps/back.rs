@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::{Context, Failure, FailureClass, Proposal, Step};
-use crate::model::value::Outputs;
+use super::{Context, Failure, Proposal, Step};
+use crate::model::change::Reversible;
 
 /// What a kind's steps do in a rollback.
 #[derive(Clone, Copy, Debug)]
@@ -41,28 +41,51 @@ pub struct Way {
 }
 
 /// Reads a recorded state.
-pub fn read<T: DeserializeOwned>(recorded: &Json) -> Result<T, Failure> {
-    T::deserialize(recorded).map_err(|error| {
-        Failure::of(FailureClass::Refused, format!("what was recorded of it cannot be read: {error}"))
+pub(super) fn read<T: DeserializeOwned>(state: &Json) -> Result<T, Failure> {
+    serde_json::from_value(state.clone()).map_err(|error| {
+        Failure::new(format!("what was recorded of it cannot be read: {error}"))
+            .help("go back to another release, or deploy the older commit again")
     })
 }
 
-/// A step that was not done yet where a rollback returns to, and whose kind takes nothing away.
+/// A step that a rollback leaves as it is, and what the operator should know of that.
 #[derive(Clone, Debug)]
-pub struct Stays {
-    /// What stays: `service api`.
-    pub what: String,
-    /// The state that is kept.
-    pub now: Json,
+pub(super) struct Stays {
+    summary: String,
+    warnings: Vec<String>,
+    reversible: Reversible,
+    state: Json,
+}
+
+impl Stays {
+    /// Something that stays as `state` says; `summary` says in a few words why.
+    pub(super) fn new(summary: impl Into<String>, state: Json) -> Self {
+        Self { summary: summary.into(), warnings: Vec::new(), reversible: Reversible::None, state }
+    }
+
+    /// The release to return to says nothing of it.
+    pub(super) fn unrecorded(what: &str, state: Json) -> Self {
+        let warning = format!("{what} stays: nothing is recorded of it in the release to return to");
+        Self::new("stays", state).warn(warning, Reversible::Manual)
+    }
+
+    /// Says what it means for the operator.
+    pub(super) fn warn(mut self, warning: impl Into<String>, reversible: Reversible) -> Self {
+        self.warnings.push(warning.into());
+        self.reversible = reversible;
+        self
+    }
 }
 
 #[async_trait]
 impl Step for Stays {
-    async fn plan(&self, _cx: &Context) -> Result<Proposal, Failure> {
-        let mut proposal =
-            Proposal::up_to_date(format!("{} stays: that release has none", self.what), Outputs::new());
-        proposal.receipt = self.now.clone();
-        proposal.standing = self.now.clone();
-        Ok(proposal)
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let outputs = cx.recorded.as_ref().map(|recorded| recorded.outputs.clone()).unwrap_or_default();
+        Ok(Proposal {
+            warnings: self.warnings.clone(),
+            reversible: self.reversible,
+            receipt: self.state.clone(),
+            ..Proposal::up_to_date(self.summary.clone(), outputs)
+        })
     }
 }

@@ -97,7 +97,7 @@ fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
     };
     let Some(to) = &way.to else {
         let what = now.map_or_else(|| "the service".to_owned(), |now| format!("service {}", now.service));
-        return Ok(Box::new(Stays { what, now: way.now.clone() }));
+        return Ok(Box::new(Stays::unrecorded(&what, way.now.clone())));
     };
     let to = State::read(to)?;
     if to.service.is_empty() || to.task_definition.is_empty() {

@@ -5,6 +5,7 @@
 //! Whether a step with `inputs` must run at all is decided before it gets here.
 
 mod outputs;
+mod undo;
 
 #[cfg(test)]
 mod tests;
@@ -52,7 +53,7 @@ pub(super) static KIND: Kind = Kind {
         repeatable: false,
     },
     make,
-    back: Back::Nothing,
+    back: Back::To(undo::back),
 };
 
 /// How many of the last lines a failure shows.
@@ -103,8 +104,11 @@ impl Step for Run {
         if let (Some(probe), true) = (&self.attributes.probe, known)
             && self.is_done(probe, cx).await?
         {
-            let outputs = cx.recorded.as_ref().map(|recorded| recorded.outputs.clone()).unwrap_or_default();
-            return Ok(Proposal::up_to_date("probe says done", outputs));
+            let recorded = cx.recorded.as_deref().cloned().unwrap_or_default();
+            return Ok(Proposal {
+                receipt: recorded.receipt,
+                ..Proposal::up_to_date("probe says done", recorded.outputs)
+            });
         }
         let mut proposal = Proposal::new(Action::Run, self.shown.clone());
         proposal.reversible = match &self.attributes.undo {
@@ -113,6 +117,7 @@ impl Step for Run {
             None if makes_files(&self.attributes) => Reversible::None,
             None => Reversible::Manual,
         };
+        proposal.standing = cx.recorded.as_ref().map(|recorded| recorded.receipt.clone()).unwrap_or_default();
         if self.tty && !terminal::stdin_is_terminal() {
             proposal.warnings.push("it talks with a person, and there is no terminal here".to_owned());
         }
@@ -168,6 +173,7 @@ impl Effect for RunEffect {
         let judged = judge(ending, tail.into_lines());
         if makes_files(&run_step.attributes) { harmless(judged) } else { judged }?;
         let outputs = outputs::read(&cx.world, &handed_on)?;
-        Ok(Done { summary: run_step.shown, outputs, receipt: serde_json::Value::Null })
+        let receipt = undo::State::of(&run_step, cx);
+        Ok(Done { summary: run_step.shown, outputs, receipt })
     }
 }

@@ -95,7 +95,7 @@ pub(super) struct Child {
     /// The program could not be started: the system's error number.
     refused: Option<i32>,
     /// For the next run, if flow does not live to remove it.
-    note: Option<Note>,
+    _note: Option<Note>,
     /// Dropped to let the waiting thread collect the dead leader.
     collect: Option<mpsc::Sender<()>>,
     collected: Option<oneshot::Receiver<()>>,
@@ -170,7 +170,7 @@ impl Child {
             path,
             guard,
             refused: None,
-            note,
+            _note: note,
             collect: Some(collect),
             collected: Some(collected),
             stdin,
