@@ -17,6 +17,7 @@ mod load;
 mod locks;
 mod lost_replies;
 mod rollback;
+mod plans;
 mod running;
 mod secrets;
 mod signals;

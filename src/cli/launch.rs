@@ -10,9 +10,11 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::Done;
+use super::approve::run_command;
 use super::approving::{ApprovalError, bound};
 use super::failure::CliError;
 use super::glass;
+use super::saved;
 use super::session::{Session, block_on};
 use crate::event::{Glass, Subscriber};
 use crate::exec::dispatcher::Dispatcher;
@@ -25,10 +27,11 @@ use crate::journal::logs::StepLogs;
 use crate::journal::runs;
 use crate::model::change::Action;
 use crate::model::units::parse_duration;
-use crate::plan::document::Plan;
 use crate::plan::gates;
+use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::observe::Observed;
 use crate::plan::prepare::{Prepared, Request};
+use crate::plan::saved::check_unchanged as unchanged;
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::plain::Plain;
@@ -36,7 +39,6 @@ use crate::steps::Answers;
 use crate::steps::approve::Keeping;
 use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::{Clock, Moment};
-use crate::world::process::show_argv;
 use crate::world::host;
 use crate::world::scratch::Scratch;
 use crate::world::terminal;
@@ -96,6 +98,8 @@ pub(super) struct Launch<'a> {
     pub request: Request,
     /// The command line that does the same again.
     pub again: String,
+    /// The plan that was made for it before.
+    pub saved: Option<Box<Plan>>,
     /// Only the plan is shown.
     pub dry_run: bool,
     /// How it is carried out and told.
@@ -112,13 +116,20 @@ impl Launch<'_> {
             let signals = Signals::listen(Arc::clone(&canceller));
             let cancel = canceller.view();
             if self.dry_run {
-                let (prepared, observed) =
+                let (prepared, mut observed) =
                     super::plan::look(self.session, self.request.clone(), &cancel).await?;
-                super::plan::show(self.session, &prepared, &observed, &self.again, self.manner.all);
+                if let Some(plan) = &self.saved {
+                    check_unchanged(plan, &mut observed)?;
+                }
+                drop(prepared);
+                super::plan::show(self.session, &observed.plan, vec![self.again], self.manner.all);
                 return Ok(Exit::Success);
             }
-            let (prepared, observed, locks) =
+            let (prepared, mut observed, locks) =
                 super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
+            if let Some(plan) = &self.saved {
+                check_unchanged(plan, &mut observed)?;
+            }
             refuse_unknown(&observed)?;
             let glass = self.permitted(&prepared, &observed).await?;
             self.carry_out(prepared, observed, glass, locks, (cancel, signals), begun).await
@@ -156,6 +167,9 @@ impl Launch<'_> {
         begun: Moment,
     ) -> Done {
         let world = prepared.world.clone();
+        if observed.plan.steps.iter().any(PlannedStep::executes) {
+            saved::keep(&prepared, &observed.plan)?;
+        }
         Scratch::clear(&world.files)?;
         let journal =
             Journal::begin(&world.store, world.clock)?.under(locks.iter().map(Held::fence).collect());
@@ -192,8 +206,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write a time such as 30m or 1h30m".to_owned())
 }
 
+/// A plan that was made before is carried out if it is the one that would be made now.
+fn check_unchanged(plan: &Plan, observed: &mut Observed) -> Result<(), CliError> {
+    unchanged(plan, &observed.plan).map_err(|refusal| saved::refuse(refusal, plan))?;
+    (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
+    Ok(())
+}
+
 /// A run does nothing while part of what it would do is not known.
-fn refuse_unknown(observed: &Observed) -> Result<(), CliError> {
+pub(super) fn refuse_unknown(observed: &Observed) -> Result<(), CliError> {
     let unknown: Vec<_> = observed
         .plan
         .steps
@@ -222,16 +243,13 @@ impl Manner {
 
     /// How the gates of a plan are treated.
     fn keeping(&self, plan: &Plan, glass: Option<Glass>) -> Keeping {
-        let short = plan.digest.get(..12).unwrap_or(&plan.digest).to_owned();
-        let (flow, environment) = (plan.flow.to_string(), plan.environment.name.to_string());
-        let command = if plan.back_to.is_some() { "rollback" } else { "run" };
-        let then = ["flow", command, &flow, "--env", &environment, "--plan", &short].map(str::to_owned);
+        let short = plan.digest.get(..12).unwrap_or(&plan.digest);
         Keeping {
             bound: bound(plan),
             wait: self.wait_approval,
             glass,
             approve: format!("flow approve {short}"),
-            then: show_argv(&then),
+            then: run_command(plan),
         }
     }
 

@@ -3,6 +3,7 @@
 //! here and nowhere else.
 
 mod adopt;
+mod approve;
 mod approvers;
 mod approving;
 mod check;
@@ -21,6 +22,7 @@ mod review;
 mod rollback;
 mod run;
 mod runs;
+mod saved;
 mod selection;
 mod session;
 mod show;
@@ -60,6 +62,7 @@ enum Command {
     Rollback(rollback::Args),
     Adopt(adopt::Args),
     Diff(diff::Args),
+    Approve(approve::Args),
     Approvers(approvers::Args),
     Review(review::Args),
     Locks(locks::Args),
@@ -95,6 +98,7 @@ pub fn main() -> Exit {
         Command::Rollback(args) => rollback::exec(&session, &args),
         Command::Adopt(args) => adopt::exec(&session, &args),
         Command::Diff(args) => diff::exec(&session, &args),
+        Command::Approve(args) => approve::exec(&session, &args),
         Command::Approvers(args) => approvers::exec(&session, &args),
         Command::Review(args) => review::exec(&session, &args),
         Command::Locks(args) => locks::exec(&session, &args),

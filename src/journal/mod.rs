@@ -6,6 +6,8 @@
 //! releases/<env>/<number>.json     what an environment runs                            releases
 //! approvals/<plan digest>/…        who agreed to what                                  approvals
 //! locks/<env>/<token>.jsonl        who may change it                                   locks
+//! plans/<digest>.json              what runs were going to do                          plans
+//! sequences/<env>/<flow>/<n>.json  which run was the n-th that changed something       sequence
 //! ```
 //!
 //! History, endings and reports are derived from these and can be made again.
@@ -15,6 +17,8 @@ pub mod ids;
 pub mod locks;
 pub mod log;
 pub mod logs;
+pub mod plans;
 pub mod releases;
 pub mod replay;
 pub mod runs;
+pub mod sequence;

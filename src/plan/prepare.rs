@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::cache::successes::Successes;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
+use crate::journal::sequence;
 use crate::model::flow::Flow;
 use crate::model::kind::Nature;
 use crate::model::names::{EnvName, FlowName, StepId};
@@ -93,6 +94,8 @@ pub struct Prepared {
     pub sealer: Sealer,
     /// Digest of the flow files.
     pub files_digest: String,
+    /// Number of the flow's next run here that changes something.
+    pub sequence: u64,
     /// The rollback that it is, if it is one.
     pub back: Option<Arc<Backwards>>,
 }
@@ -248,6 +251,7 @@ pub async fn prepare(
         flow: Arc::new(flow.clone()),
         environment: Arc::new(environment.clone()),
         sealer: Sealer::load(&world.store)?,
+        sequence: sequence::next(&world.store, &environment.name.value, &flow.name)?,
         successes: Successes::new(Store::folder(world.files.root().join(".flow/cache"))),
         request,
         graph,
@@ -423,7 +427,8 @@ impl Prepared {
     pub fn is_outdated(&self) -> Result<bool, PrepareError> {
         let (environment, flow) = (&self.values.environment, &self.flow.name);
         let id = |release: &Option<Release>| release.as_ref().map(|release| release.id);
-        Ok(id(&self.live) != id(&self.releases.live(environment)?)
+        Ok(self.sequence != sequence::next(&self.world.store, environment, flow)?
+            || id(&self.live) != id(&self.releases.live(environment)?)
             || id(&self.current) != id(&self.releases.current(environment, flow)?)
             || id(&self.good) != id(&self.releases.good(environment, flow)?))
     }
