@@ -8,6 +8,8 @@
 
 mod support;
 
+mod approvals;
+mod approvers;
 mod crash;
 mod deploy;
 mod failures;
@@ -16,8 +18,8 @@ mod layers;
 mod load;
 mod locks;
 mod lost_replies;
-mod rollback;
 mod plans;
+mod rollback;
 mod running;
 mod secrets;
 mod signals;

@@ -80,14 +80,17 @@ impl Demand {
         self.count.saturating_sub(self.given.len())
     }
 
-    /// `needs 1 of group ops: ada, lin`, `needs 1 more of group ops: lin`
+    /// `needs 1 of group ops: ada, lin`, `needs 1 more of 2 of group ops (approved by ada): lin`; names
+    /// the environment where it is not the plan's own.
     #[must_use]
-    pub fn show(&self) -> String {
+    pub fn show(&self, own: &EnvName) -> String {
         let more = if self.given.is_empty() {
             self.wanted.clone()
         } else {
             format!("{} more of {} (approved by {})", self.missing(), self.wanted, self.given.join(", "))
         };
+        let place = if self.environment == *own { String::new() } else { format!(" for {}", self.environment) };
+        let more = format!("{more}{place}");
         if self.others.len() < self.missing() {
             let who = if self.others.is_empty() { "nobody" } else { "only " };
             return format!("needs {more}, and {who}{} can give it", self.others.join(", "));
@@ -119,10 +122,7 @@ impl Verdict {
     #[must_use]
     pub fn needs(&self, own: &EnvName) -> String {
         let demand = self.demands.iter().find(|demand| demand.missing() > 0);
-        demand.map_or_else(String::new, |demand| {
-            let place = if demand.environment == *own { String::new() } else { format!("{}: ", demand.environment) };
-            format!("{place}{}", demand.show())
-        })
+        demand.map_or_else(String::new, |demand| demand.show(own))
     }
 }
 

@@ -111,11 +111,9 @@ impl Approve {
             let eyes = if rule.four_eyes { ", not whoever made the plan" } else { "" };
             let names = policy.of(&rule.from);
             let names = if names.is_empty() { "nobody is on the list".to_owned() } else { names.join(", ") };
-            let place = match policy.environment == own.environment {
-                true => String::new(),
-                false => format!("for {}: ", policy.environment),
-            };
-            format!("{place}{}{eyes}: {names}", rule.show())
+            let other = policy.environment != own.environment;
+            let place = if other { format!(" for {}", policy.environment) } else { String::new() };
+            format!("{}{place}{eyes}: {names}", rule.show())
         });
         format!("needs {}", each.collect::<Vec<_>>().join("; "))
     }
