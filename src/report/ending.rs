@@ -379,10 +379,14 @@ impl View<'_> {
         } else {
             self.started.again.clone()
         };
-        let log = (self.ended.outcome != RunOutcome::Waiting).then_some(("log", log));
+        let waits = self.ended.outcome == RunOutcome::Waiting;
+        // A gate that waits for signatures has said how its plan is run afterwards.
+        let said = waits && self.ending.troubled.iter().any(says_then);
+        let log = (!waits).then_some(("log", log));
+        let again = (!said).then_some(("again", again));
         let back =
             self.started.live.filter(|_| self.can_go_back()).map(|live| ("back", self.rollback(Some(live))));
-        for (label, command) in log.into_iter().chain([("again", again)]).chain(back) {
+        for (label, command) in log.into_iter().chain(again).chain(back) {
             lines.push(format!("    {}   {command}", self.look.paint(Color::Dim, &text::pad(label, 5))));
         }
     }
@@ -414,6 +418,11 @@ impl View<'_> {
     fn say(&self, lines: &mut Vec<String>, text: &str) {
         lines.extend(lines::paragraph(self.look, text));
     }
+}
+
+fn says_then(step: &StepEnded) -> bool {
+    let help = step.failure.as_ref().and_then(|failure| failure.help.as_ref());
+    help.is_some_and(|help| help.starts_with("then: "))
 }
 
 /// An empty line, unless there is one.
