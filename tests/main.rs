@@ -8,6 +8,8 @@
 
 mod support;
 
+mod approvals;
+mod approvers;
 mod audit;
 mod crash;
 mod deploy;
@@ -17,6 +19,7 @@ mod layers;
 mod load;
 mod locks;
 mod lost_replies;
+mod plans;
 mod rollback;
 mod running;
 mod secrets;

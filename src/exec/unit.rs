@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::event::{Event, Feed, StepEnded, StepOutcome};
 use crate::journal::releases::Recorded;
+use crate::journal::replay::HIDES;
 use crate::model::change::Action;
 use crate::model::kind::Nature;
 use crate::model::step::Retry;
@@ -14,13 +15,13 @@ use crate::plan::fingerprint::{self, Key, Success};
 use crate::plan::graph::{Goal, NodeId, unresolved};
 use crate::plan::observe::context;
 use crate::plan::propose::{Look, NoProposal, Proposed, Surroundings, propose};
-use crate::plan::scope::{Known, RunFacts, StepScope, Values};
+use crate::plan::scope::{Known, RunFacts, StepScope, StepTable as _, Values};
 use crate::steps::attributes::Attributes;
 use crate::steps::{Context, Done, Failure, FailureClass};
 use crate::world::cancel::{Cancel, Canceller, Urgency};
 use crate::world::clock::Clock;
 
-use super::{Shared, Stage};
+use super::{Shared, Stage, claim};
 
 /// How long a deploying step may take when its flow does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
@@ -149,6 +150,7 @@ impl Unit {
         let mut cx = context(p, self.id, self.feed.clone(), canceller.view());
         cx.run = Some(self.shared.run.clone());
         cx.answers = self.shared.options.answers.clone();
+        cx.gatekeeper.run = Some(Arc::clone(&self.shared.options.keeping));
         let scope = StepScope { values: &self.values, each: &node.each, steps: &self.shared.observed.table };
         let around = Surroundings {
             scope: &scope,
@@ -197,6 +199,14 @@ impl Unit {
         };
         let intended = self.needs_intent();
         if intended {
+            let checked = if number == 1 { self.check_world(&proposal.baseline) } else { Ok(()) };
+            let claimed = match checked {
+                Ok(()) => self.shared.claim.make().await,
+                refused => refused,
+            };
+            if let Err(failure) = claimed {
+                return Attempt::Failed { failure: failure.help(self.new_plan()), intended: false };
+            }
             let intent = Event::Intent {
                 step: node.id.clone(),
                 attempt: number,
@@ -236,6 +246,28 @@ impl Unit {
             }
             Watched::LetGo => Attempt::Failed { failure: abandoned(intended), intended },
         }
+    }
+
+    /// The first effect of a step meets the world that its plan was made for, unless an
+    /// infrastructure step in front of it has changed that on the way.
+    fn check_world(&self, now: &serde_json::Value) -> Result<(), Failure> {
+        let p = &self.shared.prepared;
+        let changed = |id: &NodeId| {
+            let node = p.graph.node(*id);
+            let known = self.shared.observed.table.known(&node.id);
+            node.step.kind.nature == Nature::Infrastructure
+                && matches!(known, Some(Known::Outputs { changed: true, .. }))
+        };
+        if self.shared.stage == Stage::Unwinding || p.graph.ancestors(self.id).iter().any(changed) {
+            return Ok(());
+        }
+        let planned = self.shared.observed.plan.step(self.step());
+        planned.map_or(Ok(()), |planned| claim::check_world(planned, now))
+    }
+
+    fn new_plan(&self) -> String {
+        let p = &self.shared.prepared;
+        format!("look at a new plan: flow plan {} --env {}", p.flow.name, p.values.environment)
     }
 
     /// Gates and checks change nothing; what only makes files is made again when in doubt.
@@ -352,6 +384,7 @@ impl Unit {
         };
         let mut recorded = None;
         let mut stays = Vec::new();
+        let mut hides = false;
         let made = match &attempt {
             Attempt::Done(_, outcome, _) => *outcome == StepOutcome::Succeeded && self.needs_intent(),
             Attempt::Failed { intended, .. } => *intended,
@@ -372,6 +405,7 @@ impl Unit {
                 }
                 let table = &self.shared.observed.table;
                 table.set(&node.id, Known::Outputs { outputs: Arc::new(outputs.clone()), changed });
+                hides = outputs.values().any(Value::is_secret);
                 ended.outcome = outcome;
                 ended.summary = done.summary;
                 ended.outputs = outputs.into_iter().filter(|(_, value)| !value.is_secret()).collect();
@@ -403,6 +437,10 @@ impl Unit {
             };
         }
         let mut outcome = ended.outcome;
+        if hides {
+            // If this is lost, so is the end behind it.
+            let _ = self.feed.note(HIDES, serde_json::Value::Null).await;
+        }
         let stored = self.feed.store(Event::StepEnded(ended)).await;
         if made && stored.is_err() {
             // The journal knows of an effect that began, and not how it ended.

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::approve::Answers;
+pub use self::approve::{Answers, Gatekeeper};
 pub use self::attributes::Attributes;
 pub use self::back::{Back, Way};
 pub use self::failure::{Failure, FailureClass};
@@ -121,6 +121,8 @@ pub struct Context {
     pub cancel: Cancel,
     /// Who answers gates.
     pub answers: Answers,
+    /// What a gate is judged by; empty for every other step.
+    pub gatekeeper: Gatekeeper,
     /// For digests of values that not every reader of a record may see.
     pub sealer: Sealer,
 }
@@ -145,6 +147,13 @@ pub trait Step: Debug + Send + Sync {
     /// `Null` where there is nothing to observe without them.
     async fn observe(&self, _cx: &Context) -> Result<serde_json::Value, Failure> {
         Ok(serde_json::Value::Null)
+    }
+
+    /// Digests of the local files it is made from, as far as they exist, by path relative to the
+    /// project root: the same as [`Proposal::inputs`], for a step that cannot be planned yet. `None`
+    /// where every file counts that its settings name.
+    async fn inputs(&self, _cx: &Context) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        Ok(None)
     }
 
     /// Whether an effect was made that was announced and has no recorded end. Changes nothing. By
