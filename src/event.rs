@@ -346,9 +346,9 @@ impl Event {
     }
 }
 
-/// The journal could not take a record; no effect may follow.
+/// The journal could not take a record, for this reason; no effect may follow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the journal cannot be written: {0}")]
+#[error("{0}")]
 pub struct JournalDown(pub String);
 
 /// An event on its way to the dispatcher, which alone owns the journal and the reports.

@@ -2,6 +2,7 @@
 
 use crate::event::JournalDown;
 use crate::exit::Exit;
+use crate::journal::locks::{Holder, LockError};
 use crate::journal::log::ReadError;
 use crate::journal::plans;
 use crate::journal::releases::ReleaseError;
@@ -27,6 +28,7 @@ use crate::world::aws::IdentityError;
 use crate::world::files::FileError;
 
 use super::saved::Refused;
+use super::locking::Locked;
 use super::session::Session;
 
 /// Why a command could not do what it was asked.
@@ -84,6 +86,22 @@ pub(super) enum CliError {
     /// A journal that cannot be read.
     #[error(transparent)]
     Journal(#[from] ReadError),
+    /// A lock that another run has, or that cannot be read.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The same, with what the run that has it is at.
+    #[error("{}", .0.message)]
+    Locked(Box<Locked>),
+    /// A lock that was to be taken away from somebody who does not have it any more.
+    #[error("lock {token} of {environment} is not the one that is held")]
+    WrongToken {
+        /// The environment.
+        environment: EnvName,
+        /// What was typed.
+        token: u64,
+        /// Who has it now.
+        now: Option<Box<Holder>>,
+    },
     /// A journal that cannot be written.
     #[error(transparent)]
     JournalDown(#[from] JournalDown),
@@ -140,6 +158,16 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         (CliError::Refused(refused), Some(session)) => refused.lines(&session.look()),
         (CliError::Story(StoryError::NoStep { run, .. }), _) => {
             (vec![format!("error: {error}"), format!("  the whole run: flow log {run}")], Exit::Usage)
+        }
+        (CliError::Locked(locked), _) => (locked.lines(), Exit::Locked),
+        (CliError::WrongToken { now, .. }, _) => {
+            let mut lines = vec![format!("refused: {error}")];
+            lines.push(match now {
+                Some(now) => format!("  {} has it now, with token {}", now.who(), now.token),
+                None => "  nobody has it now".to_owned(),
+            });
+            lines.push("  all locks: flow locks".to_owned());
+            (lines, Exit::Refused)
         }
         (CliError::JournalDown(_), _) => (
             vec![

@@ -1,7 +1,8 @@
 //! From a request to a run that is over: what `run`, `resume` and `rollback` share.
 //!
-//! In this order, and nothing before its turn: signals are heard, the plan is
-//! made, the journal begins, the run is carried out.
+//! In this order, and nothing before its turn: signals are heard, the locks of
+//! what may be changed are taken, the plan is made, the journal begins, the run
+//! is carried out, the locks are given back.
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::exec::dispatcher::Dispatcher;
 use crate::exec::signals::Signals;
 use crate::exec::{self, Options, Start};
 use crate::exit::Exit;
+use crate::journal::locks::Held;
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
 use crate::journal::runs;
@@ -23,13 +25,14 @@ use crate::model::change::Action;
 use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::observe::Observed;
 use crate::plan::prepare::{Prepared, Request};
-use crate::plan::saved::check_unchanged as unchanged;
+use crate::plan::saved::check_unchanged;
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::plain::Plain;
 use crate::steps::Answers;
 use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::{Clock, Moment};
+use crate::world::host;
 use crate::world::scratch::Scratch;
 use crate::world::terminal;
 
@@ -87,30 +90,40 @@ pub(super) struct Launch<'a> {
 impl Launch<'_> {
     /// Plans it, carries it out, and says how it ended.
     pub(super) fn go(self) -> Done {
+        host::close_to_others();
         block_on(async {
             let begun = Clock.moment();
             let canceller = Arc::new(Canceller::new());
             let signals = Signals::listen(Arc::clone(&canceller));
             let cancel = canceller.view();
-            let (prepared, mut observed) =
-                super::plan::look(self.session, self.request.clone(), &cancel).await?;
-            if let Some(plan) = &self.saved {
-                check_unchanged(plan, &mut observed)?;
-            }
             if self.dry_run {
+                let (_, mut observed) =
+                    super::plan::look(self.session, self.request.clone(), &cancel).await?;
+                self.check_saved(&mut observed)?;
                 super::plan::show(self.session, &observed.plan, vec![self.again], self.manner.all);
                 return Ok(Exit::Success);
             }
-            prepared.check_branch()?;
+            let (prepared, mut observed, locks) =
+                super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
+            self.check_saved(&mut observed)?;
             refuse_unknown(&observed)?;
-            self.carry_out(prepared, observed, (cancel, signals), begun).await
+            self.carry_out(prepared, observed, locks, (cancel, signals), begun).await
         })
+    }
+
+    /// A plan that was made before is carried out if it is the one that would be made now.
+    fn check_saved(&self, observed: &mut Observed) -> Result<(), CliError> {
+        let Some(plan) = &self.saved else { return Ok(()) };
+        check_unchanged(plan, &observed.plan).map_err(|refusal| saved::refuse(refusal, plan))?;
+        (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
+        Ok(())
     }
 
     async fn carry_out(
         self,
         prepared: Prepared,
         observed: Observed,
+        mut locks: Vec<Held>,
         (cancel, signals): (Cancel, Signals),
         begun: Moment,
     ) -> Done {
@@ -119,8 +132,10 @@ impl Launch<'_> {
             saved::keep(&prepared, &observed.plan)?;
         }
         Scratch::clear(&world.files)?;
-        let journal = Journal::begin(&world.store, world.clock)?;
+        let journal =
+            Journal::begin(&world.store, world.clock)?.under(locks.iter().map(Held::fence).collect());
         let run = journal.run().clone();
+        locks.iter_mut().try_for_each(|lock| lock.name_run(&run))?;
         let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
         let logs = StepLogs::new(world.store.clone(), run.clone());
         let report = self.manner.report(self.session);
@@ -139,15 +154,9 @@ impl Launch<'_> {
             observed,
         };
         let ended = exec::run(start, dispatcher, cancel, signals).await;
+        drop(locks);
         Ok(Exit::from_code(ended.exit))
     }
-}
-
-/// A plan that was made before is carried out if it is the one that would be made now.
-fn check_unchanged(plan: &Plan, observed: &mut Observed) -> Result<(), CliError> {
-    unchanged(plan, &observed.plan).map_err(|refusal| saved::refuse(refusal, plan))?;
-    (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
-    Ok(())
 }
 
 /// A run does nothing while part of what it would do is not known.

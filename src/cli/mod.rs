@@ -4,9 +4,12 @@
 
 mod adopt;
 mod check;
+mod diff;
 mod failure;
 mod launch;
 mod list;
+mod locking;
+mod locks;
 mod log;
 mod plan;
 mod ready;
@@ -18,6 +21,7 @@ mod saved;
 mod selection;
 mod session;
 mod show;
+mod unlock;
 
 use std::path::PathBuf;
 
@@ -52,6 +56,9 @@ enum Command {
     Releases(releases::Args),
     Rollback(rollback::Args),
     Adopt(adopt::Args),
+    Diff(diff::Args),
+    Locks(locks::Args),
+    Unlock(unlock::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -82,6 +89,9 @@ pub fn main() -> Exit {
         Command::Releases(args) => releases::exec(&session, &args),
         Command::Rollback(args) => rollback::exec(&session, &args),
         Command::Adopt(args) => adopt::exec(&session, &args),
+        Command::Diff(args) => diff::exec(&session, &args),
+        Command::Locks(args) => locks::exec(&session, &args),
+        Command::Unlock(args) => unlock::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

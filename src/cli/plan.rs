@@ -6,11 +6,13 @@ use super::Done;
 use super::failure::CliError;
 use super::launch::refuse_unknown;
 use super::saved;
+use super::locking;
 use super::selection::Selection;
 use super::session::{Session, block_on};
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
 use crate::plan::document::Plan;
+use crate::journal::locks::Held;
 use crate::plan::observe::{Observed, observe};
 use crate::plan::prepare::{Prepared, Request};
 use crate::plan::saved::to_json;
@@ -84,6 +86,33 @@ pub(super) async fn look(
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed))
     };
+    unless_interrupted(cancel, work).await
+}
+
+/// Makes the plan of a run: under the locks of all that it may change, so that nothing of what is
+/// seen can be changed by another run any more.
+pub(super) async fn look_locked(
+    session: &Session,
+    request: Request,
+    cancel: &Cancel,
+) -> Result<(Prepared, Observed, Vec<Held>), CliError> {
+    let work = async {
+        let mut prepared = session.prepare(request.clone(), cancel).await?;
+        prepared.check_branch()?;
+        let locks = locking::take(session, &prepared.changes())?;
+        if prepared.is_outdated()? {
+            prepared = session.prepare(request, cancel).await?;
+        }
+        let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
+        Ok((prepared, observed, locks))
+    };
+    unless_interrupted(cancel, work).await
+}
+
+async fn unless_interrupted<T>(
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
     let done = tokio::select! {
         biased;
         () = cancel.reached(Urgency::Killing) => return Err(CliError::Interrupted),

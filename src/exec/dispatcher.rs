@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::event::{JournalDown, Message, Subscriber};
+use crate::event::{Event, JournalDown, Message, Subscriber};
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
 use crate::world::clock::Clock;
@@ -21,6 +21,8 @@ pub struct Dispatcher {
     reports: Vec<Box<dyn Subscriber>>,
     masker: Masker,
     clock: Clock,
+    /// Whether it was said that nothing can be recorded any more.
+    said: bool,
 }
 
 /// How many events are written before one sync.
@@ -40,7 +42,7 @@ impl Dispatcher {
         masker: Masker,
         clock: Clock,
     ) -> Self {
-        Self { journal, logs, reports, masker, clock }
+        Self { journal, logs, reports, masker, clock, said: false }
     }
 
     /// Takes events until nobody can send any more.
@@ -90,6 +92,13 @@ impl Dispatcher {
             None if waiting.is_empty() => Ok(()),
             None => self.journal.sync(),
         };
+        if let Err(error) = &answer
+            && !self.said
+        {
+            self.said = true;
+            let text = format!("{error}; nothing more is started");
+            shown.push((self.clock.now(), Event::Warning { text }));
+        }
         for waiter in waiting {
             // Whoever no longer waits was stopped meanwhile.
             let _ = waiter.send(answer.clone());

@@ -28,11 +28,15 @@ pub fn outcome(shared: &Shared, ends: &Ends, cancel: &Cancel) -> RunOutcome {
     let goes_back = shared.prepared.back.is_some();
     if has(StepOutcome::Unknown) {
         RunOutcome::Unknown
-    } else if cancel.is_stopping() || has(StepOutcome::Interrupted) {
+    } else if cancel.is_stopping()
+        || has(StepOutcome::Interrupted)
+        || ends.values().any(|end| end.journal_down)
+    {
+        // What could not be recorded is not done: the run stands where its last record says.
         RunOutcome::Interrupted
     } else if goes_back && (has(StepOutcome::Failed) || half_refused(shared, ends)) {
         RunOutcome::RollbackFailed
-    } else if has(StepOutcome::Failed) || ends.values().any(|end| end.journal_down) {
+    } else if has(StepOutcome::Failed) {
         RunOutcome::Failed
     } else if has(StepOutcome::Refused) {
         RunOutcome::Refused
@@ -134,9 +138,8 @@ pub fn record_release(
     };
     let succeeded = outcome == RunOutcome::Succeeded;
     let is_back = |id: &StepId| unwound.is_some_and(|unwound| unwound.taken_back.contains(id));
-    let changed = ends
-        .iter()
-        .any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id) && !is_back(id));
+    let changed =
+        ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id) && !is_back(id));
     let first =
         p.current.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
     if !(changed || first) {

@@ -18,8 +18,8 @@ use crate::plan::graph::NodeId;
 use crate::plan::scope::RunFacts;
 use crate::world::cancel::{Cancel, Urgency};
 
-use super::{Shared, Stage};
 use super::unit::{self, UnitEnd};
+use super::{Shared, Stage};
 
 /// How many steps that only wait for a provider may be under way at once.
 const WAITING_STEPS: usize = 64;
@@ -219,7 +219,7 @@ impl Scheduler {
             || step.common.continue_on_failure;
         let failed = !(end.outcome.satisfies()
             || matches!(end.outcome, StepOutcome::Skipped | StepOutcome::RolledBack));
-        if failed && (end.journal_down || !(goes_on || self.finally)) {
+        if end.journal_down || (failed && !(goes_on || self.finally)) {
             self.stopped = true;
         }
         self.settle_followers(id, &end);

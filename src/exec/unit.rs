@@ -382,6 +382,11 @@ impl Unit {
         };
         let mut recorded = None;
         let mut stays = Vec::new();
+        let made = match &attempt {
+            Attempt::Done(_, outcome, _) => *outcome == StepOutcome::Succeeded && self.needs_intent(),
+            Attempt::Failed { intended, .. } => *intended,
+            Attempt::Skipped(_) => false,
+        };
         match attempt {
             Attempt::Done(done, outcome, left) => {
                 stays = left;
@@ -391,7 +396,10 @@ impl Unit {
                 } else {
                     Outputs::new()
                 };
-                outputs.extend(self.hide(done.outputs));
+                // A program that takes back hands nothing on: what it leaves is what was recorded.
+                if outputs.is_empty() || node.step.kind.nature != Nature::Program {
+                    outputs.extend(self.hide(done.outputs));
+                }
                 let table = &self.shared.observed.table;
                 table.set(&node.id, Known::Outputs { outputs: Arc::new(outputs.clone()), changed });
                 ended.outcome = outcome;
@@ -424,8 +432,12 @@ impl Unit {
                 _ => StepOutcome::RollbackFailed,
             };
         }
-        let outcome = ended.outcome;
+        let mut outcome = ended.outcome;
         let stored = self.feed.store(Event::StepEnded(ended)).await;
+        if made && stored.is_err() {
+            // The journal knows of an effect that began, and not how it ended.
+            outcome = StepOutcome::Unknown;
+        }
         UnitEnd { outcome, blocked: false, journal_down: stored.is_err(), recorded, stays }
     }
 

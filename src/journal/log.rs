@@ -9,6 +9,7 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::ids;
+use super::locks::Fence;
 use crate::event::{Event, JournalDown, VERSION};
 use crate::model::names::RunId;
 use crate::world::clock::Clock;
@@ -46,6 +47,7 @@ pub struct Journal {
     seq: u64,
     prev: String,
     down: Option<JournalDown>,
+    fences: Vec<Fence>,
 }
 
 impl Journal {
@@ -55,7 +57,15 @@ impl Journal {
         loop {
             let run = ids::candidate(attempt);
             if let Some(file) = store.begin(&key(&run)).map_err(|error| down(&error))? {
-                return Ok(Self { run, file, clock, seq: 0, prev: String::new(), down: None });
+                return Ok(Self {
+                    run,
+                    file,
+                    clock,
+                    seq: 0,
+                    prev: String::new(),
+                    down: None,
+                    fences: Vec::new(),
+                });
             }
             attempt = attempt.saturating_add(1);
         }
@@ -65,6 +75,13 @@ impl Journal {
     #[must_use]
     pub fn run(&self) -> &RunId {
         &self.run
+    }
+
+    /// From now on it takes records only as long as these locks are the run's own.
+    #[must_use]
+    pub fn under(mut self, fences: Vec<Fence>) -> Self {
+        self.fences = fences;
+        self
     }
 
     /// Adds an event and says when that was. If `durable`, it and all before it are on disk when
@@ -78,7 +95,9 @@ impl Journal {
         if !event.is_recorded() {
             return Ok(time);
         }
-        let written = self.line(time, event).and_then(|line| self.write(line, durable));
+        let allowed = self.fences.iter().try_for_each(Fence::check);
+        let written =
+            allowed.and_then(|()| self.line(time, event)).and_then(|line| self.write(line, durable));
         if let Err(error) = written {
             self.down = Some(error.clone());
             return Err(error);
@@ -126,7 +145,7 @@ impl Journal {
 }
 
 fn down(error: &FileError) -> JournalDown {
-    JournalDown(error.to_string())
+    JournalDown(format!("the journal cannot be written: {error}"))
 }
 
 /// A journal that cannot be believed, or cannot be read.
@@ -310,8 +329,15 @@ mod tests {
     #[test]
     fn after_an_error_nothing_more_is_taken() {
         let file = Growing::open(std::path::Path::new("/dev/full")).unwrap();
-        let mut journal =
-            Journal { run: RunId::new("k3f9"), file, clock: Clock, seq: 0, prev: String::new(), down: None };
+        let mut journal = Journal {
+            run: RunId::new("k3f9"),
+            file,
+            clock: Clock,
+            seq: 0,
+            prev: String::new(),
+            down: None,
+            fences: Vec::new(),
+        };
         let error = journal.append(&signal(1), false).unwrap_err();
         assert_eq!(
             error.to_string(),

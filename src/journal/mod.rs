@@ -6,11 +6,13 @@
 //! releases/<env>/<number>.json     what an environment runs                            releases
 //! plans/<digest>.json              what runs were going to do                          plans
 //! sequences/<env>/<flow>/<n>.json  which run was the n-th that changed something       sequence
+//! locks/<env>/<token>.jsonl        who may change it                                   locks
 //! ```
 //!
 //! History, endings and reports are derived from these and can be made again.
 
 pub mod ids;
+pub mod locks;
 pub mod log;
 pub mod logs;
 pub mod plans;

@@ -363,14 +363,39 @@ impl Prepared {
     /// The account that a step acts in.
     #[must_use]
     pub fn cloud_of(&self, id: NodeId) -> Arc<Cloud> {
-        let node = self.graph.node(id);
-        let named = node.step.common.environment.as_ref().and_then(|template| {
-            let name = template.resolve(&each_scope(&self.values, &node.each)).ok()?;
-            name.known().and_then(crate::model::value::Value::as_text)
-        });
-        named
-            .and_then(|name| self.others.get(&EnvName::new(name)))
+        self.named_environment(id)
+            .and_then(|name| self.others.get(&name))
             .map_or_else(|| Arc::clone(&self.cloud), Arc::clone)
+    }
+
+    /// The environment that a step names for itself.
+    fn named_environment(&self, id: NodeId) -> Option<EnvName> {
+        let node = self.graph.node(id);
+        let name = node.step.common.environment.as_ref()?.resolve(&each_scope(&self.values, &node.each)).ok();
+        Some(EnvName::new(name?.known().and_then(crate::model::value::Value::as_text)?))
+    }
+
+    /// The environments that the selected steps may change, whose locks the run needs: none when
+    /// all that they do is make files, look and ask.
+    #[must_use]
+    pub fn changes(&self) -> BTreeSet<EnvName> {
+        let protected = self.cloud.target().protected;
+        let deploying = self
+            .graph
+            .iter()
+            .filter(|(id, node)| self.selection.contains(*id) && node.step.is_deploying(protected));
+        let own = &self.values.environment;
+        deploying.flat_map(|(id, _)| self.named_environment(id).into_iter().chain([own.clone()])).collect()
+    }
+
+    /// Whether another run has recorded a release since this was prepared: what was read of
+    /// releases must then be read again.
+    pub fn is_outdated(&self) -> Result<bool, PrepareError> {
+        let (environment, flow) = (&self.values.environment, &self.flow.name);
+        let id = |release: &Option<Release>| release.as_ref().map(|release| release.id);
+        Ok(id(&self.live) != id(&self.releases.live(environment)?)
+            || id(&self.current) != id(&self.releases.current(environment, flow)?)
+            || id(&self.good) != id(&self.releases.good(environment, flow)?))
     }
 
     /// What the flow's newest release records of a step.

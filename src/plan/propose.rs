@@ -102,7 +102,13 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     let Some(kind) = steps::kind(node.step.kind.name) else {
         return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
     };
-    let step = match (kind.make)(&settings, &attributes) {
+    let made = (kind.make)(&settings, &attributes).map(|mut step| {
+        if matches!(node.goal, Some(Goal::Again)) {
+            step.once_more();
+        }
+        step
+    });
+    let step = match made {
         Ok(step) => step,
         Err(unready) => {
             let failure = Failure::from(unready);
@@ -148,7 +154,7 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
 /// any more, or have a value: only what any attempt of it may take counts.
 async fn return_to(
     node: &Node,
-    step: Box<dyn Step>,
+    mut step: Box<dyn Step>,
     around: Surroundings<'_>,
     cx: &Context,
 ) -> Result<Proposed, NoProposal> {
@@ -161,6 +167,9 @@ async fn return_to(
             ..Attributes::default()
         },
     };
+    // What the flow no longer says as it was written then is not needed to return.
+    let settings = node.step.settings.resolve(around.scope).unwrap_or_default();
+    step.equip(&settings, &attributes);
     let proposal = step.plan(cx).await?;
     Ok(Proposed::Ready(Box::new(Look { proposal, key: None, attributes })))
 }

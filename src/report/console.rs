@@ -101,6 +101,10 @@ impl Console {
                 self.last = None;
                 self.items.extend(lines::warning(&self.look, text).into_iter().map(Item::Line));
             }
+            Event::RollbackStarted { reason } => {
+                self.last = None;
+                self.items.extend(lines::unwinding(&self.look, reason).into_iter().map(Item::Line));
+            }
             Event::RunEnded(_) => {
                 let lines = self.ending.lines(&self.look, names, time, self.last.as_ref());
                 self.items.extend(lines.into_iter().map(Item::Line));

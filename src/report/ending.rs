@@ -33,6 +33,7 @@ pub struct Ending {
     begun: BTreeSet<StepId>,
     signal: Option<String>,
     skipped: usize,
+    unwinding: bool,
 }
 
 impl Ending {
@@ -44,8 +45,12 @@ impl Ending {
             Event::StepStarted { step, .. } | Event::Intent { step, .. } => {
                 self.begun.insert(step.clone());
             }
+            Event::RollbackStarted { .. } => self.unwinding = true,
             Event::StepEnded(ended) => {
                 match ended.outcome {
+                    // How a step was taken back is told by the notes; what went wrong there, here.
+                    outcome if self.unwinding && outcome.satisfies() => {}
+                    StepOutcome::RolledBack => {}
                     StepOutcome::Succeeded | StepOutcome::Cached => self.done.push(ended.step.clone()),
                     StepOutcome::UpToDate => {}
                     // It was going to run and did not: said with what was not started.
@@ -143,10 +148,12 @@ impl View<'_> {
 
     fn success(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(last) = self.started.last_duration_ms {
+        // How long a deploy takes says nothing of a rollback.
+        let deploys = self.started.back_to.is_none();
+        if let Some(last) = self.started.last_duration_ms.filter(|_| deploys) {
             notes.push(format!("last time {}", show_duration(Duration::from_millis(last))));
         }
-        if let Some(target) = self.started.target_ms {
+        if let Some(target) = self.started.target_ms.filter(|_| deploys) {
             let met = if self.ended.duration_ms <= target { "met" } else { "missed" };
             notes.push(format!("target {} {met}", target_text(target)));
         }
@@ -156,11 +163,28 @@ impl View<'_> {
             (None, Some(live)) => format!("nothing changed, release {live} stays live"),
             (None, None) => "nothing changed".to_owned(),
         };
-        let took = format!("{} in {}{notes}", self.what(), self.took());
+        let back = self.started.back_to.map(|to| format!(" back to release {to}")).unwrap_or_default();
+        let took = format!("{}{back} in {}{notes}", self.what(), self.took());
         let mut lines = vec![String::new()];
         lines.extend(self.headline(Mark::Done, &[took, release]));
         self.summary(&mut lines);
+        let says = |said: &str| self.look.text(&format!("    {said}"));
+        if let Some(healthy) = self.ended.healthy_after_ms {
+            let after = show_duration(Duration::from_millis(healthy));
+            lines.extend([String::new(), says(&format!("healthy again {after} after the incident began"))]);
+        }
+        let changed = self.ended.release.is_some() && self.started.back_to.is_none();
+        if let Some(live) = self.started.live.filter(|_| changed) {
+            lines.extend([String::new(), says(&format!("back to release {live}: {}", self.rollback(None)))]);
+        }
         lines
+    }
+
+    /// The command that goes back.
+    fn rollback(&self, to: Option<u64>) -> String {
+        let (flow, environment) = (self.started.flow.as_str(), self.started.environment.as_str());
+        let to = to.map(|to| format!(" --to {to}")).unwrap_or_default();
+        format!("flow rollback {} --env {}{to}", shell_word(flow), shell_word(environment))
     }
 
     /// A line about the whole run. Broken between its parts rather than cut: it is the answer.
@@ -212,6 +236,15 @@ impl View<'_> {
             RunOutcome::Waiting => format!("{} waits for an answer after {took}.", self.what()),
             RunOutcome::Refused => format!("{} was refused after {took}.", self.what()),
             RunOutcome::Unknown => format!("{} stopped after {took} with an unknown outcome.", self.what()),
+            RunOutcome::RolledBack => {
+                format!("{} failed after {took}, and what it had changed was taken back.", self.what())
+            }
+            RunOutcome::RollbackFailed => match self.started.back_to {
+                Some(to) => format!("{} is not back at release {to} after {took}.", self.what()),
+                None => {
+                    format!("{} failed after {took}, and not all of it could be taken back.", self.what())
+                }
+            },
             _ => format!("{} failed after {took}.", self.what()),
         };
         let mut sentences = vec![outcome];
@@ -276,15 +309,22 @@ impl View<'_> {
     }
 
     fn last_good(&self) -> Option<String> {
-        let broken = matches!(self.ended.outcome, RunOutcome::Failed | RunOutcome::Unknown);
-        let live = self.started.live.filter(|_| broken)?;
-        Some(format!("Release {live} is the last good one."))
+        let live = self.started.live.filter(|_| self.started.back_to.is_none())?;
+        match self.ended.outcome {
+            RunOutcome::Failed | RunOutcome::Unknown | RunOutcome::RollbackFailed => {
+                Some(format!("Release {live} is the last good one."))
+            }
+            RunOutcome::RolledBack => Some(format!("Release {live} stays live.")),
+            _ => None,
+        }
     }
 
     /// What was done and what was not.
     fn balance(&self, lines: &mut Vec<String>) {
         let done = &self.ending.done;
-        if done.is_empty() {
+        if self.ending.unwinding {
+            // What was done before it says nothing about what stands now; the notes do.
+        } else if done.is_empty() {
             let other = if self.ending.troubled.is_empty() { "" } else { "other " };
             self.say(lines, &format!("No {other}step was done."));
         } else {
@@ -313,8 +353,20 @@ impl View<'_> {
             self.started.again.clone()
         };
         let log = (self.ended.outcome != RunOutcome::Waiting).then_some(("log", log));
-        for (label, command) in log.into_iter().chain([("again", again)]) {
+        let back =
+            self.started.live.filter(|_| self.can_go_back()).map(|live| ("back", self.rollback(Some(live))));
+        for (label, command) in log.into_iter().chain([("again", again)]).chain(back) {
             lines.push(format!("    {}   {command}", self.look.paint(Color::Dim, &text::pad(label, 5))));
+        }
+    }
+
+    /// Whether something was changed that a rollback to the last good release could take back.
+    fn can_go_back(&self) -> bool {
+        let done = !self.ending.done.is_empty();
+        match self.ended.outcome {
+            RunOutcome::Failed => done && self.ended.release.is_some(),
+            RunOutcome::RollbackFailed => self.started.back_to.is_none(),
+            _ => false,
         }
     }
 
@@ -486,6 +538,60 @@ mod tests {
           log     flow log k3f9 bundle
           again   flow run deploy --env prod
         ");
+    }
+
+    fn taken_back(outcome: RunOutcome, undo: Event, notes: &[&str]) -> Script {
+        let mut last = over(outcome, 31_000, None, &[]);
+        if let Event::RunEnded(ended) = &mut last {
+            ended.notes = notes.iter().map(|note| (*note).to_owned()).collect();
+        }
+        run(
+            &["schema", "service[api]", "health", "edge"],
+            vec![
+                done("schema", "0042_note.sql", 300),
+                done("service[api]", "ohi-prod-api:41 → :42", 21_000),
+                trouble("health", StepOutcome::Failed, 5000, "503 from https://api.example.com", &[], None),
+                Event::RollbackStarted {
+                    reason: "health failed: 503 from https://api.example.com".to_owned(),
+                },
+                undo,
+                last,
+            ],
+        )
+    }
+
+    #[test]
+    fn a_failure_that_was_taken_back() {
+        let undone = trouble("service[api]", StepOutcome::RolledBack, 4000, "", &[], None);
+        let notes = ["Taken back: service[api].", "schema stays: 0042_note.sql (expand)."];
+        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RolledBack, undone, &notes)), @"");
+    }
+
+    #[test]
+    fn an_undo_that_failed() {
+        let reason = "ohi-prod-api:41 was deleted";
+        let undone = trouble("service[api]", StepOutcome::RollbackFailed, 4000, reason, &[], None);
+        let notes = ["Could not be taken back: service[api].", "schema stays: 0042_note.sql (expand)."];
+        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RollbackFailed, undone, &notes)), @"");
+    }
+
+    #[test]
+    fn back_at_a_release() {
+        let mut script = run(
+            &["service[api]"],
+            vec![
+                done("service[api]", "ohi-prod-api:42 → :41", 9000),
+                over(RunOutcome::Succeeded, 9000, Some(18), &[]),
+            ],
+        );
+        for (_, event) in &mut script {
+            match event {
+                Event::RunStarted(started) => started.back_to = Some(16),
+                Event::RunEnded(ended) => ended.healthy_after_ms = Some(724_000),
+                _ => {}
+            }
+        }
+        insta::assert_snapshot!(shown(&script), @"");
     }
 
     #[test]

@@ -10,10 +10,12 @@ use super::lines;
 use super::look::{Color, Look, Mark};
 use super::text;
 use super::when;
+use crate::journal::locks::{Doing, Holder, Standing};
 use crate::journal::log::Record;
 use crate::journal::logs::LogLine;
 use crate::journal::releases::Release;
 use crate::journal::runs::{Outcome, RunSummary};
+use crate::model::names::StepId;
 use crate::model::units::show_duration;
 
 /// Version of the JSON objects.
@@ -64,6 +66,11 @@ pub fn releases(look: &Look, releases: &[Release], live: Option<u64>, now: Times
                 (false, true) => "failed",
                 (false, false) => "",
             };
+            let origin = match (release.adopted, release.rolled_back_to) {
+                (true, _) => "found".to_owned(),
+                (false, Some(to)) => format!("back to {to}"),
+                (false, None) => String::new(),
+            };
             let commit = release.commit.as_deref().map_or("", |commit| commit.get(..8).unwrap_or(commit));
             let changed = if release.dirty { " dirty" } else { "" };
             Row {
@@ -71,6 +78,7 @@ pub fn releases(look: &Look, releases: &[Release], live: Option<u64>, now: Times
                 cells: vec![
                     Cell::right(release.id.to_string()),
                     Cell::left(state),
+                    Cell::left(origin),
                     Cell::left(release.flow.as_str()),
                     Cell::left(format!("run {}", release.run)),
                     Cell::left(format!("{commit}{changed}")),
@@ -95,6 +103,76 @@ pub fn releases_json(releases: &[Release], live: Option<u64>) -> Json {
     let listed: Vec<Listed<'_>> =
         releases.iter().map(|release| Listed { release, live: Some(release.id) == live }).collect();
     json!({ "version": VERSION, "releases": listed })
+}
+
+/// An environment that is locked.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockRow {
+    /// Who has the lock, or had it.
+    #[serde(flatten)]
+    pub holder: Holder,
+    /// `held`; `left` by a run that died; `taken-away` from a run that still lives.
+    pub state: &'static str,
+    /// The step that the run is at.
+    pub step: Option<StepId>,
+    /// What it does there, or why the lock was taken away and by whom.
+    pub note: String,
+}
+
+impl LockRow {
+    /// How a lock stands; `None` for one that is free.
+    #[must_use]
+    pub fn of(standing: Standing, doing: impl Fn(&Holder) -> Option<Doing>) -> Option<Self> {
+        let (holder, state, note) = match standing {
+            Standing::Free => return None,
+            Standing::Held(holder) => (holder, "held", String::new()),
+            Standing::Left(holder) => (holder, "left", "it died; the next run takes the lock".to_owned()),
+            Standing::TakenAway(taken) => {
+                let note = format!("taken away by {}: {}", who(&taken.by), taken.reason);
+                (*taken.from?, "taken-away", note)
+            }
+        };
+        let doing = if state == "held" { doing(&holder) } else { None };
+        let (step, note) = match doing {
+            Some(doing) => (Some(doing.step), doing.what),
+            None => (None, note),
+        };
+        Some(Self { holder, state, step, note })
+    }
+}
+
+/// Locks, one a line, in the order given.
+#[must_use]
+pub fn locks(look: &Look, locks: &[LockRow], now: Timestamp) -> Vec<String> {
+    let rows: Vec<Row> = locks
+        .iter()
+        .map(|lock| {
+            let holder = &lock.holder;
+            let doing = lock.step.as_ref().map(|step| format!("{step}  {}", lock.note));
+            Row {
+                mark: match lock.state {
+                    "held" => Mark::Run,
+                    "left" => Mark::Failed,
+                    _ => Mark::Unknown,
+                },
+                cells: vec![
+                    Cell::left(holder.environment.as_str()),
+                    Cell::left(format!("token {}", holder.token)),
+                    Cell::left(holder.run.as_ref().map_or("planning".to_owned(), |run| format!("run {run}"))),
+                    Cell::left(who(&holder.by)),
+                    Cell::right(lines::elapsed(holder.since, now)),
+                    Cell::left(doing.unwrap_or_else(|| lock.note.clone())),
+                ],
+            }
+        })
+        .collect();
+    table(look, &rows)
+}
+
+/// `{version, locks: [{id, token, run, …}]}`; `id` is the environment.
+#[must_use]
+pub fn locks_json(locks: &[LockRow]) -> Json {
+    json!({ "version": VERSION, "locks": locks })
 }
 
 /// `{version, records: [{seq, time, event, …}]}`: a run as its journal has it.

@@ -41,7 +41,11 @@ fn name_cell(look: &Look, name: &str, names: usize) -> String {
 #[must_use]
 pub fn header(look: &Look, run: &RunStarted) -> String {
     let live = run.live.map_or_else(|| "no release yet".to_owned(), |live| format!("release {live} is live"));
-    look.cut(&format!("{} → {}   run {}   {live}", run.flow, run.environment, run.run), look.right_edge())
+    let back = run.back_to.map(|to| format!("   back to release {to}")).unwrap_or_default();
+    look.cut(
+        &format!("{} → {}   run {}{back}   {live}", run.flow, run.environment, run.run),
+        look.right_edge(),
+    )
 }
 
 /// A step that is over; where it has nothing to say, `planned` says what it was about. Why a step
@@ -90,6 +94,14 @@ pub fn verdict(ended: &StepEnded) -> String {
 #[must_use]
 pub fn matters(outcome: StepOutcome) -> bool {
     !matches!(outcome, StepOutcome::UpToDate | StepOutcome::Cached | StepOutcome::Skipped)
+}
+
+/// What this run did is being taken back; the lines that follow are about that.
+#[must_use]
+pub fn unwinding(look: &Look, reason: &str) -> Vec<String> {
+    let text = look.text(&format!("taking back what this run did, since {}", text::clean(reason)));
+    let lines = text::wrap(&text, look.right_edge() - 2).into_iter().map(|line| format!("  {line}"));
+    std::iter::once(String::new()).chain(lines).collect()
 }
 
 /// A step under way: `32s of ~1m10s`.

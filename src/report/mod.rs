@@ -15,6 +15,7 @@
 
 pub mod board;
 pub mod console;
+pub mod diff;
 pub mod ending;
 pub mod history;
 pub mod json;

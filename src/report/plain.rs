@@ -92,6 +92,10 @@ impl Plain {
                 self.last = None;
                 self.write(&lines::warning(&self.look, text));
             }
+            Event::RollbackStarted { reason } => {
+                self.last = None;
+                self.write(&lines::unwinding(&self.look, reason));
+            }
             Event::RunEnded(_) => {
                 let lines = self.ending.lines(&self.look, names, time, self.last.as_ref());
                 self.write(&lines);

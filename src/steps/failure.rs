@@ -118,8 +118,9 @@ impl From<FileError> for Failure {
 }
 
 impl From<JournalDown> for Failure {
+    /// Before the effect nothing was done; in its middle nobody can be told what was.
     fn from(error: JournalDown) -> Self {
-        Self::new(error.to_string())
+        Self::of(FailureClass::Unknown, error.to_string())
     }
 }
 

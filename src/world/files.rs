@@ -3,10 +3,12 @@
 //! Paths are given relative to the project root and refused when they leave it
 //! by `..`; absolute ones are taken as they are (a store may lie elsewhere).
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+use super::crash;
 
 /// Something that could not be done with a file.
 #[derive(Debug, thiserror::Error)]
@@ -131,9 +133,10 @@ impl Files {
         self.create_dir(folder)?;
         let mut temporary =
             tempfile::NamedTempFile::new_in(folder).map_err(FileError::new("cannot write", path))?;
-        temporary.write_all(bytes).map_err(FileError::new("cannot write", path))?;
+        crash::write(&mut temporary, bytes, path).map_err(FileError::new("cannot write", path))?;
         temporary.as_file().sync_data().map_err(FileError::new("cannot write", path))?;
         temporary.persist(path).map_err(|error| FileError::new("cannot write", path)(error.error))?;
+        crash::file("write", path, "after");
         Ok(())
     }
 
@@ -143,10 +146,13 @@ impl Files {
         self.create_dir(folder)?;
         let mut temporary =
             tempfile::NamedTempFile::new_in(folder).map_err(FileError::new("cannot write", path))?;
-        temporary.write_all(bytes).map_err(FileError::new("cannot write", path))?;
+        crash::write(&mut temporary, bytes, path).map_err(FileError::new("cannot write", path))?;
         temporary.as_file().sync_data().map_err(FileError::new("cannot write", path))?;
         match temporary.persist_noclobber(path) {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                crash::file("write", path, "after");
+                Ok(true)
+            }
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(FileError::new("cannot write", path)(error.error)),
         }

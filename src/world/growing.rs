@@ -4,9 +4,10 @@
 //! the process, so a reader can tell a run that goes on from one that died.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::crash;
 use super::files::FileError;
 
 /// The writing end of a file that only grows.
@@ -19,13 +20,34 @@ pub struct Growing {
 impl Growing {
     /// Makes a file that must not exist yet and locks it; `None` when it exists.
     pub fn create_new(path: &Path) -> Result<Option<Self>, FileError> {
-        match File::options().create_new(true).append(true).open(path) {
+        crash::file("create", path, "before");
+        let made = crash::room().and_then(|()| File::options().create_new(true).append(true).open(path));
+        match made {
             Ok(file) => {
+                crash::file("create", path, "after");
                 file.lock().map_err(FileError::new("cannot lock", path))?;
                 Ok(Some(Self { file, path: path.to_owned() }))
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(FileError::new("cannot create", path)(error)),
+        }
+    }
+
+    /// Makes a file that must not exist yet, with its first bytes and its lock: nobody ever sees it
+    /// without either. `None` when it exists.
+    pub fn create_with(path: &Path, bytes: &[u8]) -> Result<Option<Self>, FileError> {
+        let fault = || FileError::new("cannot create", path);
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let temporary = tempfile::NamedTempFile::new_in(folder).map_err(fault())?;
+        let (file, place) = temporary.into_parts();
+        let mut growing = Self { file, path: path.to_owned() };
+        growing.append(bytes)?;
+        growing.sync()?;
+        growing.file.lock().map_err(FileError::new("cannot lock", path))?;
+        match place.persist_noclobber(path) {
+            Ok(()) => Ok(Some(growing)),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(fault()(error.error)),
         }
     }
 
@@ -41,12 +63,17 @@ impl Growing {
 
     /// Adds bytes at the end. After an error some of them may be there.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        self.file.write_all(bytes).map_err(FileError::new("cannot write", &self.path))
+        crash::write(&mut self.file, bytes, &self.path).map_err(FileError::new("cannot write", &self.path))
     }
 
     /// Returns once all that was added is on disk.
     pub fn sync(&self) -> Result<(), FileError> {
-        self.file.sync_data().map_err(FileError::new("cannot write", &self.path))
+        crash::file("sync", &self.path, "before");
+        crash::room()
+            .and_then(|()| self.file.sync_data())
+            .map_err(FileError::new("cannot write", &self.path))?;
+        crash::file("sync", &self.path, "after");
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 
+use super::crash;
 use crate::model::secret::Secret;
 
 /// Sends requests. Cheap to clone.
@@ -148,6 +149,7 @@ impl Http {
     async fn exchange(&self, request: Request) -> Result<Answer, HttpFault> {
         let limit = request.limit;
         let message = message(request)?;
+        crash::point(format_args!("http.{}.before", message.method()));
         let is_tls = message.uri().scheme_str() == Some("https");
         let sent = if is_tls {
             self.tls_client()?.request(message).await
@@ -158,6 +160,7 @@ impl Http {
             let connecting = error.is_connect();
             classify(&error, connecting, is_tls)
         })?;
+        crash::point("http.after");
         let status = answer.status().as_u16();
         let mut stream = answer.into_body();
         let mut body = Vec::new();

@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod cancel;
 pub mod clock;
+pub mod crash;
 pub mod database;
 pub mod docker;
 pub mod files;

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::crash;
 use super::files::{FileError, Files};
 use super::growing::{self, Ends, Growing, Tail};
 
@@ -39,12 +40,18 @@ impl Store {
 
     /// Writes a value whether or not there is one.
     pub fn put(&self, key: &str, bytes: &[u8]) -> Result<(), FileError> {
-        self.files.write(&self.path(key), bytes)
+        crash::point("store.put.before");
+        self.files.write(&self.path(key), bytes)?;
+        crash::point("store.put.after");
+        Ok(())
     }
 
     /// Writes a value that must not be there yet; `false` when it is.
     pub fn create(&self, key: &str, bytes: &[u8]) -> Result<bool, FileError> {
-        self.files.write_new(&self.path(key), bytes)
+        crash::point("store.create.before");
+        let made = self.files.write_new(&self.path(key), bytes)?;
+        crash::point("store.create.after");
+        Ok(made)
     }
 
     /// The names right below a key, sorted.
@@ -71,6 +78,17 @@ impl Store {
         let path = self.path(key);
         self.files.create_dir(path.parent().unwrap_or(&self.folder))?;
         let made = Growing::create_new(&path)?;
+        if made.is_some() {
+            self.settle(key)?;
+        }
+        Ok(made)
+    }
+
+    /// The same with its first bytes: the key appears with them, and locked.
+    pub fn begin_with(&self, key: &str, bytes: &[u8]) -> Result<Option<Growing>, FileError> {
+        let path = self.path(key);
+        self.files.create_dir(path.parent().unwrap_or(&self.folder))?;
+        let made = Growing::create_with(&path, bytes)?;
         if made.is_some() {
             self.settle(key)?;
         }

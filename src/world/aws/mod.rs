@@ -8,6 +8,8 @@
 mod credentials;
 pub mod ecs;
 mod error;
+#[cfg(feature = "crash-points")]
+mod points;
 pub mod repeat;
 
 use std::time::Duration;
@@ -202,6 +204,8 @@ impl Cloud {
                 aws_smithy_http_client::tls::rustls_provider::CryptoMode::Ring,
             ))
             .build_https();
+        #[cfg(feature = "crash-points")]
+        let client = points::watched(client);
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
             .operation_attempt_timeout(Duration::from_mins(1))

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::error::{ApplyError, DatabaseError, Place, SqlFault};
 use super::cancel::{Cancel, Urgency};
+use super::crash;
 use crate::model::secret::Secret;
 
 /// sqlx's table.
@@ -97,6 +98,7 @@ pub fn checksum(text: &str) -> Vec<u8> {
 impl Database {
     /// Connects. No statement waits longer than `lock_timeout` for a lock.
     pub async fn connect(url: &Secret, lock_timeout: Duration) -> Result<Self, DatabaseError> {
+        crash::point("database.connect.before");
         let text = url.expose();
         match text.split_once(':').map(|(scheme, _)| scheme) {
             Some("postgres" | "postgresql") => postgres(text, lock_timeout).await,
@@ -120,6 +122,7 @@ impl Database {
 
     /// What was applied. Changes nothing: a database that was never migrated has no table.
     pub async fn history(&mut self) -> Result<History, DatabaseError> {
+        crash::point("database.history.before");
         let read = async {
             let migrate = self.connection.migrate();
             let dirty = migrate.dirty_version(TABLE).await?;
@@ -136,28 +139,36 @@ impl Database {
         }
     }
 
-    /// Takes the lock that sqlx's own tools take too, and makes the table. Freed by [`Database::close`].
+    /// Takes the lock and makes the table.
     pub async fn prepare(&mut self) -> Result<(), DatabaseError> {
+        self.lock().await?;
+        crash::point("database.table.before");
+        let made = self.connection.migrate().ensure_migrations_table(TABLE).await;
+        made.map_err(|error| self.read_error(error))
+    }
+
+    /// Takes the lock that sqlx's own tools take too: once it is had, a session that was lost is
+    /// over. Changes nothing. Freed by [`Database::close`].
+    pub async fn lock(&mut self) -> Result<(), DatabaseError> {
+        crash::point("database.lock.before");
         let limit = self.lock_timeout;
         // MySQL's lock knows no time limit of the session.
         let locked =
             tokio::time::timeout(limit.saturating_add(limit), self.connection.migrate().lock()).await;
         let is_held = |fault: &SqlFault| matches!(fault.code.as_deref(), Some("55P03"));
         match locked.map(|locked| locked.map_err(|error| self.read_error(error))) {
-            Ok(Ok(())) => {}
             Ok(Err(DatabaseError::Sql(fault))) if is_held(&fault) => {
-                return Err(DatabaseError::Locked { place: self.place.clone(), after: limit });
+                Err(DatabaseError::Locked { place: self.place.clone(), after: limit })
             }
-            Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(DatabaseError::Locked { place: self.place.clone(), after: limit + limit }),
+            Ok(answer) => answer,
+            Err(_) => Err(DatabaseError::Locked { place: self.place.clone(), after: limit + limit }),
         }
-        let made = self.connection.migrate().ensure_migrations_table(TABLE).await;
-        made.map_err(|error| self.read_error(error))
     }
 
     /// Applies a script and records it.
     pub async fn apply(&mut self, script: &Script, patience: Patience<'_>) -> Result<(), ApplyError> {
         let (place, user) = (self.place.clone(), self.user.clone());
+        crash::point(format_args!("database.script {}.before", script.version));
         match &mut self.connection {
             Connection::Postgres { connection, options, process } => {
                 let stop = CancellationToken::new();
@@ -200,6 +211,7 @@ impl Database {
 
     /// Ends the connection, and with it the lock.
     pub async fn close(self) {
+        crash::point("database.close.before");
         // A server that is gone has freed the lock too.
         let closing = async {
             match self.connection {
@@ -352,12 +364,18 @@ async fn run_postgres(
 ) -> Result<(), Halt> {
     if !script.transaction {
         statements(connection, script, stop).await?;
-        return Ok(record(connection, script).await?);
+        crash::point("database.record.before");
+        record(connection, script).await?;
+        crash::point("database.record.after");
+        return Ok(());
     }
     let mut transaction = connection.begin().await?;
     statements(&mut transaction, script, stop).await?;
     record(&mut transaction, script).await?;
-    Ok(transaction.commit().await?)
+    crash::point("database.commit.before");
+    transaction.commit().await?;
+    crash::point("database.commit.after");
+    Ok(())
 }
 
 async fn statements(
@@ -370,6 +388,7 @@ async fn statements(
             return Err(Halt::Stopped);
         }
         let statement = script.text.get(range.clone()).unwrap_or_default();
+        crash::point("database.statement.before");
         let sent = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *connection).await;
         sent.map_err(|error| {
             let inside = error::position(&error)

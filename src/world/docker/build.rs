@@ -10,6 +10,7 @@ use futures_util::{Stream, StreamExt};
 
 use super::session::Session;
 use super::{Engine, EngineError};
+use crate::world::crash;
 
 /// How many of a build's last lines a failure shows.
 const LAST_LINES: usize = 20;
@@ -41,7 +42,10 @@ impl Build<'_> {
                 return Ok(Some(event));
             }
             match self.stream.next().await {
-                None if self.image.is_some() => return Ok(None),
+                None if self.image.is_some() => {
+                    crash::point("engine.build.after");
+                    return Ok(None);
+                }
                 // A whole answer without an image: the engine did not get to the end.
                 None => return Err(self.engine.lost("the build ended without an image")),
                 Some(Ok(info)) => self.take(info),

@@ -26,6 +26,7 @@ use hyper::body::Bytes;
 use self::build::Trace;
 pub use self::build::{Build, BuildEvent};
 use self::session::Session;
+use super::crash;
 use super::host::Host;
 use super::registry::Login;
 use crate::model::secret::Secret;
@@ -141,6 +142,7 @@ impl Engine {
 
     /// An image that the engine has.
     pub async fn image(&self, name: &str) -> Result<Option<LocalImage>, EngineError> {
+        crash::point("engine.inspect.before");
         match self.docker.inspect_image(name).await {
             Ok(found) => Ok(Some(LocalImage {
                 id: found.id.unwrap_or_default(),
@@ -155,6 +157,7 @@ impl Engine {
 
     /// The digest that a registry, asked by the engine, has under a name.
     pub async fn registry_digest(&self, name: &str, login: Option<&Login>) -> Result<String, EngineError> {
+        crash::point("registry.inspect.before");
         let answer = self
             .docker
             .inspect_registry_image(name, login.map(credentials))
@@ -172,6 +175,7 @@ impl Engine {
         request: BuildRequest,
         context: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<Build<'_>, EngineError> {
+        crash::point("engine.build.before");
         let id = session_id();
         let session = if request.secrets.is_empty() {
             None
@@ -218,6 +222,7 @@ impl Engine {
     /// Starts a push of one tag.
     #[must_use]
     pub fn push(&self, repository: &str, tag: &str, login: &Login) -> Push<'_> {
+        crash::point("registry.push.before");
         let options = PushImageOptions { tag: Some(tag.to_owned()), platform: None };
         let stream = self.docker.push_image(repository, Some(options), Some(credentials(login)));
         Push { engine: self, stream: Box::pin(stream) }
@@ -248,7 +253,10 @@ impl Push<'_> {
     /// What the engine says next, for people only; `None` once it is over.
     pub async fn next(&mut self) -> Result<Option<String>, EngineError> {
         match self.stream.next().await {
-            None => Ok(None),
+            None => {
+                crash::point("registry.push.after");
+                Ok(None)
+            }
             Some(Ok(info)) => Ok(Some(info.status.unwrap_or_default())),
             Some(Err(error)) => Err(match self.engine.said(error) {
                 EngineError::Refused(why) | EngineError::NotFound(why) => EngineError::Push(why),
