@@ -182,7 +182,7 @@ fn back_to(way: &Way) -> Result<Box<dyn Step>, Failure> {
         None => {
             let now: State = back::read(&way.now).unwrap_or_default();
             let what = if now.repository.is_empty() { "the repository".to_owned() } else { now.repository };
-            Ok(Box::new(Stays { what, now: way.now.clone() }))
+            Ok(Box::new(Stays::unrecorded(&what, way.now.clone())))
         }
     }
 }

@@ -76,7 +76,7 @@ impl State {
 /// The step of a rollback.
 pub(super) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
     let Some(to) = &way.to else {
-        return Ok(Box::new(Stays { what: "the image".to_owned(), now: way.now.clone() }));
+        return Ok(Box::new(Stays::unrecorded("the image", way.now.clone())));
     };
     let to: State = back::read(to)?;
     if to.digest.is_empty() {
