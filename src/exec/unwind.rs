@@ -25,6 +25,7 @@ use crate::model::names::StepId;
 use crate::model::step::Undo;
 use crate::model::value::{Field, Outputs};
 use crate::plan::backwards::{Company, back_of, turn};
+use crate::plan::basis::Basis;
 use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::graph::{Goal, NodeId};
 use crate::plan::observe::{Observed, context};
@@ -337,6 +338,7 @@ impl<'a> Unwinding<'a> {
             past: crate::journal::runs::Past::default(),
             sender: shared.sender.clone(),
             stage: Stage::Unwinding,
+            claim: Arc::clone(&shared.claim),
         };
         Scheduler::new(Arc::new(unwinding), cancel.clone(), false).run().await
     }
@@ -346,7 +348,7 @@ impl<'a> Unwinding<'a> {
         let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id)?;
         let mut step = planned.clone();
         (step.action, step.upkeep) = (Action::Update, false);
-        step.baseline = serde_json::Value::Null;
+        step.basis = Basis::default();
         match self.proposals.get(&id) {
             Some(proposal) => step.summary.clone_from(&proposal.summary),
             None => "once more".clone_into(&mut step.summary),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::cache::successes::Successes;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
+use crate::journal::sequence;
 use crate::model::flow::Flow;
 use crate::model::kind::Nature;
 use crate::model::names::{EnvName, FlowName, StepId};
@@ -84,6 +85,8 @@ pub struct Prepared {
     pub sealer: Sealer,
     /// Digest of the flow files.
     pub files_digest: String,
+    /// Number of the flow's next run here that changes something.
+    pub sequence: u64,
     /// The rollback that it is, if it is one.
     pub back: Option<Arc<Backwards>>,
 }
@@ -228,6 +231,7 @@ pub async fn prepare(
         flow: Arc::new(flow.clone()),
         environment: Arc::new(environment.clone()),
         sealer: Sealer::load(&world.store)?,
+        sequence: sequence::next(&world.store, &environment.name.value, &flow.name)?,
         successes: Successes::new(Store::folder(world.files.root().join(".flow/cache"))),
         request,
         graph,

@@ -175,6 +175,12 @@ pub fn locks_json(locks: &[LockRow]) -> Json {
     json!({ "version": VERSION, "locks": locks })
 }
 
+/// `{version, runs: [{id, whole, …}]}`: whether the journals are what was written.
+#[must_use]
+pub fn audit_json(runs: &[Json]) -> Json {
+    json!({ "version": VERSION, "runs": runs })
+}
+
 /// `{version, records: [{seq, time, event, …}]}`: a run as its journal has it.
 #[must_use]
 pub fn records_json(records: &[Record]) -> Json {
