@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    flow::cli::main().into()
+    match flow::world::process::live_as_guard() {
+        Some(code) => code.into(),
+        None => flow::cli::main().into(),
+    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::support::shop::{SERVICES, Shop};
+use super::support::stand::invalidations;
 use super::support::visitor::Visitor;
 
 /// The files that the front end's build made, as URL paths.
@@ -21,20 +22,6 @@ fn made(shop: &Shop) -> Vec<String> {
     }
     paths.sort();
     paths
-}
-
-/// The paths of every invalidation of the distribution.
-fn invalidations(shop: &Shop) -> Vec<Vec<String>> {
-    let all = shop.sandbox.rest("GET", "/2020-05-31/distribution", &[], b"");
-    let distribution = all.elements("Id").into_iter().next().unwrap();
-    let base = format!("/2020-05-31/distribution/{distribution}/invalidation");
-    let ids = shop.sandbox.rest("GET", &base, &[], b"").elements("Id");
-    let paths = |id: &String| {
-        let mut paths = shop.sandbox.rest("GET", &format!("{base}/{id}"), &[], b"").elements("Path");
-        paths.sort();
-        paths
-    };
-    ids.iter().map(paths).collect()
 }
 
 /// The last path of a task definition's ARN: `shop-sandbox-api:2`.

@@ -8,12 +8,15 @@
 
 mod support;
 
+mod crash;
 mod deploy;
 mod failures;
 mod language;
 mod layers;
 mod load;
 mod locks;
+mod lost_replies;
+mod rollback;
 mod running;
 mod secrets;
 mod signals;

@@ -251,3 +251,154 @@ fn finally_tidies_up_after_an_interruption() {
     end(flow).exits(6);
     assert_eq!(project.read("tidied"), "interrupted\n");
 }
+
+/// A child and a grandchild, each of which writes down the signals it gets.
+const FAMILY: &str = r#"
+    inherit "FLOW_TEST_PROJECT"
+    script "(trap 'echo TERM >> terms-grandchild; exit 0' TERM; touch started-grandchild; while :; do sleep 5 & wait $!; done) &
+            trap 'echo TERM >> terms-child; wait; exit 0' TERM; touch started-child; while :; do sleep 5 & wait $!; done"
+"#;
+
+fn family_started(project: &Project) {
+    until("child and grandchild have started", || {
+        project.path("started-child").exists() && project.path("started-grandchild").exists()
+    });
+}
+
+#[test]
+fn a_family_hears_the_first_signal_once_each() {
+    let project = project(&format!("run \"family\" {{ {FAMILY} }}"));
+    let flow = project.start(&["run", "wait", "--env", "dev"]);
+    family_started(&project);
+    send(&flow, Signal::INT);
+    end(flow).exits(6);
+    none_is_left(&project);
+    assert_eq!((terms(&project, "child"), terms(&project, "grandchild")), ("TERM\n".into(), "TERM\n".into()));
+}
+
+#[test]
+fn after_kill_nothing_that_deploys_goes_on() {
+    let project = project(&format!("run \"family\" {{ {FAMILY} }}"));
+    let flow = project.start(&["run", "wait", "--env", "dev"]);
+    family_started(&project);
+    assert!(!left(&project).is_empty());
+    send(&flow, Signal::KILL);
+    end(flow);
+    none_is_left(&project);
+    assert_eq!(terms(&project, "child"), "", "nobody was there to ask");
+}
+
+#[test]
+fn after_kill_a_probe_does_not_go_on_either() {
+    let project = project(
+        r#"run "asked" {
+            inherit "FLOW_TEST_PROJECT"
+            command "true"
+            probe { command "sh" "-c" "touch started; while :; do sleep 1; done" }
+        }"#,
+    );
+    let flow = project.start(&["plan", "wait", "--env", "dev"]);
+    until("the probe has started", || project.path("started").exists());
+    send(&flow, Signal::KILL);
+    end(flow);
+    none_is_left(&project);
+}
+
+#[test]
+fn what_only_makes_files_is_ended_by_the_next_run() {
+    let project = project(&format!(
+        "run \"family\" {{ {FAMILY}; inputs \"flows/*\" }}
+         run \"other\" {{ command \"true\" }}"
+    ));
+    let flow = project.start(&["run", "wait", "--env", "dev", "--only", "family"]);
+    family_started(&project);
+    until("it is noted", || project.files(".flow/tmp").keys().any(|name| name.contains("-group-")));
+    send(&flow, Signal::KILL);
+    end(flow);
+    assert!(!left(&project).is_empty(), "nobody has ended it yet");
+    project.run(&["run", "wait", "--env", "dev", "--only", "other"]).exits(0);
+    none_is_left(&project);
+    assert!(project.files(".flow/tmp").is_empty(), "{:?}", project.files(".flow/tmp").keys());
+}
+
+/// A program under a guard cannot tell, and neither can whoever reads what became of it.
+#[test]
+fn a_guard_changes_nothing_about_a_program() {
+    let project = Project::new()
+        .var("PASSED", "a b")
+        .file("tool", "#!/nowhere/interpreter\n")
+        .flow(
+            r##"
+            environment "dev"
+            flow "all" {
+                on-failure "continue"
+                run "streams" {
+                    inherit "PASSED"
+                    dir "flows"
+                    command "sh" "-c" "cat; echo \"$1|$PASSED|$(pwd | sed 's|.*/||')\"; echo err >&2; echo out; exit 3" "sh" "x  y"
+                    stdin "typed\n"
+                }
+                run "quiet" { script "read line || echo nothing to read; echo err >&2; echo out" }
+                run "dies" { script "kill -SEGV $$" }
+                run "hung-up" { script "kill -HUP $$" }
+                run "none" { command "no-such-program" }
+                run "broken" { command "./tool" }
+            }"##,
+        );
+    rustix::fs::chmod(project.path("tool"), 0o755.into()).unwrap();
+    let ran = project.run(&["run", "all", "--env", "dev", "-j", "1"]).exits(1);
+    for text in [
+        "exited with 3",
+        "ended by signal SEGV",
+        "ended by signal HUP",
+        "there is no program \"no-such-program\" in PATH",
+        "the interpreter that the first line of",
+    ] {
+        assert!(ran.err.contains(text), "{text}\n{}", ran.err);
+    }
+    let run = project.journal()[0]["event"]["run"].as_str().unwrap().to_owned();
+    let said = |step: &str| {
+        let lines = project.run(&["log", &run, step, "--json"]).exits(0).json();
+        let lines = lines["lines"].as_array().unwrap();
+        lines.iter().map(|line| line["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(said("streams"), ["typed", "x  y|a b|flows", "err", "out"]);
+    assert_eq!(said("quiet"), ["nothing to read", "err", "out"]);
+}
+
+/// As somebody who is not root, from whom nothing can be closed.
+#[test]
+fn programs_cannot_look_into_flow() {
+    let nobody = 65534;
+    if !rustix::process::getuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let project = Project::new().var("HIDDEN", "in-flow-alone").flow(
+        r#"
+        environment "dev"
+        flow "look" {
+            run "looks" {
+                script "flow=$(cut -d' ' -f4 /proc/$PPID/stat); tr '\\0' ' ' < /proc/$flow/cmdline; cat /proc/$flow/environ || echo closed"
+            }
+        }"#,
+    );
+    let chown = |path: &std::path::Path| std::os::unix::fs::chown(path, Some(nobody), Some(nobody)).unwrap();
+    chown(project.root());
+    chown(&project.path("flows"));
+    let mut command = project.command(&["run", "look", "--env", "dev"]);
+    std::os::unix::process::CommandExt::uid(&mut command, nobody);
+    std::os::unix::process::CommandExt::gid(&mut command, nobody);
+    let ran: Ran = match command.output() {
+        Ok(output) => output.into(),
+        Err(error) => {
+            eprintln!("skipped: somebody else cannot start the binary: {error}");
+            return;
+        }
+    };
+    ran.exits(0);
+    let run = project.journal()[0]["event"]["run"].as_str().unwrap().to_owned();
+    let log = project.run(&["log", &run, "looks"]).exits(0);
+    assert!(log.out.contains(" run look --env dev") && log.out.contains("closed"), "{}", log.out);
+    assert!(!log.out.contains("in-flow-alone"), "{}", log.out);
+}

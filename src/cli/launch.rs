@@ -31,6 +31,7 @@ use crate::report::plain::Plain;
 use crate::steps::Answers;
 use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::{Clock, Moment};
+use crate::world::host;
 use crate::world::scratch::Scratch;
 use crate::world::terminal;
 
@@ -86,6 +87,7 @@ pub(super) struct Launch<'a> {
 impl Launch<'_> {
     /// Plans it, carries it out, and says how it ended.
     pub(super) fn go(self) -> Done {
+        host::close_to_others();
         block_on(async {
             let begun = Clock.moment();
             let canceller = Arc::new(Canceller::new());

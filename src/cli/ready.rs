@@ -42,7 +42,9 @@ pub(super) fn exec(session: &Session, request: Request, as_json: bool) -> Done {
         let _signals = Signals::listen(Arc::clone(&canceller));
         let (flow, environment) = (request.flow.clone(), request.environment.clone());
         let (reasons, stays, to) = match look(session, request.clone(), &canceller.view()).await {
-            Ok((prepared, observed)) => (unknown(&observed), stays(&prepared, &observed), prepared.back.clone()),
+            Ok((prepared, observed)) => {
+                (unknown(&observed), stays(&prepared, &observed), prepared.back.clone())
+            }
             Err(CliError::Plan(failures)) => {
                 let prepared = session.prepare(request, &canceller.view()).await?;
                 (failures.iter().map(reason).collect(), Vec::new(), prepared.back)
@@ -63,7 +65,10 @@ pub(super) fn exec(session: &Session, request: Request, as_json: bool) -> Done {
             let what = if ready {
                 format!("rollback-ready: release {to} ({took})")
             } else {
-                format!("not rollback-ready: {} against release {to} ({took})", count(reasons.len(), "reason"))
+                format!(
+                    "not rollback-ready: {} against release {to} ({took})",
+                    count(reasons.len(), "reason")
+                )
             };
             let look = session.look();
             out::data(&look.text(&format!("{flow} → {environment}: {what}")));

@@ -69,7 +69,9 @@ enum To {
 fn release(text: &str) -> Result<To, String> {
     match text {
         "last-good" => Ok(To::LastGood),
-        number => number.parse().map(To::Release).map_err(|_| "write a release's number or last-good".to_owned()),
+        number => {
+            number.parse().map(To::Release).map_err(|_| "write a release's number or last-good".to_owned())
+        }
     }
 }
 
@@ -104,7 +106,10 @@ impl Args {
         Request {
             flow: FlowName::new(&self.flow),
             environment: EnvName::new(&self.env),
-            typed: Typed { only: self.only.iter().flat_map(|names| split(names)).collect(), skip: Vec::new() },
+            typed: Typed {
+                only: self.only.iter().flat_map(|names| split(names)).collect(),
+                skip: Vec::new(),
+            },
             params: self.param.clone(),
             no_cache: false,
             back: Some(Wish { to, incident: self.incident }),
@@ -118,7 +123,8 @@ impl Args {
             words.extend(["--to".to_owned(), id.to_string()]);
         }
         words.extend(self.only.iter().flat_map(|names| ["--only".to_owned(), names.clone()]));
-        words.extend(self.param.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
+        words
+            .extend(self.param.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
         crate::world::process::show_argv(&words)
     }
 }

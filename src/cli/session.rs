@@ -35,7 +35,7 @@ pub(super) struct Session {
 impl Session {
     /// Finds and reads the project. Mistakes in it are no error yet: `flow runs` works all the same.
     pub(super) fn open(root: Option<PathBuf>) -> Result<Self, CliError> {
-        let host = Host::current();
+        let host = Host::current().is_flow();
         let here = host.current_dir().map_err(|error| CliError::NoFolder(error.to_string()))?;
         let root = match root {
             Some(root) => here.join(root),

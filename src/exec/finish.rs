@@ -138,9 +138,8 @@ pub fn record_release(
     };
     let succeeded = outcome == RunOutcome::Succeeded;
     let is_back = |id: &StepId| unwound.is_some_and(|unwound| unwound.taken_back.contains(id));
-    let changed = ends
-        .iter()
-        .any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id) && !is_back(id));
+    let changed =
+        ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id) && !is_back(id));
     let first =
         p.current.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
     if !(changed || first) {

@@ -18,8 +18,8 @@ use crate::plan::graph::NodeId;
 use crate::plan::scope::RunFacts;
 use crate::world::cancel::{Cancel, Urgency};
 
-use super::{Shared, Stage};
 use super::unit::{self, UnitEnd};
+use super::{Shared, Stage};
 
 /// How many steps that only wait for a provider may be under way at once.
 const WAITING_STEPS: usize = 64;

@@ -63,7 +63,13 @@ impl UnitEnd {
     /// A step that never started because something it needs did not succeed.
     #[must_use]
     pub fn not_run() -> Self {
-        Self { outcome: StepOutcome::Skipped, blocked: true, journal_down: false, recorded: None, stays: Vec::new() }
+        Self {
+            outcome: StepOutcome::Skipped,
+            blocked: true,
+            journal_down: false,
+            recorded: None,
+            stays: Vec::new(),
+        }
     }
 }
 
@@ -72,7 +78,10 @@ enum Attempt {
     /// What came of it, and what a step that goes back leaves as it is.
     Done(Done, StepOutcome, Vec<String>),
     Skipped(String),
-    Failed { failure: Failure, intended: bool },
+    Failed {
+        failure: Failure,
+        intended: bool,
+    },
 }
 
 impl Unit {
@@ -359,7 +368,10 @@ impl Unit {
                 } else {
                     Outputs::new()
                 };
-                outputs.extend(self.hide(done.outputs));
+                // A program that takes back hands nothing on: what it leaves is what was recorded.
+                if outputs.is_empty() || node.step.kind.nature != Nature::Program {
+                    outputs.extend(self.hide(done.outputs));
+                }
                 let table = &self.shared.observed.table;
                 table.set(&node.id, Known::Outputs { outputs: Arc::new(outputs.clone()), changed });
                 hides = outputs.values().any(Value::is_secret);

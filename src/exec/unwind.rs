@@ -22,6 +22,7 @@ use crate::model::change::Action;
 use crate::model::flow::OnFailure;
 use crate::model::kind::Nature;
 use crate::model::names::StepId;
+use crate::model::step::Undo;
 use crate::model::value::{Field, Outputs};
 use crate::plan::backwards::{Company, back_of, turn};
 use crate::plan::document::{Plan, PlannedStep};
@@ -89,9 +90,8 @@ pub async fn unwind(
 /// A gate that was closed and a signal are no failures: what was done then stays.
 fn is_asked(shared: &Shared, outcome: RunOutcome, ends: &Ends, cancel: &Cancel) -> bool {
     let p = &shared.prepared;
-    let is_gate = |id: &StepId| {
-        p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate)
-    };
+    let is_gate =
+        |id: &StepId| p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate);
     let refused = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Refused && !is_gate(id));
     let failed = match outcome {
         RunOutcome::Failed | RunOutcome::Unknown => true,
@@ -202,6 +202,8 @@ struct Unwinding<'a> {
     held: BTreeMap<NodeId, NodeId>,
     /// Steps whose kind has no way back.
     by_hand: Vec<StepId>,
+    /// Programs that failed.
+    halves: Vec<StepId>,
 }
 
 impl<'a> Unwinding<'a> {
@@ -214,6 +216,7 @@ impl<'a> Unwinding<'a> {
             refused: BTreeMap::new(),
             held: BTreeMap::new(),
             by_hand: Vec::new(),
+            halves: Vec::new(),
         };
         for (id, node) in graph.iter().filter(|(_, node)| !node.finally) {
             let Some(step) = state.steps.get(&node.id) else { continue };
@@ -223,8 +226,15 @@ impl<'a> Unwinding<'a> {
                 step.phase,
                 Phase::Pending | Phase::Ended(StepOutcome::UpToDate | StepOutcome::RolledBack)
             );
+            let done = step.phase == Phase::Ended(StepOutcome::Succeeded);
             match back_of(node) {
                 _ if untouched => {}
+                // `undo` is for what was done; what a program did that failed nobody knows.
+                _ if !done && node.step.kind.nature == Nature::Program => {
+                    if !matches!(node.step.common.undo, Some(Undo::None)) {
+                        unwinding.halves.push(node.id.clone());
+                    }
+                }
                 Back::To(_) => {
                     let to = Some(before.clone()).filter(|state| !state.is_null());
                     unwinding.ways.insert(id, Arc::new(Way { now: step.receipt.clone(), to }));
@@ -381,6 +391,9 @@ impl<'a> Unwinding<'a> {
         for id in &self.by_hand {
             notes.push(format!("{id} stays: its kind has no way back."));
         }
+        for id in &self.halves {
+            notes.push(format!("{id} failed: what it had done by then is not known and stays."));
+        }
         let whole = failed.is_empty() && left.is_empty() && self.refused.is_empty();
         Unwound {
             outcome: if whole { RunOutcome::RolledBack } else { RunOutcome::RollbackFailed },
@@ -400,6 +413,7 @@ fn keep_infrastructure(nature: Nature, proposal: Proposal) -> Result<Proposal, F
     if nature != Nature::Infrastructure {
         return Ok(proposal);
     }
-    let why = format!("going back would {lost} infrastructure ({}), which is never done unasked", proposal.summary);
+    let why =
+        format!("going back would {lost} infrastructure ({}), which is never done unasked", proposal.summary);
     Err(Failure::of(FailureClass::Refused, why))
 }

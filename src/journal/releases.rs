@@ -67,7 +67,7 @@ pub struct Release {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_after_ms: Option<u64>,
     /// Parameters as given or defaulted; secrets cannot be parameters.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, serde_json::Value>,
     /// Every step of the flow that was ever done, as it stands now.
     pub steps: BTreeMap<StepId, Recorded>,
@@ -227,8 +227,12 @@ mod tests {
     fn release(flow: &str, failed: bool, steps: &[(&str, &str)]) -> Release {
         let steps = steps.iter().map(|(step, digest)| {
             let outputs = Outputs::from([("digest".to_owned(), Value::text(*digest))]);
-            let recorded =
-                Recorded { kind: "docker-build".to_owned(), outputs, receipt: serde_json::json!({"was": 1}), ..Recorded::default() };
+            let recorded = Recorded {
+                kind: "docker-build".to_owned(),
+                outputs,
+                receipt: serde_json::json!({"was": 1}),
+                ..Recorded::default()
+            };
             (StepId::parse(step), recorded)
         });
         Release {

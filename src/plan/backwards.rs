@@ -327,7 +327,8 @@ impl<'a> Turn<'a> {
     fn find_checks(&mut self, back: &dyn Fn(&Node) -> Back) {
         for (id, node) in self.forward.iter().filter(|(_, node)| !node.finally) {
             let checks = node.step.kind.nature == Nature::Check && matches!(back(node), Back::Again);
-            if checks && self.forward.ancestors(id).iter().any(|to| self.is(*to, &[Part::Back, Part::Again])) {
+            if checks && self.forward.ancestors(id).iter().any(|to| self.is(*to, &[Part::Back, Part::Again]))
+            {
                 self.part[id.0] = Some(Part::Check);
             }
         }

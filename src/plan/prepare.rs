@@ -269,8 +269,8 @@ fn turn(
     current: &Release,
     target: Release,
 ) -> Result<(Graph, Selection, Arc<Backwards>), PrepareError> {
-    let turned = backwards::between(flow, graph, &request.typed, current, &target)
-        .map_err(PrepareError::Selection)?;
+    let turned =
+        backwards::between(flow, graph, &request.typed, current, &target).map_err(PrepareError::Selection)?;
     if !turned.graph.iter().any(|(_, node)| matches!(node.goal, Some(Goal::Recorded(_)))) {
         return Err(BackError::Empty { id: target.id }.into());
     }
@@ -285,7 +285,8 @@ fn recorded_params(flow: &Flow, target: &Release, typed: &[(String, String)]) ->
     let text = |value: &serde_json::Value| match value {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Array(items) => {
-            let texts = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
+            let texts =
+                items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
             texts.collect::<Vec<_>>().join(",")
         }
         other => other.to_string(),

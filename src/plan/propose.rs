@@ -105,7 +105,13 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     let Some(kind) = steps::kind(node.step.kind.name) else {
         return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
     };
-    let step = match (kind.make)(&settings, &attributes) {
+    let made = (kind.make)(&settings, &attributes).map(|mut step| {
+        if matches!(node.goal, Some(Goal::Again)) {
+            step.once_more();
+        }
+        step
+    });
+    let step = match made {
         Ok(step) => step,
         Err(unready) => {
             let failure = Failure::from(unready);
@@ -177,7 +183,7 @@ pub fn step_of(node: &Node, scope: &dyn Scope) -> Result<Field<Box<dyn Step>>, N
 async fn return_to(
     node: &Node,
     way: &Way,
-    step: Box<dyn Step>,
+    mut step: Box<dyn Step>,
     around: Surroundings<'_>,
     cx: &Context,
 ) -> Result<Proposed, NoProposal> {
@@ -190,6 +196,9 @@ async fn return_to(
             ..Attributes::default()
         },
     };
+    // What the flow no longer says as it was written then is not needed to return.
+    let settings = node.step.settings.resolve(around.scope).unwrap_or_default();
+    step.equip(&settings, &attributes);
     let proposal = step.plan(cx).await?;
     let goal = serde_json::json!({ "id": node.id, "now": way.now, "to": way.to });
     let definition = crate::world::files::digest(goal.to_string().as_bytes());

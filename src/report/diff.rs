@@ -12,7 +12,6 @@ use super::look::{Color, Look, Mark};
 use super::text;
 use crate::journal::releases::{Recorded, Release};
 use crate::model::names::StepId;
-use crate::model::units::short_digest;
 
 /// Version of the JSON object.
 const VERSION: u32 = 1;
@@ -119,7 +118,11 @@ pub fn lines(look: &Look, from: &Release, to: &Release, differences: &[Differenc
                 Some(_) => (Mark::Delete, from.id),
                 None => (Mark::Create, to.id),
             };
-            lines.push(look.text(&format!("  {} {}   only in release {only}", look.mark(mark), difference.id)));
+            lines.push(look.text(&format!(
+                "  {} {}   only in release {only}",
+                look.mark(mark),
+                difference.id
+            )));
             continue;
         }
         if last != Some(&difference.id) {
@@ -145,7 +148,7 @@ pub fn lines(look: &Look, from: &Release, to: &Release, differences: &[Differenc
 fn shown(value: &str) -> String {
     let word = |word: &str| {
         if let Some((before, digest)) = word.split_once("sha256:") {
-            return format!("{before}{}", short_digest(&format!("sha256:{digest}")));
+            return format!("{before}{}", digest.get(..12).unwrap_or(digest));
         }
         let hex = word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         match word.rsplit_once('/') {

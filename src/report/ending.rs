@@ -165,10 +165,12 @@ impl View<'_> {
 
     fn success(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let Some(last) = self.started.last_duration_ms {
+        // How long a deploy takes says nothing of a rollback.
+        let deploys = self.started.back_to.is_none();
+        if let Some(last) = self.started.last_duration_ms.filter(|_| deploys) {
             notes.push(format!("last time {}", show_duration(Duration::from_millis(last))));
         }
-        if let Some(target) = self.started.target_ms {
+        if let Some(target) = self.started.target_ms.filter(|_| deploys) {
             let met = if self.ended.duration_ms <= target { "met" } else { "missed" };
             notes.push(format!("target {} {met}", target_text(target)));
         }
@@ -378,7 +380,8 @@ impl View<'_> {
             self.started.again.clone()
         };
         let log = (self.ended.outcome != RunOutcome::Waiting).then_some(("log", log));
-        let back = self.started.live.filter(|_| self.can_go_back()).map(|live| ("back", self.rollback(Some(live))));
+        let back =
+            self.started.live.filter(|_| self.can_go_back()).map(|live| ("back", self.rollback(Some(live))));
         for (label, command) in log.into_iter().chain([("again", again)]).chain(back) {
             lines.push(format!("    {}   {command}", self.look.paint(Color::Dim, &text::pad(label, 5))));
         }
@@ -589,7 +592,9 @@ mod tests {
                 done("schema", "0042_note.sql", 300),
                 done("service[api]", "ohi-prod-api:41 → :42", 21_000),
                 trouble("health", StepOutcome::Failed, 5000, "503 from https://api.example.com", &[], None),
-                Event::RollbackStarted { reason: "health failed: 503 from https://api.example.com".to_owned() },
+                Event::RollbackStarted {
+                    reason: "health failed: 503 from https://api.example.com".to_owned(),
+                },
                 undo,
                 last,
             ],
@@ -615,7 +620,10 @@ mod tests {
     fn back_at_a_release() {
         let mut script = run(
             &["service[api]"],
-            vec![done("service[api]", "ohi-prod-api:42 → :41", 9000), over(RunOutcome::Succeeded, 9000, Some(18), &[])],
+            vec![
+                done("service[api]", "ohi-prod-api:42 → :41", 9000),
+                over(RunOutcome::Succeeded, 9000, Some(18), &[]),
+            ],
         );
         for (_, event) in &mut script {
             match event {

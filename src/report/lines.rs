@@ -42,7 +42,10 @@ fn name_cell(look: &Look, name: &str, names: usize) -> String {
 pub fn header(look: &Look, run: &RunStarted) -> String {
     let live = run.live.map_or_else(|| "no release yet".to_owned(), |live| format!("release {live} is live"));
     let back = run.back_to.map(|to| format!("   back to release {to}")).unwrap_or_default();
-    look.cut(&format!("{} → {}   run {}{back}   {live}", run.flow, run.environment, run.run), look.right_edge())
+    look.cut(
+        &format!("{} → {}   run {}{back}   {live}", run.flow, run.environment, run.run),
+        look.right_edge(),
+    )
 }
 
 /// A step that is over; where it has nothing to say, `planned` says what it was about. Why a step

@@ -12,9 +12,12 @@
 //! [`Proposal::standing`]: super::Proposal::standing
 //! [`Done::receipt`]: super::Done::receipt
 
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::{Failure, Step};
+use super::{Context, Failure, Proposal, Step};
+use crate::model::change::Reversible;
 
 /// What a kind's steps do in a rollback.
 #[derive(Clone, Copy, Debug)]
@@ -35,4 +38,54 @@ pub struct Way {
     pub now: Json,
     /// The state to return to; `None` when the step had not been done there.
     pub to: Option<Json>,
+}
+
+/// Reads a recorded state.
+pub(super) fn read<T: DeserializeOwned>(state: &Json) -> Result<T, Failure> {
+    serde_json::from_value(state.clone()).map_err(|error| {
+        Failure::new(format!("what was recorded of it cannot be read: {error}"))
+            .help("go back to another release, or deploy the older commit again")
+    })
+}
+
+/// A step that a rollback leaves as it is, and what the operator should know of that.
+#[derive(Clone, Debug)]
+pub(super) struct Stays {
+    summary: String,
+    warnings: Vec<String>,
+    reversible: Reversible,
+    state: Json,
+}
+
+impl Stays {
+    /// Something that stays as `state` says; `summary` says in a few words why.
+    pub(super) fn new(summary: impl Into<String>, state: Json) -> Self {
+        Self { summary: summary.into(), warnings: Vec::new(), reversible: Reversible::None, state }
+    }
+
+    /// The release to return to says nothing of it.
+    pub(super) fn unrecorded(what: &str, state: Json) -> Self {
+        let warning = format!("{what} stays: nothing is recorded of it in the release to return to");
+        Self::new("stays", state).warn(warning, Reversible::Manual)
+    }
+
+    /// Says what it means for the operator.
+    pub(super) fn warn(mut self, warning: impl Into<String>, reversible: Reversible) -> Self {
+        self.warnings.push(warning.into());
+        self.reversible = reversible;
+        self
+    }
+}
+
+#[async_trait]
+impl Step for Stays {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let outputs = cx.recorded.as_ref().map(|recorded| recorded.outputs.clone()).unwrap_or_default();
+        Ok(Proposal {
+            warnings: self.warnings.clone(),
+            reversible: self.reversible,
+            receipt: self.state.clone(),
+            ..Proposal::up_to_date(self.summary.clone(), outputs)
+        })
+    }
 }

@@ -17,10 +17,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_cloudfront::types::{InvalidationBatch, Paths};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use self::paths::{collapse, complete};
-use super::{Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use super::{
+    Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Open, Proposal, Settled, Step,
+};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
@@ -67,6 +69,8 @@ struct Invalidate {
     paths: Vec<String>,
     wait: bool,
     patience: Duration,
+    /// In a rollback.
+    once_more: bool,
 }
 
 fn make(ready: &Ready, common: &Attributes) -> Result<Box<dyn Step>, Unready> {
@@ -77,17 +81,23 @@ fn make(ready: &Ready, common: &Attributes) -> Result<Box<dyn Step>, Unready> {
         paths: ready.texts("paths")?,
         wait: ready.flag("wait")?,
         patience,
+        once_more: false,
     }))
 }
 
 #[async_trait]
 impl Step for Invalidate {
+    fn once_more(&mut self) {
+        self.once_more = true;
+    }
+
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let origins = self.origin_paths(cx).await?;
         let paths = collapse(complete(&self.paths, &origins));
+        let baseline = self.facts(&origins);
         if paths.is_empty() {
             let outputs = outputs("", &paths);
-            return Ok(Proposal::up_to_date("nothing changed", outputs));
+            return Ok(Proposal { baseline, ..Proposal::up_to_date("nothing changed", outputs) });
         }
         let word = if paths.len() == 1 { "path" } else { "paths" };
         Ok(Proposal {
@@ -95,7 +105,7 @@ impl Step for Invalidate {
             changes: paths.iter().map(|path| Change::new(path, None, None)).collect(),
             reversible: Reversible::None,
             outputs: Outputs::from([("paths".to_owned(), Value::texts(paths.iter().cloned()))]),
-            baseline: json!({ "distribution": self.distribution, "paths": paths }),
+            baseline,
             ..Proposal::new(Action::Run, format!("invalidate {} {word}", paths.len()))
         }
         .with(Invalidation {
@@ -103,11 +113,26 @@ impl Step for Invalidate {
             paths,
             wait: self.wait,
             patience: self.patience,
+            once_more: self.once_more,
         }))
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        Ok(self.facts(&self.origin_paths(cx).await?))
+    }
+
+    /// Asking again in the same run is free, and brings the id.
+    async fn reconcile(&self, _: &Open, _: &Context) -> Result<Settled, Failure> {
+        Ok(Settled::NotDone)
     }
 }
 
 impl Invalidate {
+    /// The paths are no facts of the distribution: they are among the changes.
+    fn facts(&self, origins: &BTreeSet<String>) -> Json {
+        json!({ "distribution": self.distribution, "origin paths": origins })
+    }
+
     /// The folders in which the distribution's origins look; also tells that it exists.
     async fn origin_paths(&self, cx: &Context) -> Result<BTreeSet<String>, Failure> {
         let request = cx.cloud.reads().await.cloudfront.get_distribution().id(&self.distribution);
@@ -137,6 +162,7 @@ struct Invalidation {
     paths: Vec<String>,
     wait: bool,
     patience: Duration,
+    once_more: bool,
 }
 
 #[async_trait]
@@ -214,9 +240,11 @@ impl Invalidation {
         let quantity = i32::try_from(self.paths.len()).unwrap_or(i32::MAX);
         let paths = Paths::builder().quantity(quantity).set_items(Some(self.paths.clone())).build();
         let run = cx.run.as_ref().map_or("none", |run| run.as_str());
+        // What a run invalidated before it went back is another content of the same paths.
+        let step = if self.once_more { format!("{} back", cx.id) } else { cx.id.to_string() };
         InvalidationBatch::builder()
             .paths(paths.map_err(broken)?)
-            .caller_reference(reference(run, &cx.id.to_string(), &self.distribution, &self.paths))
+            .caller_reference(reference(run, &step, &self.distribution, &self.paths))
             .build()
             .map_err(broken)
     }

@@ -128,6 +128,15 @@ pub struct Context {
 /// A step whose settings are known well enough to plan it.
 #[async_trait]
 pub trait Step: Debug + Send + Sync {
+    /// What the flow says of the step today, as far as it is known; empty settings when one of them
+    /// is not. Told before anything else to a step that returns to a recorded state, which may need
+    /// secrets: those are recorded nowhere.
+    fn equip(&mut self, _settings: &Ready, _attributes: &Attributes) {}
+
+    /// Told before anything else to a step that a rollback does once more: what the same run did
+    /// before does not count for it.
+    fn once_more(&mut self) {}
+
     /// Reads the world and says what would change. Changes nothing there.
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure>;
 

@@ -101,6 +101,7 @@ impl Effect for Notify {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let mut request = Request::post_json(self.webhook.clone(), &self.body(cx));
         request.url_is_secret = true;
+        request.headers.push(("idempotency-key".to_owned(), Secret::new(event(cx))));
         let sent = cx.cancel.unless_stopped(cx.world.http.send(request)).await?;
         let summary = match taken(sent) {
             Ok(()) => "sent".to_owned(),
@@ -142,15 +143,18 @@ impl Notify {
             Format::Json => {
                 let fields: Map<String, Json> =
                     self.fields.iter().map(|(name, value)| (shown(name), shown(value).into())).collect();
-                // The id lets a receiver drop a message that came twice.
-                let id = format!("{}/{}", run.as_deref().unwrap_or_default(), cx.id);
                 json!({
-                    "id": id, "text": text, "flow": cx.flow, "environment": environment,
+                    "id": event(cx), "text": text, "flow": cx.flow, "environment": environment,
                     "run": run, "step": cx.id, "fields": fields,
                 })
             }
         }
     }
+}
+
+/// Lets a receiver drop a message that came twice: a run that was cut off tells again.
+fn event(cx: &Context) -> String {
+    format!("{}/{}", cx.run.as_ref().map_or("", |run| run.as_str()), cx.id)
 }
 
 fn taken(sent: Result<Answer, HttpError>) -> Result<(), NotTaken> {
@@ -188,7 +192,9 @@ mod tests {
                 request.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
             }
             let _ = socket.write_all(answer.as_bytes()).await;
-            request.split_once("\r\n\r\n").unwrap().1.to_owned()
+            let (head, body) = request.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("idempotency-key: k3f9/step"), "{head}");
+            body.to_owned()
         });
         let bench = Bench::new();
         bench.cx.world.masker.learn([&Secret::new("swordfish")]);

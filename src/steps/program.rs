@@ -2,6 +2,7 @@
 //! gets, and what the end of a program means for the step.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::{Attributes, Context, Failure, FailureClass};
 use crate::model::names::StepId;
@@ -9,7 +10,7 @@ use crate::model::secret::Secret;
 use crate::model::units::show_duration;
 use crate::model::value::{Field, Value};
 use crate::world::aws::NoCredentials;
-use crate::world::process::{Ending, ProcessError, base_env};
+use crate::world::process::{DEFAULT_GRACE, Ending, ProcessError, Program, base_env};
 use crate::world::scratch::Scratch;
 
 /// No real secret key or session token is shorter.
@@ -97,6 +98,21 @@ pub(super) fn unknown_env(attributes: &Attributes) -> Option<&StepId> {
 /// Whether the step only makes files in the workspace, as far as its attributes tell.
 pub(super) fn makes_files(attributes: &Attributes) -> bool {
     attributes.inputs.is_some() && !attributes.aws && attributes.probe.is_none() && attributes.undo.is_none()
+}
+
+/// A program of a step, with the end that it gets when flow is killed: what deploys is ended at
+/// once by its guard, what only makes files by the next run.
+pub(super) fn program<T: Into<String>>(
+    argv: impl IntoIterator<Item = T>,
+    dir: impl Into<PathBuf>,
+    env: BTreeMap<String, String>,
+    attributes: &Attributes,
+    cx: &Context,
+) -> Program {
+    let mut program = Program::new(argv, dir, env);
+    program.timeout = attributes.timeout;
+    program.grace = attributes.grace.unwrap_or(DEFAULT_GRACE);
+    if makes_files(attributes) { program.noted(&cx.world.files) } else { program.guarded(&cx.world.host) }
 }
 
 /// Something is known only after another step.

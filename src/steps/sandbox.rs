@@ -108,8 +108,9 @@ impl Bench {
             }
         });
         let id = StepId::parse("site");
-        let recorded = recorded
-            .map(|receipt| Arc::new(Recorded { kind: "k".to_owned(), outputs: Outputs::new(), receipt, adopted: false }));
+        let recorded = recorded.map(|receipt| {
+            Arc::new(Recorded { kind: "k".to_owned(), outputs: Outputs::new(), receipt, adopted: false })
+        });
         let host = Host::current();
         Context {
             id: id.clone(),

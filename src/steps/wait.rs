@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::program::{Surroundings, harmless, judge};
+use super::program::{Surroundings, harmless, judge, program};
 use super::{Attributes, Back, Context, Done, Effect, Failure, Kind, Proposal, Step};
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::settings::{Head, Ready, Setting, Shape, Unready, known};
 use crate::model::units::show_duration;
-use crate::world::process::{DEFAULT_GRACE, Ending, Program, Tail, run, show_argv};
+use crate::world::process::{Ending, Tail, run, show_argv};
 
 /// The kind.
 pub(super) static KIND: Kind = Kind {
@@ -118,11 +118,11 @@ async fn ask(
     let mut tries = 0;
     loop {
         let surroundings = Surroundings::new(attributes, cx).await?;
-        let mut program = Program::new(argv, cx.world.files.root(), surroundings.env.clone());
+        let root = cx.world.files.root();
+        let mut program = program(argv, root, surroundings.env.clone(), attributes, cx);
         let left = within.saturating_sub(start.elapsed());
         // The last question gets a second even when none is left, so that there is an answer to show.
         program.timeout = Some(left.max(Duration::from_secs(1)));
-        program.grace = attributes.grace.unwrap_or(DEFAULT_GRACE);
         let mut tail = Tail::new(SHOWN_LINES, None);
         let ending = run(&program, &cx.cancel, &cx.world.masker, &mut tail).await?;
         tries += 1;

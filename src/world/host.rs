@@ -3,13 +3,14 @@
 //! Read once at the start. Nothing sets variables, so there is nothing to race with.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The variables flow was started with. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
     vars: Arc<BTreeMap<String, String>>,
+    guard: Option<PathBuf>,
 }
 
 impl Host {
@@ -19,13 +20,28 @@ impl Host {
         let vars = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self { vars: Arc::new(vars) }
+        Self { vars: Arc::new(vars), guard: None }
     }
 
     /// A host with these variables, for tests.
     #[must_use]
     pub fn with(vars: BTreeMap<String, String>) -> Self {
-        Self { vars: Arc::new(vars) }
+        Self { vars: Arc::new(vars), guard: None }
+    }
+
+    /// This process is `flow` itself, not a test of it: programs can be started under its guard.
+    #[must_use]
+    pub fn is_flow(mut self) -> Self {
+        // The very file that runs, also when its name was given to a newer one meanwhile.
+        let itself = PathBuf::from("/proc/self/exe");
+        self.guard = if itself.exists() { Some(itself) } else { std::env::current_exe().ok() };
+        self
+    }
+
+    /// What to start as a guard.
+    #[must_use]
+    pub fn guard(&self) -> Option<&Path> {
+        self.guard.as_deref()
     }
 
     /// One variable.
@@ -76,6 +92,14 @@ impl Host {
     pub fn current_dir(&self) -> std::io::Result<PathBuf> {
         std::env::current_dir()
     }
+}
+
+/// Closes flow's memory and variables to other processes of the same user, its own programs
+/// among them. For the start of commands that load secrets.
+pub fn close_to_others() {
+    // Where the system does not know this, secrets are as safe as in any other program.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// flow's own process id.

@@ -1,5 +1,5 @@
-//! Files for secrets and for what programs hand back: mode 0600, in the one
-//! folder `.flow/tmp` of mode 0700, gone when dropped.
+//! Files for secrets, for what programs hand back, and notes of programs that
+//! run: mode 0600, in the one folder `.flow/tmp` of mode 0700, gone when dropped.
 //!
 //! One folder for all steps, because making one each costs more than starting
 //! a program on some file systems. The name of a file begins with the process
@@ -48,7 +48,8 @@ impl Scratch {
         Ok(place)
     }
 
-    /// Removes what processes left that are gone. For the start of a run.
+    /// Removes what processes left that are gone, and ends the groups of programs that they left.
+    /// For the start of a run.
     pub fn clear(files: &Files) -> Result<(), FileError> {
         let left = match files.list(&folder(files)) {
             Err(error) if error.is_not_found() => return Ok(()),
@@ -61,6 +62,7 @@ impl Scratch {
                 .and_then(|(process, _)| process.parse::<u32>().ok())
                 .is_some_and(|process| PathBuf::from(format!("/proc/{process}")).exists());
             if !alive {
+                super::process::end_left(&path);
                 files.remove(&path)?;
             }
         }
@@ -68,7 +70,8 @@ impl Scratch {
     }
 }
 
-fn folder(files: &Files) -> PathBuf {
+/// The folder that all of them lie in.
+pub(super) fn folder(files: &Files) -> PathBuf {
     files.root().join(".flow").join("tmp")
 }
 

@@ -5,4 +5,5 @@ pub(crate) mod project;
 pub(crate) mod proxy;
 pub(crate) mod sandbox;
 pub(crate) mod shop;
+pub(crate) mod stand;
 pub(crate) mod visitor;

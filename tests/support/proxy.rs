@@ -127,6 +127,11 @@ impl Proxy {
         self.shared.state().rules.push(Rule { operation: operation.to_owned(), which, fault, seen: 0 });
     }
 
+    /// Breaks nothing any more.
+    pub(crate) fn clear_rules(&self) {
+        self.shared.state().rules.clear();
+    }
+
     /// Closes every connection and refuses new ones.
     pub(crate) fn refuse(&self) {
         self.shared.down.send_replace(true);

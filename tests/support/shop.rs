@@ -74,6 +74,20 @@ impl Shop {
         self.project.write(&path, format!("#define VERSION \"{version}\"\n"));
     }
 
+    /// The next version of everything: one service, the site's page, an expand migration.
+    pub(crate) fn change(&self, number: usize) {
+        self.set_version("api", &format!("2.0.{number}"));
+        let page = "tests/fixtures/shop/frontend/src/index.html";
+        let text = self.project.read(page);
+        let body = text.split("<!-- build").next().unwrap_or_default().trim_end().to_owned();
+        self.project.write(page, format!("{body}\n<!-- build {number} -->\n"));
+        self.project.write(
+            &format!("tests/fixtures/shop/backend/migrations/{:04}_note.sql", 100 + number),
+            format!("-- flow: expand a table of its own\ncreate table note_{number} (id int primary key);\n"),
+        );
+        self.commit(&format!("change {number}"));
+    }
+
     /// Commits everything.
     pub(crate) fn commit(&self, message: &str) {
         self.git(&["add", "--all"]);

@@ -8,8 +8,8 @@ use aws_sdk_cloudfront::types::builders::{
 use super::KIND;
 use crate::model::change::Action;
 use crate::model::value::Value;
-use crate::steps::FailureClass;
 use crate::steps::sandbox::{Bench, Settings};
+use crate::steps::{Attributes, FailureClass};
 
 async fn distribution(bench: &Bench, origin_path: &str) -> String {
     let origin = OriginBuilder::default()
@@ -58,6 +58,14 @@ async fn paths_are_invalidated_once() {
     let listed = bench.aws().await.cloudfront.list_invalidations().distribution_id(&id).send().await;
     let listed = listed.expect("listed");
     assert_eq!(listed.invalidation_list().map(|list| list.items().len()), Some(1));
+
+    // When the same run takes it back, the same paths have another content.
+    let mut back = (KIND.make)(&ready, &Attributes::default()).expect("made");
+    back.once_more();
+    let mut proposal = back.plan(&cx).await.expect("planned");
+    assert_eq!(proposal.baseline, back.observe(&cx).await.expect("observed"));
+    let done = proposal.effect.take().expect("an effect").apply(&cx).await.expect("invalidated");
+    assert_ne!(done.outputs.get("id"), again.outputs.get("id"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,6 +72,7 @@ impl Sandbox {
             eprintln!("skipped: SANDBOX_ENDPOINT is not set");
             return None;
         };
+        let registry = endpoint.trim_start_matches("http://").to_owned();
         let endpoint = match faults {
             Some(faults) => faults.listen(&endpoint).await,
             None => endpoint,
@@ -83,7 +84,7 @@ impl Sandbox {
             profile: None,
             role: None,
             endpoint: Some(endpoint),
-            registry: None,
+            registry: Some(registry),
             protected: false,
         };
         let events = Arc::new(Mutex::new(Vec::new()));
@@ -195,6 +196,43 @@ impl Sandbox {
             _ => None,
         };
         events.iter().filter_map(text).collect()
+    }
+
+    /// What steps noted so far.
+    pub(crate) fn notes(&self) -> Vec<(String, Value)> {
+        let events = self.events.lock().unwrap();
+        let note = |event: &Event| match event {
+            Event::Noted { key, data, .. } => Some((key.clone(), data.clone())),
+            _ => None,
+        };
+        events.iter().filter_map(note).collect()
+    }
+
+    /// Makes an effect until a line is told that begins with this; then flow dies. Whether it came so far.
+    pub(crate) async fn die(&self, effect: Box<dyn crate::steps::Effect>, cx: &Context, at: &str) -> bool {
+        let seen = self.told().iter().filter(|line| line.starts_with(at)).count();
+        tokio::select! {
+            biased;
+            () = async {
+                while self.told().iter().filter(|line| line.starts_with(at)).count() == seen {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            } => true,
+            _ = effect.apply(cx) => false,
+        }
+    }
+
+    /// An effect that was announced by this proposal and of which nothing more is known.
+    pub(crate) fn announced(&self, proposal: &Proposal) -> crate::steps::Open {
+        let intent = crate::journal::replay::OpenIntent {
+            attempt: 1,
+            action: proposal.action,
+            summary: proposal.summary.clone(),
+            baseline: proposal.baseline.clone(),
+            standing: proposal.standing.clone(),
+            since: Clock.now(),
+        };
+        crate::steps::Open { intent, notes: self.notes() }
     }
 
     /// How many revisions are registered.

@@ -1,6 +1,6 @@
 //! What has to be done to a service, decided from what was observed. Nothing is asked here.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::settings::Deploy;
 use crate::model::change::Change;
@@ -50,40 +50,51 @@ pub(super) struct Configuration {
 impl Configuration {
     /// ECS replaces the configuration as a whole, so it starts from what is there.
     pub(super) fn of(service: &Service, deploy: &Deploy) -> Self {
-        let mut wanted = match &service.deployment_configuration {
+        let before = &service.deployment_configuration;
+        let mut members = match before {
             Value::Object(members) => members.clone(),
             _ => Map::new(),
         };
-        let breaker = wanted.get("deploymentCircuitBreaker").cloned().unwrap_or_else(|| json!({}));
-        let on = |name: &str| breaker.get(name).and_then(Value::as_bool).unwrap_or(false);
-        let (enabled, back) = (on("enable"), on("rollback"));
-        let mut changes = Vec::new();
-        let word = |on| if on { "on" } else { "off" };
-        if let Some(asked) = deploy.circuit_breaker
-            && (asked != enabled || asked != back)
+        let mut changed = false;
+        if let Some(recorded) = deploy.goal.as_ref().map(|goal| &goal.to.configuration)
+            && let Value::Object(wanted) = recorded
+            && !holds(before, recorded)
         {
-            let from = if enabled && !back { "on, without rollback" } else { word(enabled) };
-            changes.push(Change::new("circuit-breaker", from.to_owned(), word(asked).to_owned()));
-            let mut members = breaker.as_object().cloned().unwrap_or_default();
-            members.insert("enable".to_owned(), asked.into());
-            members.insert("rollback".to_owned(), asked.into());
-            wanted.insert("deploymentCircuitBreaker".to_owned(), members.into());
+            members.extend(wanted.clone());
+            changed = true;
         }
-        let mut percent = |setting: &str, member: &str, usual: i64, asked: Option<i64>| {
-            let now = wanted.get(member).and_then(Value::as_i64).unwrap_or(usual);
-            let Some(asked) = asked.filter(|asked| *asked != now) else { return now };
-            changes.push(Change::new(setting, format!("{now}%"), format!("{asked}%")));
-            wanted.insert(member.to_owned(), asked.into());
-            asked
-        };
-        let min_healthy = percent("min-healthy", "minimumHealthyPercent", 100, deploy.min_healthy);
-        let max_percent = percent("max-percent", "maximumPercent", 200, deploy.max_percent);
+        if let Some(asked) = deploy.circuit_breaker
+            && breaker(before) != (asked, asked)
+        {
+            let there = members.get("deploymentCircuitBreaker").and_then(Value::as_object);
+            let mut switches = there.cloned().unwrap_or_default();
+            switches.insert("enable".to_owned(), asked.into());
+            switches.insert("rollback".to_owned(), asked.into());
+            members.insert("deploymentCircuitBreaker".to_owned(), switches.into());
+            changed = true;
+        }
+        for (share, asked) in [(MIN_HEALTHY, deploy.min_healthy), (MAX_PERCENT, deploy.max_percent)] {
+            if let Some(asked) = asked.filter(|asked| *asked != share.of(before)) {
+                members.insert(share.member.to_owned(), asked.into());
+                changed = true;
+            }
+        }
+        let after = Value::Object(members);
+        let mut changes: Vec<Change> = told(before)
+            .into_iter()
+            .zip(told(&after))
+            .filter(|(from, to)| from != to)
+            .map(|((what, from), (_, to))| Change::new(what, from, to))
+            .collect();
+        if changed && changes.is_empty() {
+            changes.push(Change::new("deployment settings", None, "as they were".to_owned()));
+        }
         Self {
-            wanted: (!changes.is_empty()).then_some(Value::Object(wanted)),
             changes,
-            breaker: deploy.circuit_breaker.unwrap_or(enabled),
-            min_healthy,
-            max_percent,
+            breaker: breaker(&after).0,
+            min_healthy: MIN_HEALTHY.of(&after),
+            max_percent: MAX_PERCENT.of(&after),
+            wanted: changed.then_some(after),
         }
     }
 
@@ -93,6 +104,41 @@ impl Configuration {
         let most = desired * self.max_percent / 100;
         desired > 0 && keep >= desired && most <= desired
     }
+}
+
+/// A share of the desired number of tasks.
+#[derive(Clone, Copy)]
+struct Share {
+    setting: &'static str,
+    member: &'static str,
+    usual: i64,
+}
+
+const MIN_HEALTHY: Share = Share { setting: "min-healthy", member: "minimumHealthyPercent", usual: 100 };
+const MAX_PERCENT: Share = Share { setting: "max-percent", member: "maximumPercent", usual: 200 };
+
+impl Share {
+    fn of(self, configuration: &Value) -> i64 {
+        configuration.get(self.member).and_then(Value::as_i64).unwrap_or(self.usual)
+    }
+}
+
+/// Whether the circuit breaker is on, and whether it rolls back.
+fn breaker(configuration: &Value) -> (bool, bool) {
+    let breaker = configuration.get("deploymentCircuitBreaker");
+    let on = |name: &str| breaker.and_then(|one| one.get(name)).and_then(Value::as_bool).unwrap_or(false);
+    (on("enable"), on("rollback"))
+}
+
+/// The settings of a service that decide how it is deployed, as a flow file calls them.
+pub(super) fn told(configuration: &Value) -> [(&'static str, String); 3] {
+    let word = match breaker(configuration) {
+        (true, true) => "on",
+        (true, false) => "on, without rollback",
+        (false, _) => "off",
+    };
+    let percent = |share: Share| (share.setting, format!("{}%", share.of(configuration)));
+    [("circuit-breaker", word.to_owned()), percent(MIN_HEALTHY), percent(MAX_PERCENT)]
 }
 
 /// What an effect does.
@@ -170,6 +216,8 @@ pub(super) fn decide(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::steps::Attributes;
     use crate::steps::ecs::sandbox::Written;

@@ -56,6 +56,12 @@ impl Draft<'_> {
             None if running < tasks => format!("{} is being rolled out", self.current()),
             None => format!("{} runs with {running} of {}", self.current(), count_tasks(tasks)),
             Some(Way::Await(_)) => format!("wait for {}, {running} running", count_tasks(tasks)),
+            Some(Way::Update(update)) if self.deploy.goal.is_some() && update.rolls() => {
+                match update.desired.unwrap_or(service.desired_count) {
+                    0 => "go back, with no tasks".to_owned(),
+                    then => format!("roll {} back", count_tasks(then)),
+                }
+            }
             Some(Way::Update(update)) => update_summary(service.desired_count, update),
         }
     }
@@ -87,7 +93,7 @@ impl Draft<'_> {
             Target::Registered(_) => &self.wanted.definition,
             Target::New(definition) => definition,
         };
-        let last = self.observed.newest.as_ref().map_or(0, Registered::revision);
+        let last = self.observed.newest().map_or(0, Registered::revision);
         (definition.family().to_owned(), (last + 1).to_string())
     }
 

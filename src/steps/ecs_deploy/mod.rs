@@ -5,28 +5,38 @@
 //! makes one `UpdateService` call, and waits for the deployment that this call
 //! started, and for no other. It ends in one of four ways, each with its own
 //! words: completed, failed, rolled back by ECS, superseded by somebody else.
+//!
+//! A rollback is the same deploy with a recorded [`state`] as its goal: the
+//! recorded revision, never "the one before" of its family.
 
 mod decide;
 mod draft;
+mod images;
 mod outcome;
 mod plan;
-mod receipt;
+mod reconcile;
 mod roll;
 #[cfg(test)]
 mod sandbox_tests;
 mod settings;
+mod state;
+mod stop;
+#[cfg(test)]
+mod trust_tests;
 mod verdict;
 mod wait;
 
 use async_trait::async_trait;
 
-use self::settings::Deploy;
-use super::{Attributes, Back, Context, Failure, Kind, Proposal, Step};
+use self::settings::{Deploy, Goal};
+use self::state::State;
+use super::back::{Stays, Way};
+use super::{Attributes, Back, Context, Failure, Kind, Open, Proposal, Settled, Step};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Head, Ready, Setting, Shape, Unready};
 
 /// The kind.
-pub static KIND: Kind = Kind { spec: SPEC, make, back: Back::Nothing };
+pub static KIND: Kind = Kind { spec: SPEC, make, back: Back::To(back) };
 
 const SPEC: KindSpec = KindSpec {
     name: "ecs-deploy",
@@ -80,9 +90,33 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
     Ok(Box::new(Deploy::read(ready, attributes)?))
 }
 
+fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
+    let now = match &way.now {
+        serde_json::Value::Null => None,
+        now => Some(State::read(now)?),
+    };
+    let Some(to) = &way.to else {
+        let what = now.map_or_else(|| "the service".to_owned(), |now| format!("service {}", now.service));
+        return Ok(Box::new(Stays::unrecorded(&what, way.now.clone())));
+    };
+    let to = State::read(to)?;
+    if to.service.is_empty() || to.task_definition.is_empty() {
+        return Err(Failure::new("that release does not say which task definition the service ran"));
+    }
+    Ok(Box::new(Deploy::back(Goal { now, to })))
+}
+
 #[async_trait]
 impl Step for Deploy {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         plan::plan(self, cx).await
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<serde_json::Value, Failure> {
+        plan::observe(self, cx).await
+    }
+
+    async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        reconcile::reconcile(self, open, cx).await
     }
 }

@@ -7,9 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::decide::{Update, Way};
 use super::outcome::RollError;
-use super::plan::{Observed, outputs};
-use super::receipt;
+use super::plan::Observed;
+use super::reconcile::{SETTLE, Sent};
 use super::settings::Deploy;
+use super::state::done;
+use super::stop;
 use super::wait::{Rolled, Wait};
 use crate::steps::ecs::canonical::Canonical;
 use crate::steps::ecs::definition::{Definition, short_arn};
@@ -20,9 +22,6 @@ use crate::steps::failure::FailureClass;
 use crate::steps::{Context, Done, Effect, Failure};
 use crate::world::aws::ecs::{Deployment, Ecs, Registered, Service};
 use crate::world::aws::{AwsError, AwsErrorClass};
-
-/// How long ECS may take to show what a call with a lost answer did.
-const SETTLE: Duration = Duration::from_secs(15);
 
 /// The definition a service is to run.
 #[derive(Clone, Debug)]
@@ -48,8 +47,6 @@ pub(super) struct Roll {
     pub(super) wanted: Definition,
     pub(super) target: Target,
     pub(super) way: Way,
-    /// What ran when this was planned.
-    pub(super) previous: Value,
     /// ARN and words of what the service had before the first release.
     pub(super) placeholder: Option<(String, String)>,
 }
@@ -71,14 +68,21 @@ impl Effect for Roll {
                 let call = || async { ecs.list_stopped(&self.deploy.cluster, &self.deploy.service).await };
                 stopped.leave_out(patience.ask(&cx.cancel, call).await.map_err(untouched)?);
                 let definition = self.definition(cx, ecs, &patience).await?;
-                let deployment = self.update(cx, ecs, &patience, update, &definition, &before).await?;
+                let service = (self.deploy.cluster.as_str(), self.deploy.service.as_str());
+                let back = match &self.deploy.goal {
+                    Some(_) => stop::take_back(cx, ecs, service, &fresh, update, &definition).await,
+                    None => None,
+                };
+                let deployment = match back {
+                    Some(deployment) => deployment,
+                    None => self.update(cx, ecs, &patience, update, &definition, &before).await?,
+                };
                 let before = before.into_iter().filter(|id| *id != deployment.id).collect();
                 (definition, deployment, before)
             }
         };
         if !self.deploy.wait {
-            let summary = format!("{} is being rolled out, not waited for", short_arn(&definition));
-            return Ok(self.done(cx, &fresh, &definition, &deployment, summary));
+            return Ok(done(&self.deploy, cx, &fresh, (&definition, &self.wanted), &deployment));
         }
         let wait = Wait {
             cx,
@@ -94,13 +98,7 @@ impl Effect for Roll {
         };
         let known = fresh.events.iter().map(|event| event.id.clone()).collect();
         let Rolled { service, deployment } = wait.run(stopped, known).await?;
-        let name = short_arn(&definition);
-        let summary = match deployment.desired_count {
-            0 => format!("{name} is set, but was not tried: desired is 0"),
-            1 => format!("1 of 1 task of {name} runs"),
-            desired => format!("{} of {desired} tasks of {name} run", deployment.running_count),
-        };
-        Ok(self.done(cx, &service, &definition, &deployment, summary))
+        Ok(done(&self.deploy, cx, &service, (&definition, &self.wanted), &deployment))
     }
 }
 
@@ -158,7 +156,7 @@ impl Roll {
     /// After a lost answer: a newest revision that was not there and says the same is ours.
     async fn registered_after_all(&self, cx: &Context, ecs: Ecs<'_>, wanted: &Definition) -> Option<String> {
         let form = Canonical::of(wanted);
-        let before = self.observed.newest.as_ref().map(Registered::revision);
+        let before = self.observed.newest().map(Registered::revision);
         let settle = Patience::new(cx.world.clock, SETTLE.min(Duration::from_secs(5)));
         loop {
             if let Ok(newest) = service::definition(ecs, wanted.family()).await
@@ -188,6 +186,7 @@ impl Roll {
                 .detail(format!("{} was not touched", self.deploy.service)));
         }
         let body = self.body(update, definition);
+        cx.feed.note("updating", Sent::note(definition, update.rolls(), before)).await?;
         let mut lost: Option<AwsError> = None;
         let deployment = loop {
             let call = || async { ecs.update_service(&body).await };
@@ -258,28 +257,6 @@ impl Roll {
                 return None;
             }
             cx.world.clock.pause(settle.pause()).await;
-        }
-    }
-
-    fn done(
-        &self,
-        cx: &Context,
-        service: &Service,
-        definition: &str,
-        deployment: &Deployment,
-        summary: String,
-    ) -> Done {
-        let now = json!({
-            "taskDefinition": definition,
-            "definition": self.wanted.masked(&cx.sealer),
-            "deployment": deployment.id,
-            "desired": deployment.desired_count,
-            "configuration": service.deployment_configuration,
-        });
-        Done {
-            summary,
-            outputs: outputs(service, definition, Some(deployment)),
-            receipt: receipt::receipt(now, self.previous.clone(), &self.deploy),
         }
     }
 }

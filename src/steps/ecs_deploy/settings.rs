@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::state::State;
 use crate::model::settings::{GivenNode, Ready, Unready};
 use crate::model::value::{Field, Value};
 use crate::steps::Attributes;
@@ -24,6 +25,17 @@ pub(super) struct Deploy {
     pub(super) wait: bool,
     /// How long everything may take.
     pub(super) limit: Duration,
+    /// In a rollback, what was recorded; nothing else is asked for then.
+    pub(super) goal: Option<Goal>,
+}
+
+/// From where to where a rollback goes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Goal {
+    /// What was recorded last; absent when nothing was.
+    pub(super) now: Option<State>,
+    /// The state to return to.
+    pub(super) to: State,
 }
 
 /// Where the wanted definition starts from.
@@ -51,7 +63,28 @@ impl Deploy {
             max_percent: at_least("max-percent", 1, ready.int("max-percent")?)?,
             wait: ready.opt_flag("wait")?.unwrap_or(true),
             limit: limit(attributes.timeout),
+            goal: None,
         })
+    }
+
+    /// The way back to a recorded state.
+    pub(super) fn back(goal: Goal) -> Self {
+        let Goal { now, to } = &goal;
+        let scaled = to.scaled || now.as_ref().is_some_and(|now| now.scaled);
+        Self {
+            cluster: to.cluster.clone(),
+            service: to.service.clone(),
+            containers: Vec::new(),
+            base: Base::Revision(to.task_definition.clone()),
+            desired: scaled.then_some(to.desired),
+            force: false,
+            circuit_breaker: None,
+            min_healthy: None,
+            max_percent: None,
+            wait: true,
+            limit: limit(None),
+            goal: Some(goal),
+        }
     }
 }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 
-use super::files::{File, Phase};
-use super::outputs;
+use super::files::File;
+use super::state::State;
 use super::statements::place;
+use super::{applied_in_words, outputs};
 use crate::model::secret::Secret;
-use crate::model::units::{count, show_duration};
+use crate::model::units::show_duration;
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::clock::Moment;
 use crate::world::database::{ApplyError, Database, DatabaseError, Patience, Place, SqlFault, checksum};
@@ -27,6 +28,8 @@ pub(super) struct Apply {
     pub lock_timeout: Duration,
     /// The highest number before.
     pub head: Option<i64>,
+    /// The schema before.
+    pub standing: State,
     pub timeout: Option<Duration>,
     pub grace: Option<Duration>,
 }
@@ -35,6 +38,8 @@ pub(super) struct Apply {
 impl Effect for Apply {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let start = cx.world.clock.moment();
+        let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
+        cx.feed.note("applying", json!({ "files": names })).await?;
         let mut database = Some(self.open().await?);
         let mut applied: Vec<&File> = Vec::new();
         let mut outcome = Ok(());
@@ -115,7 +120,10 @@ impl Apply {
             timeout: self.timeout.map(|timeout| timeout.saturating_sub(start.elapsed())),
             grace: self.grace.unwrap_or(DEFAULT_GRACE),
         };
-        let transactional = database.is_transactional() && file.script.transaction && !file.own_transactions;
+        let transactional = database.is_transactional() && file.is_atomic();
+        if !transactional && let Err(down) = begins(file, cx).await {
+            return (Some(database), Err(down));
+        }
         let failure = match database.apply(&file.script, patience).await {
             Ok(()) => return (Some(database), Ok(())),
             Err(ApplyError::Database(DatabaseError::Sql(fault))) => refused(file, &fault),
@@ -165,7 +173,7 @@ impl Apply {
         };
         let outcome = match self.is_applied(file, &mut database).await {
             Ok(true) => Ok(()),
-            Ok(false) if file.script.transaction && !file.own_transactions && database.is_transactional() => {
+            Ok(false) if file.is_atomic() && database.is_transactional() => {
                 Err(Failure::new(lost.to_string()).detail(format!("{} was not applied", file.name)))
             }
             Ok(false) => Err(unknown("it is not recorded, and it ran outside a transaction".to_owned())),
@@ -177,20 +185,16 @@ impl Apply {
     fn done(&self, applied: &[&File]) -> Done {
         let names: Vec<&str> = applied.iter().map(|file| file.name.as_str()).collect();
         let head = applied.iter().map(|file| file.script.version).chain(self.head).max();
-        let summary = match names.as_slice() {
-            [name] => (*name).to_owned(),
-            names => count(names.len(), "migration"),
-        };
-        let receipt = json!({
-            "host": self.place.host,
-            "database": self.place.database,
-            "from": self.head,
-            "to": head,
-            "applied": names,
-            "contract": applied.iter().any(|file| file.phase == Phase::Contract),
-        });
+        let summary = applied_in_words(&names);
+        let receipt = self.standing.clone().with(applied).to_json();
         Done { summary, outputs: outputs(&names, head), receipt }
     }
+}
+
+/// Only a file that may leave something behind needs a word before it.
+async fn begins(file: &File, cx: &Context) -> Result<(), Failure> {
+    let note = json!({ "version": file.script.version, "file": file.name });
+    Ok(cx.feed.note("begins", note).await?)
 }
 
 fn remains(transactional: bool) -> String {

@@ -1,6 +1,8 @@
 //! Migration files as sqlx names them (`0042_note.sql`, `0042_note.up.sql`),
 //! what each would break, and what of them a database already has.
 
+use serde::{Deserialize, Serialize};
+
 use super::lint::{Dialect, Finding, lint};
 use super::statements::{place, split};
 use crate::steps::Failure;
@@ -27,7 +29,8 @@ pub(super) struct File {
 }
 
 /// When a migration may be applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
     /// Before new code is rolled: old code lives with it.
     Expand,
@@ -46,6 +49,11 @@ impl Phase {
 }
 
 impl File {
+    /// Whether what it did is gone when it does not come to its end.
+    pub(super) fn is_atomic(&self) -> bool {
+        self.script.transaction && !self.own_transactions
+    }
+
     /// `migrations/0042_note.sql:3`
     pub(super) fn line(&self, at: usize) -> String {
         format!("{}:{}", self.path, place(&self.script.text, at).0)
@@ -220,6 +228,13 @@ pub(super) fn compare<'a>(files: &'a [File], history: &History) -> Compared<'a> 
     let has_file = |version: &i64| files.iter().any(|file| file.script.version == *version);
     compared.missing = history.applied.iter().map(|(v, _)| *v).filter(|v| !has_file(v)).collect();
     compared
+}
+
+/// Whether the file of that number has the text that was applied.
+pub(super) fn is_applied_as_written(files: &[File], version: Option<i64>, history: &History) -> bool {
+    let file = files.iter().find(|file| Some(file.script.version) == version);
+    let applied = history.applied.iter().find(|(applied, _)| Some(*applied) == version);
+    matches!((file, applied), (Some(file), Some((_, sum))) if is_same(&file.script.text, sum))
 }
 
 fn is_same(text: &str, sum: &[u8]) -> bool {

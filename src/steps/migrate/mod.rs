@@ -5,32 +5,36 @@
 //! which still runs counts as `contract`, whoever wrote it: see [`lint`].
 
 mod apply;
+mod back;
 mod command;
 mod files;
 mod lint;
+mod state;
 mod statements;
 
 #[cfg(test)]
 mod sandbox_tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use self::apply::Apply;
 use self::command::CommandTool;
 use self::files::{Compared, File, Phase, compare};
 use self::lint::Dialect;
-use super::{Attributes, Back, Context, Failure, FailureClass, Kind, Proposal, Step};
+use self::state::State;
+use super::{Attributes, Back, Context, Done, Failure, FailureClass, Kind, Open, Proposal, Settled, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::secret::Secret;
 use crate::model::settings::{Head, Ready, Setting, Shape, Unready};
 use crate::model::units::count;
 use crate::model::value::{Outputs, Value};
-use crate::world::database::{Database, DatabaseError, History, Place, checksum};
-use crate::world::files::hex;
+use crate::world::database::{Database, DatabaseError, History, Place};
+use crate::world::files::{digest, hex};
 
 /// The kind.
 pub(super) static KIND: Kind = Kind {
@@ -74,7 +78,7 @@ pub(super) static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
-    back: Back::Nothing,
+    back: Back::To(back::back),
 };
 
 const COMMAND: &[Setting] =
@@ -140,7 +144,7 @@ impl Step for Migrate {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         cx.world.masker.learn([&self.url]);
         let files = files::read(&cx.world.files, &self.dir, Dialect::of(Some(&self.url)))?;
-        let (place, history) = cx.cancel.unless_stopped(Box::pin(self.observe())).await??;
+        let (place, history) = cx.cancel.unless_stopped(Box::pin(self.ask())).await??;
         if let Some(version) = history.dirty {
             return Err(Failure::new(format!("migration {version} stopped in its middle in {place}"))
                 .help(format!("finish or undo it by hand, then correct row {version} of _sqlx_migrations")));
@@ -151,30 +155,120 @@ impl Step for Migrate {
         if let Some(left) = left {
             warnings.push(left);
         }
-        let mut proposal = if chosen.is_empty() {
+        let before = cx.recorded.as_ref().map(|recorded| &recorded.receipt);
+        let standing = State::of(&place, &history, &files, before);
+        let proposal = if chosen.is_empty() {
             let at =
                 compared.head.map_or_else(|| "nothing is applied".to_owned(), |head| format!("at {head}"));
             Proposal::up_to_date(at, outputs(&[], compared.head))
         } else {
-            self.propose(&chosen, &compared, &place)
+            self.propose(&chosen, &compared, &place, &standing)
         };
-        let pending: Vec<_> = chosen
-            .iter()
-            .map(|file| json!({ "file": file.name, "sha384": hex(&checksum(&file.script.text)) }))
-            .collect();
-        proposal.baseline = json!({
-            "host": place.host, "database": place.database, "head": compared.head, "pending": pending,
-        });
-        proposal.warnings = warnings;
-        Ok(proposal)
+        let standing = standing.to_json();
+        Ok(Proposal {
+            warnings,
+            inputs: files
+                .iter()
+                .map(|file| (file.path.clone(), digest(file.script.text.as_bytes())))
+                .collect(),
+            baseline: facts(&place, &history),
+            receipt: standing.clone(),
+            standing,
+            ..proposal
+        })
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        cx.world.masker.learn([&self.url]);
+        let (place, history) = cx.cancel.unless_stopped(Box::pin(self.ask())).await??;
+        Ok(facts(&place, &history))
+    }
+
+    /// The table tells. A file that may leave something behind and is not in it is a person's
+    /// business, if it began.
+    async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        cx.world.masker.learn([&self.url]);
+        let announced: BTreeSet<&str> = noted(open, "applying", "files");
+        // Nothing is sent before that is written down.
+        if announced.is_empty() {
+            return Ok(Settled::NotDone);
+        }
+        let files = files::read(&cx.world.files, &self.dir, Dialect::of(Some(&self.url)))?;
+        let (place, history) = cx.cancel.unless_stopped(Box::pin(self.ask_alone())).await??;
+        let compared = compare(&files, &history);
+        let left: Vec<&File> =
+            compared.pending.iter().copied().filter(|file| announced.contains(file.name.as_str())).collect();
+        let began: BTreeSet<&str> = noted(open, "begins", "file");
+        if let Some(file) = left.iter().find(|file| began.contains(file.name.as_str())) {
+            return Ok(Settled::Ambiguous(format!(
+                "{} began outside a transaction and is not recorded in _sqlx_migrations of {place}: what of it was done \
+                 is not known",
+                file.path
+            )));
+        }
+        if let Some(version) = history.dirty {
+            return Ok(Settled::Ambiguous(format!("migration {version} stopped in its middle in {place}")));
+        }
+        if !left.is_empty() {
+            return Ok(Settled::NotDone);
+        }
+        let names: Vec<&str> =
+            files.iter().map(|file| file.name.as_str()).filter(|name| announced.contains(name)).collect();
+        let before = cx.recorded.as_ref().map(|recorded| &recorded.receipt);
+        Ok(Settled::Done(Done {
+            summary: applied_in_words(&names),
+            outputs: outputs(&names, compared.head),
+            receipt: State::of(&place, &history, &files, before).to_json(),
+        }))
+    }
+}
+
+/// Texts that were noted under a key, in one field or in a list of it.
+fn noted<'a>(open: &'a Open, key: &str, field: &str) -> BTreeSet<&'a str> {
+    let noted = open.notes.iter().filter(|(noted, _)| noted == key).map(|(_, data)| &data[field]);
+    noted
+        .flat_map(|data| data.as_array().map_or_else(|| std::slice::from_ref(data), Vec::as_slice))
+        .filter_map(Json::as_str)
+        .collect()
+}
+
+/// What the database alone says.
+fn facts(place: &Place, history: &History) -> Json {
+    let head = history.applied.iter().map(|(version, _)| *version).max();
+    let rows: Vec<_> = history.applied.iter().map(|(version, sum)| (version, hex(sum))).collect();
+    let sum: String = digest(json!(rows).to_string().as_bytes()).chars().take(8).collect();
+    json!({
+        "database": format!("{}/{}", place.host, place.database),
+        "migration head": head,
+        "applied migrations": format!("{} ({sum})", rows.len()),
+    })
+}
+
+/// `0042_note.sql`, `3 migrations`
+fn applied_in_words(names: &[&str]) -> String {
+    match names {
+        [name] => (*name).to_owned(),
+        names => count(names.len(), "migration"),
     }
 }
 
 impl Migrate {
     /// What the database says. The connection does not outlive it.
-    async fn observe(&self) -> Result<(Place, History), DatabaseError> {
+    async fn ask(&self) -> Result<(Place, History), DatabaseError> {
         let mut database = Database::connect(&self.url, self.lock_timeout).await?;
         let history = database.history().await;
+        let place = database.place().clone();
+        database.close().await;
+        Ok((place, history?))
+    }
+
+    /// The same once nobody else is at it: a session that was lost may still be working.
+    async fn ask_alone(&self) -> Result<(Place, History), DatabaseError> {
+        let mut database = Database::connect(&self.url, self.lock_timeout).await?;
+        let history = match database.lock().await {
+            Ok(()) => database.history().await,
+            Err(error) => Err(error),
+        };
         let place = database.place().clone();
         database.close().await;
         Ok((place, history?))
@@ -201,7 +295,13 @@ impl Migrate {
         (chosen, said)
     }
 
-    fn propose(&self, chosen: &[&File], compared: &Compared<'_>, place: &Place) -> Proposal {
+    fn propose(
+        &self,
+        chosen: &[&File],
+        compared: &Compared<'_>,
+        place: &Place,
+        standing: &State,
+    ) -> Proposal {
         let mut proposal = Proposal::new(Action::Update, count(chosen.len(), "migration"));
         proposal.subject = subject(chosen);
         proposal.changes = chosen
@@ -218,6 +318,7 @@ impl Migrate {
             place: place.clone(),
             lock_timeout: self.lock_timeout,
             head: compared.head,
+            standing: standing.clone(),
             timeout: self.attributes.timeout,
             grace: self.attributes.grace,
         })

@@ -5,6 +5,7 @@
 //! Whether a step with `inputs` must run at all is decided before it gets here.
 
 mod outputs;
+mod undo;
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::program::{Surroundings, as_secret, harmless, judge, makes_files, unknown_env};
+use super::program::{Surroundings, as_secret, harmless, judge, makes_files, program, unknown_env};
 use super::{
     Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Open, Proposal, Settled, Step,
 };
@@ -22,7 +23,7 @@ use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::model::units::count;
 use crate::model::value::{Field, Outputs, Value};
-use crate::world::process::{DEFAULT_GRACE, Ending, Program, Tail, capture, run, show_argv};
+use crate::world::process::{Ending, Tail, capture, run, show_argv};
 use crate::world::terminal;
 
 /// The kind.
@@ -54,7 +55,7 @@ pub(super) static KIND: Kind = Kind {
         repeatable: false,
     },
     make,
-    back: Back::Nothing,
+    back: Back::To(undo::back),
 };
 
 /// How many of the last lines a failure shows.
@@ -108,8 +109,11 @@ impl Step for Run {
         if let (Some(probe), true) = (&self.attributes.probe, known)
             && self.is_done(probe, cx).await?
         {
-            let outputs = cx.recorded.as_ref().map(|recorded| recorded.outputs.clone()).unwrap_or_default();
-            return Ok(Proposal::up_to_date("probe says done", outputs));
+            let recorded = cx.recorded.as_deref().cloned().unwrap_or_default();
+            return Ok(Proposal {
+                receipt: recorded.receipt,
+                ..Proposal::up_to_date("probe says done", recorded.outputs)
+            });
         }
         let mut proposal = Proposal::new(Action::Run, self.shown.clone());
         proposal.reversible = match &self.attributes.undo {
@@ -118,6 +122,7 @@ impl Step for Run {
             None if makes_files(&self.attributes) => Reversible::None,
             None => Reversible::Manual,
         };
+        proposal.standing = cx.recorded.as_ref().map(|recorded| recorded.receipt.clone()).unwrap_or_default();
         if self.tty && !terminal::stdin_is_terminal() {
             proposal.warnings.push("it talks with a person, and there is no terminal here".to_owned());
         }
@@ -129,7 +134,8 @@ impl Step for Run {
         if let Some(probe) = &self.attributes.probe {
             return Ok(if self.is_done(probe, cx).await? {
                 let outputs = handed_on(open);
-                Settled::Done(Done { summary: "probe says done".to_owned(), outputs, ..Done::default() })
+                let receipt = undo::State::of(self, cx);
+                Settled::Done(Done { summary: "probe says done".to_owned(), outputs, receipt })
             } else {
                 Settled::NotDone
             });
@@ -158,9 +164,7 @@ impl Run {
     /// Whether the probe says that the effect is already there.
     async fn is_done(&self, probe: &[String], cx: &Context) -> Result<bool, Failure> {
         let surroundings = Surroundings::new(&self.attributes, cx).await?;
-        let mut program = Program::new(probe, self.folder(cx)?, surroundings.env.clone());
-        program.timeout = self.attributes.timeout;
-        program.grace = self.attributes.grace.unwrap_or(DEFAULT_GRACE);
+        let program = program(probe, self.folder(cx)?, surroundings.env.clone(), &self.attributes, cx);
         let said = capture(&program, &cx.cancel, 0).await?;
         match said.ending {
             Ending::Exited(code) => Ok(code == 0),
@@ -191,14 +195,12 @@ impl Effect for RunEffect {
         let handed_on = surroundings.scratch.write("output", b"")?;
         surroundings.env.insert("FLOW_OUTPUT".to_owned(), handed_on.display().to_string());
 
-        let mut program =
-            Program::new(run_step.argv.clone(), run_step.folder(cx)?, std::mem::take(&mut surroundings.env));
+        let env = std::mem::take(&mut surroundings.env);
+        let mut program = program(run_step.argv.clone(), run_step.folder(cx)?, env, &run_step.attributes, cx);
         program.stdin = match &run_step.stdin {
             Some(Field::Known(value)) => Some(as_secret(cx, value)),
             _ => None,
         };
-        program.timeout = run_step.attributes.timeout;
-        program.grace = run_step.attributes.grace.unwrap_or(DEFAULT_GRACE);
         program.tty = run_step.tty;
 
         let mut tail = Tail::new(SHOWN_LINES, Some(cx.feed.clone()));
@@ -211,6 +213,7 @@ impl Effect for RunEffect {
             let known: Outputs = known.map(|(name, value)| (name.clone(), value.clone())).collect();
             cx.feed.note(HANDED_ON, serde_json::to_value(known).unwrap_or_default()).await?;
         }
-        Ok(Done { summary: run_step.shown, outputs, receipt: serde_json::Value::Null })
+        let receipt = undo::State::of(&run_step, cx);
+        Ok(Done { summary: run_step.shown, outputs, receipt })
     }
 }

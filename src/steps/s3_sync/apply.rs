@@ -3,30 +3,27 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::compare::Wanted;
-use super::listing;
-use super::manifest::{Entry, Manifest, Manifests};
+use super::delete::delete;
+use super::listing::{self, Listed};
+use super::manifest::{Entry, Manifest, Manifests, Open};
 use super::order::Phase;
 use super::target::Target;
 use super::upload::{Sent, Uploader};
-use super::{count, observed, outputs};
+use super::{LOOKS, State, count, observed, outputs};
 use crate::model::units::show_size;
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::AwsError;
-use crate::world::aws::repeat::repeat;
-
-/// S3 takes no more keys in one request.
-const DELETES: usize = 1000;
 
 /// A planned sync.
 pub(super) struct SyncEffect {
     pub target: Target,
     pub manifests: Manifests,
-    /// The manifest that the live release names.
-    pub released: Option<String>,
+    /// As the state records it.
+    pub keep_releases: Option<usize>,
     /// Digest of what the plan saw of the objects below.
     pub observed: String,
     /// In the order in which they go up.
@@ -35,9 +32,11 @@ pub(super) struct SyncEffect {
     pub same: BTreeMap<String, Entry>,
     pub deletes: Vec<String>,
     pub bytes: u64,
+    /// Of the objects that are replaced or deleted, those that are not from flow.
+    pub foreign: Vec<String>,
     /// URL paths changed since the last run that succeeded.
     pub changed: Vec<String>,
-    /// URL paths that this sync changes, and those of one that began and never ended.
+    /// URL paths that this sync changes.
     pub changed_now: Vec<String>,
 }
 
@@ -45,19 +44,29 @@ pub(super) struct SyncEffect {
 impl Effect for SyncEffect {
     async fn apply(mut self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let listed = listing::list(cx, &self.target).await?;
-        if observed(&listed, &self.sends, &self.deletes) != self.observed {
-            let reason = format!("objects in {} changed since the plan", self.target);
-            return Err(
-                Failure::of(FailureClass::Refused, reason).help("plan again and look at the difference")
-            );
+        let touched = self.sends.iter().map(|wanted| &wanted.key).chain(&self.deletes);
+        if observed(&listed, touched) != self.observed {
+            return Err(changed_since(&self.target));
         }
-        self.manifests.begin(&self.changed_now)?;
+        let found = found(cx, &self.target, &self.foreign, &listed).await?;
+        let keys = self.sends.iter().map(|wanted| wanted.key.clone()).collect();
+        let open =
+            Open { changed: self.changed_now.clone(), keys, found }.on_top_of(self.manifests.unfinished()?);
+        self.manifests.begin(&open)?;
         let uploader = Uploader::new(cx, &self.target.bucket, self.sends.len()).await;
         let sent = self.send(cx, &uploader).await.map_err(|failure| self.unfinished(failure, &uploader))?;
-        self.delete(cx).await.map_err(|failure| self.unfinished(failure, &uploader))?;
-        let objects = self.look(cx, &sent).await?;
+        delete(cx, &self.target, &self.deletes)
+            .await
+            .map_err(|failure| self.unfinished(failure, &uploader))?;
+        let wanted: BTreeMap<&str, &Wanted> = self.sends.iter().map(|w| (w.key.as_str(), w)).collect();
+        let same = std::mem::take(&mut self.same);
+        let objects = look_once_more(cx, &self.target, same, &sent, |sent, listed| {
+            let wanted = wanted.get(sent.key.as_str()).filter(|wanted| wanted.file.size == listed.size)?;
+            Some(wanted.entry(listed, sent.version.clone()))
+        })
+        .await?;
         let previous = self.manifests.newest().map(str::to_owned);
-        let manifest = Manifest::new(&self.target, previous, self.changed_now.clone(), objects);
+        let manifest = Manifest::new(&self.target, previous, open, objects);
         let name = self.manifests.complete(&manifest)?;
 
         let mut summary = format!("{} sent, {}", count(self.sends.len(), "file"), show_size(self.bytes));
@@ -72,12 +81,7 @@ impl Effect for SyncEffect {
                 self.deletes.len(),
                 self.bytes,
             ),
-            receipt: json!({
-                "bucket": self.target.bucket,
-                "prefix": self.target.prefix,
-                "manifest": name,
-                "previous": self.released,
-            }),
+            receipt: State::of(&self.target, Some(&name), self.keep_releases).to_json(),
         })
     }
 }
@@ -102,69 +106,6 @@ impl SyncEffect {
         Ok(sent)
     }
 
-    async fn delete(&self, cx: &Context) -> Result<(), Failure> {
-        let s3 = &cx.cloud.writes().await.s3;
-        for keys in self.deletes.chunks(DELETES) {
-            if cx.cancel.is_stopping() {
-                return Err(crate::world::cancel::Stopped.into());
-            }
-            let objects = keys
-                .iter()
-                .map(|key| ObjectIdentifier::builder().key(key).build())
-                .collect::<Result<Vec<_>, _>>()
-                .and_then(|keys| Delete::builder().set_objects(Some(keys)).quiet(true).build())
-                .map_err(|error| Failure::new(format!("the request to delete cannot be made: {error}")))?;
-            // Deleting again what is gone changes nothing.
-            let answer = repeat(cx.world.clock, &cx.cancel, || async {
-                let request = s3.delete_objects().bucket(&self.target.bucket).delete(objects.clone());
-                request.send().await.map_err(|error| AwsError::new("S3", "DeleteObjects", &error))
-            })
-            .await
-            .map_err(|error| listing::bucket_failure(error, &self.target, cx))?;
-            // A success may carry refusals of single keys.
-            let refused: Vec<String> = answer
-                .errors()
-                .iter()
-                .map(|error| {
-                    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-                    format!("{}: {} {}", text(error.key()), text(error.code()), text(error.message()))
-                })
-                .collect();
-            if !refused.is_empty() {
-                let reason = format!("{} could not be deleted", count(refused.len(), "object"));
-                return Err(Failure::new(reason).details(refused));
-            }
-            cx.feed.note("deleted", json!({ "objects": keys.len() })).await?;
-        }
-        Ok(())
-    }
-
-    /// Looks at the bucket once more: what was sent must be there as it was answered, and its dates
-    /// belong into the manifest.
-    async fn look(&mut self, cx: &Context, sent: &[Sent]) -> Result<BTreeMap<String, Entry>, Failure> {
-        let listed = listing::list(cx, &self.target).await?;
-        let mut objects = std::mem::take(&mut self.same);
-        let wanted: BTreeMap<&str, &Wanted> = self.sends.iter().map(|w| (w.key.as_str(), w)).collect();
-        let mut wrong = Vec::new();
-        for sent in sent {
-            let (Some(wanted), Some(listed)) = (wanted.get(sent.key.as_str()), listed.get(&sent.key)) else {
-                wrong.push(sent.key.clone());
-                continue;
-            };
-            if listed.etag == sent.etag && listed.size == wanted.file.size {
-                objects.insert(sent.key.clone(), wanted.entry(listed, sent.version.clone()));
-            } else {
-                wrong.push(sent.key.clone());
-            }
-        }
-        wrong.extend(objects.keys().filter(|key| !listed.contains_key(*key)).cloned());
-        if wrong.is_empty() {
-            return Ok(objects);
-        }
-        let reason = format!("{} changed by somebody else during the sync", self.target);
-        Err(Failure::new(reason).details(wrong).help("find out who else writes there, and run it again"))
-    }
-
     fn unfinished(&self, failure: Failure, uploader: &Uploader) -> Failure {
         let (files, bytes) = uploader.done();
         let all = self.sends.len();
@@ -173,4 +114,61 @@ impl SyncEffect {
             show_size(bytes)
         ))
     }
+}
+
+/// Somebody wrote between plan and effect.
+pub(super) fn changed_since(target: &Target) -> Failure {
+    let reason = format!("objects in {target} changed since the plan");
+    Failure::of(FailureClass::Refused, reason).help("plan again and look at the difference")
+}
+
+/// What was there before flow and goes now, by key.
+async fn found(
+    cx: &Context,
+    target: &Target,
+    foreign: &[String],
+    listed: &BTreeMap<String, Listed>,
+) -> Result<BTreeMap<String, Entry>, Failure> {
+    let s3 = &cx.cloud.reads().await.s3;
+    let mut looks = Vec::new();
+    for key in foreign {
+        let Some(listed) = listed.get(key) else { continue };
+        looks.push(async move {
+            let seen = listing::look(s3, &target.bucket, key).await?;
+            Ok::<_, AwsError>(seen.map(|seen| (key.clone(), Entry::of(seen, listed))))
+        });
+    }
+    let mut looks = futures_util::stream::iter(looks).buffer_unordered(LOOKS);
+    let mut found = BTreeMap::new();
+    while let Some(seen) = cx.cancel.unless_stopped(looks.next()).await? {
+        found.extend(seen.map_err(|error| listing::bucket_failure(error, target, cx))?);
+    }
+    Ok(found)
+}
+
+/// Looks at the bucket once more: what was sent must be there as it was answered, and its dates
+/// belong into the manifest. `entry` says what an object is, if it is as it should be.
+pub(super) async fn look_once_more(
+    cx: &Context,
+    target: &Target,
+    same: BTreeMap<String, Entry>,
+    sent: &[Sent],
+    entry: impl Fn(&Sent, &Listed) -> Option<Entry>,
+) -> Result<BTreeMap<String, Entry>, Failure> {
+    let listed = listing::list(cx, target).await?;
+    let mut objects = same;
+    let mut wrong = Vec::new();
+    for sent in sent {
+        let found = listed.get(&sent.key).filter(|listed| listed.etag == sent.etag);
+        match found.and_then(|listed| entry(sent, listed)) {
+            Some(entry) => drop(objects.insert(sent.key.clone(), entry)),
+            None => wrong.push(sent.key.clone()),
+        }
+    }
+    wrong.extend(objects.keys().filter(|key| !listed.contains_key(*key)).cloned());
+    if wrong.is_empty() {
+        return Ok(objects);
+    }
+    let reason = format!("{target} changed by somebody else during the sync");
+    Err(Failure::new(reason).details(wrong).help("find out who else writes there, and run it again"))
 }

@@ -69,9 +69,7 @@ pub(super) fn judge(wanted: &Wanted, recorded: Option<&Entry>, listed: Option<&L
     let Some(listed) = listed else {
         return Verdict::Send(vec![Change::new(&wanted.key, None, show_size(wanted.file.size))]);
     };
-    let untouched = recorded.filter(|entry| {
-        entry.etag == listed.etag && entry.size == listed.size && entry.modified == listed.modified
-    });
+    let untouched = recorded.filter(|entry| entry.is_untouched(listed));
     match untouched {
         Some(entry) => {
             let mut changes = Vec::new();
@@ -96,7 +94,7 @@ pub(super) fn judge_seen<E>(
 ) -> Result<Verdict, E> {
     let Some(seen) = seen else { return Ok(Verdict::Send(vec![unrecorded(wanted, recorded)])) };
     let equal = match &seen.sum {
-        Some(sum) => *sum == wanted.file.sum.base64(),
+        Some(sum) => *sum == wanted.file.kept_sum() || *sum == wanted.file.sum.base64(),
         // Not an MD5 for encrypted objects and those in parts: then it differs, and the file is sent.
         None => seen.etag == md5()?,
     };

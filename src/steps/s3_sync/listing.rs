@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::types::ChecksumMode;
+use base64::Engine as _;
 
 use super::headers::Headers;
+use super::manifest::Entry;
 use super::target::Target;
 use crate::steps::{Context, Failure};
 use crate::world::aws::{AwsError, AwsErrorClass};
+use crate::world::files::hex;
 
 /// One object as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +29,20 @@ pub(super) struct Listed {
 pub(super) struct Seen {
     /// Its headers.
     pub headers: Headers,
-    /// SHA-256 of all its bytes, base64, where S3 keeps one.
+    /// SHA-256 as S3 keeps it, base64: of all bytes, or of the parts' digests, then with their number.
     pub sum: Option<String>,
     /// Without its quotes.
     pub etag: String,
     /// In versioned buckets.
     pub version: Option<String>,
+}
+
+impl Seen {
+    /// SHA-256 of all its bytes, hexadecimal, where S3 keeps one.
+    pub(super) fn hex(&self) -> Option<String> {
+        let sum = self.sum.as_deref().filter(|sum| !sum.contains('-'))?;
+        Some(hex(&base64::engine::general_purpose::STANDARD.decode(sum).ok()?))
+    }
 }
 
 /// Every object of the place, by key.
@@ -68,7 +79,18 @@ pub(super) async fn list(cx: &Context, target: &Target) -> Result<BTreeMap<Strin
 
 /// Headers and checksum of one object; `None` when it went meanwhile.
 pub(super) async fn look(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Result<Option<Seen>, AwsError> {
+    look_at(s3, bucket, key, None).await
+}
+
+/// The same of one version of it; `None` when it is gone, or is the mark of a deletion.
+pub(super) async fn look_at(
+    s3: &aws_sdk_s3::Client,
+    bucket: &str,
+    key: &str,
+    version: Option<&str>,
+) -> Result<Option<Seen>, AwsError> {
     let request = s3.head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
+    let request = request.set_version_id(version.map(str::to_owned));
     match request.send().await {
         Ok(head) => Ok(Some(Seen {
             headers: Headers {
@@ -76,8 +98,7 @@ pub(super) async fn look(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Re
                 cache_control: head.cache_control().map(str::to_owned),
                 content_encoding: head.content_encoding().map(str::to_owned),
             },
-            // That of an object in parts is one over the parts' and ends in their number.
-            sum: head.checksum_sha256().filter(|sum| !sum.contains('-')).map(str::to_owned),
+            sum: head.checksum_sha256().map(str::to_owned),
             etag: bare(head.e_tag()),
             version: head.version_id().filter(|version| *version != "null").map(str::to_owned),
         })),
@@ -87,6 +108,7 @@ pub(super) async fn look(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Re
             let error = AwsError::new("S3", "HeadObject", &error);
             match status {
                 Some(404) => Ok(None),
+                Some(400 | 405) if version.is_some() => Ok(None),
                 Some(403) => {
                     let message = format!("the credentials may not read {key} (s3:GetObject)");
                     Err(AwsError { class: AwsErrorClass::Denied, message, ..error })
@@ -118,5 +140,47 @@ pub(super) fn bucket_failure(error: AwsError, target: &Target, cx: &Context) -> 
             Failure::new(format!("the credentials may not use the bucket {bucket}")).detail(error.to_string())
         }
         _ => error.into(),
+    }
+}
+
+/// The version of an object that has this `ETag` and size; the one of the same date if there are
+/// several.
+pub(super) async fn version_like(
+    s3: &aws_sdk_s3::Client,
+    bucket: &str,
+    key: &str,
+    entry: &Entry,
+) -> Result<Option<String>, AwsError> {
+    let mut alike = None;
+    let (mut key_marker, mut version_marker) = (None, None);
+    loop {
+        let request = s3
+            .list_object_versions()
+            .bucket(bucket)
+            .prefix(key)
+            .set_key_marker(key_marker.take())
+            .set_version_id_marker(version_marker.take());
+        let page = request.send().await.map_err(|error| AwsError::new("S3", "ListObjectVersions", &error))?;
+        for version in page.versions().iter().filter(|version| version.key() == Some(key)) {
+            let size = version.size().and_then(|size| u64::try_from(size).ok());
+            if bare(version.e_tag()) != entry.etag
+                || size != Some(entry.size)
+                || version.is_latest() == Some(true)
+            {
+                continue;
+            }
+            let Some(id) = version.version_id() else { continue };
+            if version.last_modified().map(aws_smithy_types::DateTime::secs) == Some(entry.modified) {
+                return Ok(Some(id.to_owned()));
+            }
+            alike.get_or_insert_with(|| id.to_owned());
+        }
+        // Other keys that begin with this one come after all of its versions.
+        let past = page.versions().last().is_some_and(|last| last.key() != Some(key));
+        if past || page.is_truncated() != Some(true) {
+            return Ok(alike);
+        }
+        key_marker = page.next_key_marker().map(str::to_owned);
+        version_marker = page.next_version_id_marker().map(str::to_owned);
     }
 }

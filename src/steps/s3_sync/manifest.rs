@@ -5,15 +5,16 @@
 //! Manifests lie in the store under `manifests/BUCKET/WHERE/`, one a sync, named
 //! `NUMBER-DIGEST.json`; the digest covers keys, bytes and headers, so that two
 //! syncs of the same release have the same one. They are never changed. Beside
-//! them `open.json` names the URL paths of a sync that began: they count as
-//! changed until a sync is complete, so that an interruption cannot keep them
-//! from being invalidated.
+//! them `open.json` says what a sync that began will change: its URL paths count
+//! as changed until a sync is complete, so that an interruption cannot keep them
+//! from being invalidated, and a rollback knows what it may have put there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::headers::Headers;
+use super::listing::{Listed, Seen};
 use super::target::Target;
 use crate::steps::Failure;
 use crate::world::files::{FileError, digest};
@@ -39,12 +40,16 @@ pub(super) struct Manifest {
     pub changed: Vec<String>,
     /// By key.
     pub objects: BTreeMap<String, Entry>,
+    /// Objects of somebody else's that this sync replaced or deleted, as they were: what lay there
+    /// before flow is part of what a rollback returns to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub found: BTreeMap<String, Entry>,
 }
 
 /// One object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Of its bytes, hexadecimal.
+    /// Of its bytes, hexadecimal; empty for somebody else's object of which S3 keeps none.
     pub sha256: String,
     /// Bytes.
     pub size: u64,
@@ -61,9 +66,48 @@ pub(super) struct Entry {
     pub version: Option<String>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Open {
-    changed: Vec<String>,
+impl Entry {
+    /// Whether the bucket still lists it as it did then.
+    pub(super) fn is_untouched(&self, listed: &Listed) -> bool {
+        self.etag == listed.etag && self.size == listed.size && self.modified == listed.modified
+    }
+
+    /// An object as it lies there.
+    pub(super) fn of(seen: Seen, listed: &Listed) -> Self {
+        Self {
+            sha256: seen.hex().unwrap_or_default(),
+            size: listed.size,
+            headers: seen.headers,
+            etag: listed.etag.clone(),
+            modified: listed.modified,
+            version: seen.version,
+        }
+    }
+}
+
+/// What a sync that began will change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Open {
+    /// URL paths.
+    pub changed: Vec<String>,
+    /// Keys that it may have put there.
+    #[serde(default)]
+    pub keys: BTreeSet<String>,
+    /// What it replaces or deletes of somebody else's.
+    #[serde(default)]
+    pub found: BTreeMap<String, Entry>,
+}
+
+impl Open {
+    /// This sync, and what one before it left unfinished. What was found first is what was there.
+    pub(super) fn on_top_of(mut self, before: Self) -> Self {
+        self.changed.extend(before.changed);
+        self.changed.sort();
+        self.changed.dedup();
+        self.keys.extend(before.keys);
+        self.found.extend(before.found);
+        self
+    }
 }
 
 impl Manifest {
@@ -71,11 +115,12 @@ impl Manifest {
     pub(super) fn new(
         target: &Target,
         previous: Option<String>,
-        changed: Vec<String>,
+        open: Open,
         objects: BTreeMap<String, Entry>,
     ) -> Self {
         let (bucket, prefix) = (target.bucket.clone(), target.prefix.clone());
-        Self { version: VERSION, bucket, prefix, previous, changed, objects }
+        let Open { changed, found, .. } = open;
+        Self { version: VERSION, bucket, prefix, previous, changed, objects, found }
     }
 
     fn release(&self) -> String {
@@ -190,7 +235,7 @@ impl Manifests {
         let after = name.and_then(number).unwrap_or(0);
         let newer: Vec<&String> =
             self.names.iter().filter(|name| number(name).is_some_and(|n| n > after)).collect();
-        let mut changed: BTreeSet<String> = self.unfinished()?.into_iter().collect();
+        let mut changed: BTreeSet<String> = self.unfinished()?.changed.into_iter().collect();
         if newer.len() > MOST_READ {
             changed.insert("/*".to_owned());
             return Ok(changed);
@@ -201,23 +246,42 @@ impl Manifests {
         Ok(changed)
     }
 
-    /// URL paths of a sync that began and never ended.
-    pub(super) fn unfinished(&self) -> Result<Vec<String>, ManifestError> {
-        let Some(bytes) = self.store.get(&format!("{}/{OPEN}", self.folder))? else { return Ok(Vec::new()) };
-        let open: Open =
-            serde_json::from_slice(&bytes).map_err(|error| ManifestError::Broken(OPEN.to_owned(), error))?;
-        Ok(open.changed)
+    /// The newest manifest.
+    pub(super) fn last(&self) -> Result<Option<Manifest>, ManifestError> {
+        Ok(self.newest().map(|name| self.read(name)).transpose()?.flatten())
     }
 
-    /// Says that a sync begins that will change these URL paths. Refused when another one wrote since.
-    pub(super) fn begin(&self, changed: &[String]) -> Result<(), ManifestError> {
+    /// The manifests after the named one, or all without a name; oldest first.
+    pub(super) fn after(&self, name: Option<&str>) -> Result<Vec<Manifest>, ManifestError> {
+        let after = name.and_then(number).unwrap_or(0);
+        let newer = self.names.iter().filter(|name| number(name).is_some_and(|n| n > after));
+        newer.filter_map(|name| self.read(name).transpose()).collect()
+    }
+
+    /// Whether the newest manifest is of the same release as the named one; none is one of no objects.
+    pub(super) fn stands_at(&self, name: Option<&str>) -> bool {
+        let nothing = || release_digest(std::iter::empty());
+        let release = |name: Option<&str>| name.map_or_else(nothing, |name| release_of(name).to_owned());
+        release(self.newest()) == release(name)
+    }
+
+    /// What a sync left undone that began and never ended.
+    pub(super) fn unfinished(&self) -> Result<Open, ManifestError> {
+        let Some(bytes) = self.store.get(&format!("{}/{OPEN}", self.folder))? else {
+            return Ok(Open::default());
+        };
+        serde_json::from_slice(&bytes).map_err(|error| ManifestError::Broken(OPEN.to_owned(), error))
+    }
+
+    /// Says that a sync begins that will change this. Refused when another one wrote since.
+    pub(super) fn begin(&self, open: &Open) -> Result<(), ManifestError> {
         let newest = self.store.list(&self.folder)?.into_iter().filter_map(|name| {
             let name = name.strip_suffix(".json")?.to_owned();
             number(&name).map(|number| (number, name))
         });
         match newest.max() {
             Some((_, name)) if Some(name.as_str()) != self.newest() => Err(ManifestError::Overtaken(name)),
-            _ => self.put_open(changed),
+            _ => self.put_open(open),
         }
     }
 
@@ -230,13 +294,13 @@ impl Manifests {
         if !self.store.create(&self.key(&name), &bytes)? {
             return Err(ManifestError::Overtaken(name));
         }
-        self.put_open(&[])?;
+        self.put_open(&Open::default())?;
         Ok(name)
     }
 
-    fn put_open(&self, changed: &[String]) -> Result<(), ManifestError> {
-        let bytes = serde_json::to_vec(&Open { changed: changed.to_vec() })
-            .map_err(|error| ManifestError::Broken(OPEN.to_owned(), error))?;
+    fn put_open(&self, open: &Open) -> Result<(), ManifestError> {
+        let bytes =
+            serde_json::to_vec(open).map_err(|error| ManifestError::Broken(OPEN.to_owned(), error))?;
         Ok(self.store.put(&format!("{}/{OPEN}", self.folder), &bytes)?)
     }
 
@@ -267,7 +331,21 @@ mod tests {
             version: None,
         };
         let objects = keys.iter().map(|key| ((*key).to_owned(), entry(key))).collect();
-        Manifest::new(target, None, changed.iter().map(|&path| path.to_owned()).collect(), objects)
+        Manifest::new(target, None, began(changed), objects)
+    }
+
+    fn began(changed: &[&str]) -> Open {
+        Open { changed: changed.iter().map(|&path| path.to_owned()).collect(), ..Open::default() }
+    }
+
+    #[test]
+    fn what_was_found_first_was_there() {
+        let target = Target::parse("s3://shop").expect("a target");
+        let entry = |key: &str| manifest(&target, &[key], &[]).objects.into_values().next().expect("one");
+        let found = |key: &str| BTreeMap::from([("a".to_owned(), entry(key))]);
+        let before = Open { found: found("first"), ..began(&["/a"]) };
+        let open = Open { found: found("second"), ..began(&["/b"]) }.on_top_of(before);
+        assert_eq!((open.changed, open.found), (vec!["/a".to_owned(), "/b".to_owned()], found("first")));
     }
 
     #[test]
@@ -296,14 +374,14 @@ mod tests {
         let open = || Manifests::open(&store, &target, None).expect("manifests");
         let first = open().complete(&manifest(&target, &["a"], &["/a"])).expect("written");
         let second = open().complete(&manifest(&target, &["b"], &["/b"])).expect("written");
-        open().begin(&["/c".to_owned()]).expect("begun");
+        open().begin(&began(&["/c"])).expect("begun");
         let since = |name| open().changed_since(name).expect("read").into_iter().collect::<Vec<_>>();
         assert_eq!(since(None), ["/a", "/b", "/c"]);
         assert_eq!(since(Some(&first)), ["/b", "/c"]);
         assert_eq!(since(Some(&second)), ["/c"]);
         open().complete(&manifest(&target, &["c"], &["/c"])).expect("written");
         assert_eq!(since(Some(&second)), ["/c"]);
-        assert!(open().unfinished().expect("read").is_empty());
+        assert!(open().unfinished().expect("read").changed.is_empty());
     }
 
     #[test]
@@ -314,7 +392,7 @@ mod tests {
         let mine = Manifests::open(&store, &target, None).expect("manifests");
         let theirs = Manifests::open(&store, &target, None).expect("manifests");
         theirs.complete(&manifest(&target, &["a"], &[])).expect("written");
-        assert!(matches!(mine.begin(&[]), Err(ManifestError::Overtaken(_))));
+        assert!(matches!(mine.begin(&began(&[])), Err(ManifestError::Overtaken(_))));
         assert!(matches!(mine.complete(&manifest(&target, &["a"], &[])), Err(ManifestError::Overtaken(_))));
     }
 }

@@ -4,16 +4,23 @@
 //! says what has to be sent and deleted ([`compare`]); the effect sends it in
 //! an order in which no visitor meets a page without its files ([`order`],
 //! [`upload`]), deletes last, looks at the bucket once more and writes the
-//! manifest of what it left ([`apply`], [`manifest`]).
+//! manifest of what it left ([`apply`], [`manifest`]). A rollback returns to a
+//! manifest ([`back`], [`restore`]).
 
 mod apply;
+mod back;
+#[cfg(test)]
+mod back_tests;
 mod compare;
+mod delete;
+mod facts;
 mod headers;
 mod listing;
 mod manifest;
 mod multipart;
 mod order;
 mod paths;
+mod restore;
 #[cfg(test)]
 mod sandbox_tests;
 mod settings;
@@ -25,7 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 
 use self::apply::SyncEffect;
 use self::compare::{TooMany, Verdict, Wanted};
@@ -34,7 +42,7 @@ use self::manifest::{Entry, Manifests, release_digest};
 pub use self::settings::KIND;
 use self::settings::S3Sync;
 use self::target::Target;
-use super::{Context, Failure, FailureClass, Proposal, Step};
+use super::{Context, Done, Failure, FailureClass, Open, Proposal, Settled, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::value::{Outputs, Value};
 use crate::world::aws::AwsError;
@@ -60,14 +68,10 @@ impl Step for S3Sync {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let reading = source::read(&cx.world.files, &self.from, &self.exclude);
         let files = cx.cancel.unless_stopped(reading).await??;
+        let inputs = self.inputs(&files);
         let wanted: Vec<Wanted> =
             files.into_iter().map(|file| Wanted::new(file, &self.target, &self.rules)).collect();
-        let manifests =
-            Manifests::open(&cx.world.store, &self.target, cx.cloud.target().endpoint.as_deref())?;
-        let last = manifests.newest().map(|name| manifests.read(name)).transpose()?.flatten();
-        let recorded = last.map(|manifest| manifest.objects).unwrap_or_default();
-        let listed = listing::list(cx, &self.target).await?;
-
+        let place = self.place(cx).await?;
         let release = release_digest(
             wanted
                 .iter()
@@ -76,21 +80,125 @@ impl Step for S3Sync {
                 .iter()
                 .map(|(key, sum, headers)| (*key, sum.as_str(), *headers)),
         );
-        let compared = self.compare(cx, wanted, &recorded, &listed, &manifests, &release).await?;
-        self.propose(cx, compared, manifests, &listed)
+        let compared = self.compare(cx, wanted, &place, &release).await?;
+        let standing = State::of(&self.target, place.manifests.newest(), self.keep_releases()).to_json();
+        let baseline = self.facts(&place);
+        Ok(Proposal { inputs, standing, baseline, ..self.propose(cx, compared, place)? })
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        Ok(self.facts(&self.place(cx).await?))
+    }
+
+    /// What the bucket holds tells; what was sent before the interruption counts as sent.
+    async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        let Proposal { action, summary, mut outputs, receipt, effect, .. } = self.plan(cx).await?;
+        if action != Action::UpToDate || effect.is_some() {
+            return Ok(Settled::NotDone);
+        }
+        let sum = |key: &str, field: &str| -> u64 {
+            open.notes
+                .iter()
+                .filter(|(noted, _)| noted == key)
+                .filter_map(|(_, data)| data[field].as_u64())
+                .sum()
+        };
+        outputs.extend([
+            ("uploaded".to_owned(), number(sum("uploaded", "files"))),
+            ("deleted".to_owned(), number(sum("deleted", "objects"))),
+            ("bytes".to_owned(), number(sum("uploaded", "bytes"))),
+        ]);
+        Ok(Settled::Done(Done { summary, outputs, receipt }))
+    }
+}
+
+/// What is known of the place in the bucket.
+struct Place {
+    manifests: Manifests,
+    /// What the newest manifest says.
+    recorded: BTreeMap<String, Entry>,
+    listed: BTreeMap<String, Listed>,
+}
+
+impl Place {
+    async fn look(target: &Target, cx: &Context) -> Result<Self, Failure> {
+        let manifests = Manifests::open(&cx.world.store, target, cx.cloud.target().endpoint.as_deref())?;
+        let recorded = manifests.last()?.map(|manifest| manifest.objects).unwrap_or_default();
+        Ok(Self { recorded, listed: listing::list(cx, target).await?, manifests })
+    }
+
+    /// Of these keys those whose objects flow never put there.
+    fn foreign<'a>(&self, keys: impl Iterator<Item = &'a String>) -> Result<Vec<String>, Failure> {
+        let mut foreign: Vec<String> = keys
+            .filter(|key| self.listed.contains_key(*key) && !self.recorded.contains_key(*key))
+            .cloned()
+            .collect();
+        if !foreign.is_empty() {
+            let mut own = self.manifests.unfinished()?.keys;
+            own.extend(
+                self.manifests.after(None)?.into_iter().flat_map(|manifest| manifest.objects.into_keys()),
+            );
+            foreign.retain(|key| !own.contains(key));
+        }
+        Ok(foreign)
+    }
+}
+
+/// What a release records: where, and the manifest of what lies there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct State {
+    bucket: String,
+    prefix: String,
+    /// `None` before the first sync.
+    manifest: Option<String>,
+    /// As the step says; `None` where it deletes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep_releases: Option<usize>,
+}
+
+impl State {
+    fn of(target: &Target, manifest: Option<&str>, keep_releases: Option<usize>) -> Self {
+        let (bucket, prefix) = (target.bucket.clone(), target.prefix.clone());
+        Self { bucket, prefix, manifest: manifest.map(str::to_owned), keep_releases }
+    }
+
+    fn to_json(&self) -> Json {
+        json!(self)
     }
 }
 
 impl S3Sync {
+    async fn place(&self, cx: &Context) -> Result<Place, Failure> {
+        Place::look(&self.target, cx).await
+    }
+
+    fn keep_releases(&self) -> Option<usize> {
+        self.deletion.map(|deletion| deletion.keep_releases)
+    }
+
+    /// Digests of the source's files, by path.
+    fn inputs(&self, files: &[source::LocalFile]) -> BTreeMap<String, String> {
+        let from = self.from.trim_start_matches("./").trim_end_matches('/');
+        files.iter().map(|file| (format!("{from}/{}", file.relative), file.sum.hex())).collect()
+    }
+
+    /// Objects that are in no manifest count where they may be deleted, and before the first sync.
+    fn facts(&self, place: &Place) -> Json {
+        let Place { manifests, recorded, listed } = place;
+        let others = self.deletion.is_some() || manifests.newest().is_none();
+        let excluded = |key: &str| self.exclude.iter().any(|glob| glob.is_match(self.target.relative(key)));
+        facts::facts(&self.target, manifests.newest(), recorded, listed, |key| others && !excluded(key))
+    }
+
     async fn compare(
         &self,
         cx: &Context,
         wanted: Vec<Wanted>,
-        recorded: &BTreeMap<String, Entry>,
-        listed: &BTreeMap<String, Listed>,
-        manifests: &Manifests,
+        place: &Place,
         release: &str,
     ) -> Result<Comparison, Failure> {
+        let Place { manifests, recorded, listed } = place;
         let deletes = self.deletes(&wanted, listed, manifests, release)?;
         let mut compared =
             Comparison { sends: Vec::new(), same: BTreeMap::new(), deletes, changes: Vec::new() };
@@ -128,41 +236,34 @@ impl S3Sync {
             .map_err(|error| refuse(error, &self.target))
     }
 
-    fn propose(
-        &self,
-        cx: &Context,
-        compared: Comparison,
-        manifests: Manifests,
-        listed: &BTreeMap<String, Listed>,
-    ) -> Result<Proposal, Failure> {
+    fn propose(&self, cx: &Context, compared: Comparison, place: Place) -> Result<Proposal, Failure> {
+        let foreign =
+            place.foreign(compared.sends.iter().map(|wanted| &wanted.key).chain(&compared.deletes))?;
         let Comparison { sends, same, deletes, changes } = compared;
-        let released = cx.recorded.as_ref().and_then(|recorded| recorded.receipt["manifest"].as_str());
-        let settled = cx.settled.as_ref().and_then(|settled| settled.receipt["manifest"].as_str());
-        let unfinished = manifests.unfinished()?;
-        // Also what was changed and perhaps never invalidated, because the run ended before it could.
-        let mut changed = manifests.changed_since(settled)?;
+        let Place { manifests, listed, .. } = place;
+        let unfinished = !manifests.unfinished()?.changed.is_empty();
         let now: BTreeSet<String> =
             sends.iter().map(|wanted| &wanted.key).chain(&deletes).map(|key| paths::url_path(key)).collect();
+        let mut changed = unsettled(&manifests, cx)?;
         changed.extend(now.iter().cloned());
         let bytes: u64 = sends.iter().map(|wanted| wanted.file.size).sum();
-        let observed = observed(listed, &sends, &deletes);
+        let observed = observed(&listed, sends.iter().map(|wanted| &wanted.key).chain(&deletes));
         let outputs = outputs(&changed, sends.len(), deletes.len(), bytes);
-        let receipt = json!({
-            "bucket": self.target.bucket,
-            "prefix": self.target.prefix,
-            "manifest": manifests.newest(),
-            "previous": released,
-        });
+        let receipt = State::of(&self.target, manifests.newest(), self.keep_releases()).to_json();
 
-        if sends.is_empty() && deletes.is_empty() && unfinished.is_empty() {
-            let summary = format!("{} in {}", count(same.len(), "file"), self.target);
-            return Ok(Proposal { receipt, ..Proposal::up_to_date(summary, outputs) });
+        let stands = sends.is_empty() && deletes.is_empty() && !unfinished;
+        let up_to_date = format!("{} in {}", count(same.len(), "file"), self.target);
+        if stands && manifests.newest().is_some() {
+            return Ok(Proposal { receipt, ..Proposal::up_to_date(up_to_date, outputs) });
         }
         let action = match (manifests.newest(), listed.is_empty(), sends.is_empty()) {
+            // Only its manifest is missing.
+            _ if stands => Action::UpToDate,
             (None, true, _) => Action::Create,
             (_, _, true) if !deletes.is_empty() => Action::Delete,
             _ => Action::Update,
         };
+        let summary = if stands { up_to_date } else { summary(("upload", sends.len()), deletes.len()) };
         let subjects: Vec<&str> = sends
             .iter()
             .rev()
@@ -175,28 +276,29 @@ impl S3Sync {
             changes,
             reversible: Reversible::Auto,
             outputs,
-            baseline: json!({
-                "bucket": self.target.bucket,
-                "prefix": self.target.prefix,
-                "manifest": manifests.newest(),
-                "objects": observed,
-            }),
             receipt,
-            ..Proposal::new(action, summary(sends.len(), deletes.len()))
+            ..Proposal::new(action, summary)
         }
         .with(SyncEffect {
             target: self.target.clone(),
             manifests,
-            released: released.map(str::to_owned),
+            keep_releases: self.keep_releases(),
             observed,
             sends,
             same,
             deletes,
             bytes,
+            foreign,
             changed: changed.into_iter().collect(),
-            changed_now: now.into_iter().chain(unfinished).collect(),
+            changed_now: now.into_iter().collect(),
         }))
     }
+}
+
+/// URL paths that were changed and perhaps never invalidated, because a run ended before it could.
+fn unsettled(manifests: &Manifests, cx: &Context) -> Result<BTreeSet<String>, Failure> {
+    let settled = cx.settled.as_ref().and_then(|settled| settled.receipt["manifest"].as_str());
+    Ok(manifests.changed_since(settled)?)
 }
 
 impl Comparison {
@@ -254,7 +356,6 @@ fn refuse(error: TooMany, target: &Target) -> Failure {
 }
 
 fn outputs(changed: &BTreeSet<String>, uploaded: usize, deleted: usize, bytes: u64) -> Outputs {
-    let number = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
     Outputs::from([
         ("changed-paths".to_owned(), Value::texts(changed.iter().cloned())),
         ("uploaded".to_owned(), number(uploaded as u64)),
@@ -263,10 +364,14 @@ fn outputs(changed: &BTreeSet<String>, uploaded: usize, deleted: usize, bytes: u
     ])
 }
 
+fn number(number: u64) -> Value {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
 /// Digest of what the listing says of the objects that are replaced or deleted. Others may come and
 /// go: they are nobody's business here.
-fn observed(listed: &BTreeMap<String, Listed>, sends: &[Wanted], deletes: &[String]) -> String {
-    let keys: BTreeSet<&String> = sends.iter().map(|wanted| &wanted.key).chain(deletes).collect();
+fn observed<'a>(listed: &BTreeMap<String, Listed>, touched: impl Iterator<Item = &'a String>) -> String {
+    let keys: BTreeSet<&String> = touched.collect();
     let rows: Vec<_> = keys
         .into_iter()
         .map(|key| (key, listed.get(key).map(|object| (&object.etag, object.size))))
@@ -275,8 +380,8 @@ fn observed(listed: &BTreeMap<String, Listed>, sends: &[Wanted], deletes: &[Stri
 }
 
 /// `3 uploads, 1 delete`
-fn summary(uploads: usize, deletes: usize) -> String {
-    let parts: Vec<String> = [(uploads, "upload"), (deletes, "delete")]
+fn summary((word, sends): (&'static str, usize), deletes: usize) -> String {
+    let parts: Vec<String> = [(sends, word), (deletes, "delete")]
         .into_iter()
         .filter(|(number, _)| *number > 0)
         .map(|(number, word)| count(number, word))
@@ -304,9 +409,9 @@ mod tests {
 
     #[test]
     fn words() {
-        assert_eq!(summary(3, 1), "3 uploads, 1 delete");
-        assert_eq!(summary(0, 2), "2 deletes");
-        assert_eq!(summary(0, 0), "finish an interrupted sync");
+        assert_eq!(summary(("upload", 3), 1), "3 uploads, 1 delete");
+        assert_eq!(summary(("restore", 0), 2), "2 deletes");
+        assert_eq!(summary(("upload", 0), 0), "finish an interrupted sync");
         assert_eq!(some_of(&["a"]), "a");
         assert_eq!(some_of(&["a", "b"]), "a, b");
         assert_eq!(some_of(&["a", "b", "c", "d"]), "a, b, and 2 more");

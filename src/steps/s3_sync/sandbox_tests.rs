@@ -11,27 +11,27 @@ use crate::steps::sandbox::{Bench, Settings};
 use crate::steps::{FailureClass, Proposal};
 use crate::world::cancel::Urgency;
 
-struct Site {
-    bench: Bench,
-    bucket: String,
+pub(super) struct Site {
+    pub(super) bench: Bench,
+    pub(super) bucket: String,
 }
 
 impl Site {
-    async fn new(name: &str) -> Option<Self> {
+    pub(super) async fn new(name: &str) -> Option<Self> {
         Some(Self::on(Bench::new(name)?).await)
     }
 
-    async fn on(bench: Bench) -> Self {
+    pub(super) async fn on(bench: Bench) -> Self {
         let bucket = bench.unique.clone();
         bench.aws().await.s3.create_bucket().bucket(&bucket).send().await.expect("a bucket");
         Self { bench, bucket }
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         Settings::default().one("from", "dist").one("to", format!("s3://{}", self.bucket).as_str())
     }
 
-    fn with_rules(&self) -> Settings {
+    pub(super) fn with_rules(&self) -> Settings {
         let rule =
             |glob: &str, cache: &str| (Value::text(glob), Settings::default().one("cache-control", cache));
         self.settings().nodes(
@@ -40,38 +40,49 @@ impl Site {
         )
     }
 
-    fn deleting(&self, keep: i64) -> Settings {
+    pub(super) fn deleting(&self, keep: i64) -> Settings {
         let fields = Settings::default().one("keep-releases", keep);
         self.with_rules().nodes("delete", vec![(Value::Bool(true), fields)])
     }
 
-    async fn sync(&self, ready: &Ready) -> Proposal {
+    pub(super) async fn sync(&self, ready: &Ready) -> Proposal {
         let cx = self.bench.context(self.released());
         self.bench.run(&KIND, ready, &cx).await.expect("synced").0
     }
 
-    async fn plan(&self, ready: &Ready) -> Proposal {
+    pub(super) async fn plan(&self, ready: &Ready) -> Proposal {
         let cx = self.bench.context(self.released());
         self.bench.plan(&KIND, ready, &cx).await.expect("planned")
     }
 
     /// The receipt of the last sync, as a release would have it.
-    fn released(&self) -> Option<serde_json::Value> {
-        let folder = self.bench.path(&format!(".flow/store/manifests/{}", self.bucket));
-        let place = std::fs::read_dir(folder).ok()?.next()?.ok()?.path();
-        let names =
-            std::fs::read_dir(place).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    pub(super) fn released(&self) -> Option<serde_json::Value> {
+        let names = std::fs::read_dir(self.manifests())
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let newest = names.filter(|name| name.starts_with('0')).max()?;
         Some(serde_json::json!({ "manifest": newest.strip_suffix(".json") }))
     }
 
-    async fn keys(&self) -> Vec<String> {
+    pub(super) fn manifests(&self) -> std::path::PathBuf {
+        let folder = self.bench.path(&format!(".flow/store/manifests/{}", self.bucket));
+        let place = std::fs::read_dir(&folder).ok().and_then(|mut places| places.next()?.ok());
+        place.map_or(folder, |place| place.path())
+    }
+
+    pub(super) async fn versioned(&self) {
+        let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        let request = self.bench.aws().await.s3.put_bucket_versioning().bucket(&self.bucket);
+        request.versioning_configuration(enabled).send().await.expect("on");
+    }
+
+    pub(super) async fn keys(&self) -> Vec<String> {
         let listed =
             self.bench.aws().await.s3.list_objects_v2().bucket(&self.bucket).send().await.expect("listed");
         listed.contents().iter().filter_map(|object| object.key().map(str::to_owned)).collect()
     }
 
-    async fn header(&self, key: &str) -> (String, String) {
+    pub(super) async fn header(&self, key: &str) -> (String, String) {
         let head =
             self.bench.aws().await.s3.head_object().bucket(&self.bucket).key(key).send().await.expect(key);
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
@@ -79,14 +90,14 @@ impl Site {
     }
 }
 
-fn paths(proposal: &Proposal) -> Vec<String> {
+pub(super) fn paths(proposal: &Proposal) -> Vec<String> {
     match proposal.outputs.get("changed-paths") {
         Some(Value::List(items)) => items.iter().filter_map(Value::as_text).collect(),
         _ => Vec::new(),
     }
 }
 
-fn whats(proposal: &Proposal) -> Vec<&str> {
+pub(super) fn whats(proposal: &Proposal) -> Vec<&str> {
     proposal.changes.iter().map(|change| change.what.as_str()).collect()
 }
 
@@ -224,13 +235,7 @@ async fn what_would_empty_a_site_is_refused() {
 async fn versions_and_a_prefix() {
     let Some(site) = Site::new("versions").await else { return };
     let s3 = &site.bench.aws().await.s3;
-    let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-    s3.put_bucket_versioning()
-        .bucket(&site.bucket)
-        .versioning_configuration(enabled)
-        .send()
-        .await
-        .expect("on");
+    site.versioned().await;
     s3.put_object().bucket(&site.bucket).key("other/a.txt").send().await.expect("put");
     site.bench.write("dist/docs/index.html", "1");
     let to = format!("s3://{}/www/", site.bucket);

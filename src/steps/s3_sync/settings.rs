@@ -2,6 +2,7 @@
 
 use globset::GlobMatcher;
 
+use super::back;
 use super::compare::{Deletion, Share};
 use super::headers::{Rule, glob};
 use super::target::Target;
@@ -70,7 +71,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
-    back: Back::Nothing,
+    back: Back::To(back::back),
 };
 
 /// What a step is asked to do.

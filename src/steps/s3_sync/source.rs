@@ -43,6 +43,13 @@ impl Sum {
     pub(super) fn base64(&self) -> String {
         base64::engine::general_purpose::STANDARD.encode(self.0)
     }
+
+    /// As S3 writes that of an object sent in parts: of the parts' digests, and their number.
+    fn of_parts(parts: &[Self]) -> String {
+        let mut hasher = Sha256::new();
+        parts.iter().for_each(|part| hasher.update(part.0));
+        format!("{}-{}", Self(hasher.finalize().into()).base64(), parts.len())
+    }
 }
 
 /// One file.
@@ -61,6 +68,11 @@ pub(super) struct LocalFile {
 }
 
 impl LocalFile {
+    /// The checksum that S3 keeps of the object it becomes.
+    pub(super) fn kept_sum(&self) -> String {
+        if self.parts.is_empty() { self.sum.base64() } else { Sum::of_parts(&self.parts) }
+    }
+
     /// The size of its parts; the last may be smaller.
     pub(super) fn part_size(&self) -> u64 {
         part_size(self.size)

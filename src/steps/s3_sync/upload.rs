@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::compare::Wanted;
-use super::listing::bare;
+use super::listing::{bare, look};
 use super::multipart::Multipart;
 use super::source::{SourceError, Sum, blocking, read_range};
 use crate::model::units::show_size;
 use crate::steps::{Context, Failure};
-use crate::world::aws::repeat::repeat;
+use crate::world::aws::repeat::repeat_unless_done;
 use crate::world::aws::{AwsError, AwsErrorClass};
 use crate::world::clock::Moment;
 
@@ -253,7 +253,7 @@ impl Uploader {
         let shared = &self.shared;
         let _room = self.room(wanted.file.size).await?;
         let body = self.body(wanted, 0, wanted.file.size, wanted.file.sum).await?;
-        let answer = repeat(shared.cx.world.clock, &shared.cx.cancel, || async {
+        let put = || async {
             let request = shared
                 .s3
                 .put_object()
@@ -265,15 +265,26 @@ impl Uploader {
                 .checksum_sha256(wanted.file.sum.base64())
                 .body(copy(&body));
             let request = request.customize().config_override(patient());
-            request.send().await.map_err(|error| AwsError::new("S3", "PutObject", &error))
-        })
-        .await
-        .map_err(|source| UploadError::Aws { key: wanted.key.clone(), source })?;
-        Ok(Sent {
-            key: wanted.key.clone(),
-            etag: bare(answer.e_tag()),
-            version: answer.version_id().map(str::to_owned),
-        })
+            let answer = request.send().await.map_err(|error| AwsError::new("S3", "PutObject", &error))?;
+            Ok(Sent {
+                key: wanted.key.clone(),
+                etag: bare(answer.e_tag()),
+                version: answer.version_id().map(str::to_owned),
+            })
+        };
+        // Putting it again would be harmless, and one more version for everybody who looks.
+        let arrived = || async {
+            let reads = &shared.cx.cloud.reads().await.s3;
+            let seen = look(reads, &shared.bucket, &wanted.key).await?;
+            let seen = seen.filter(|seen| {
+                seen.headers == wanted.headers
+                    && seen.sum.as_deref() == Some(wanted.file.sum.base64().as_str())
+            });
+            Ok(seen.map(|seen| Sent { key: wanted.key.clone(), etag: seen.etag, version: seen.version }))
+        };
+        repeat_unless_done(shared.cx.world.clock, &shared.cx.cancel, put, arrived)
+            .await
+            .map_err(|source| UploadError::Aws { key: wanted.key.clone(), source })
     }
 
     /// Waits until a body of that size may be in memory.

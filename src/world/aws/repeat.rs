@@ -33,6 +33,40 @@ where
     call().await
 }
 
+/// Like [`repeat`], for calls that may be made again but should not be: after an unclear answer `done`
+/// asks first whether the call was carried out, and what it came to.
+pub async fn repeat_unless_done<T, F, Fut, D, Asked>(
+    clock: Clock,
+    cancel: &Cancel,
+    mut call: F,
+    mut done: D,
+) -> Result<T, AwsError>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, AwsError>>,
+    D: FnMut() -> Asked,
+    Asked: Future<Output = Result<Option<T>, AwsError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    let mut attempt = 1;
+    loop {
+        let error = match call().await {
+            Err(error) if is_passing(&error) => error,
+            answer => return answer,
+        };
+        if error.is_unclear()
+            && let Some(done) = repeat(clock, cancel, &mut done).await?
+        {
+            return Ok(done);
+        }
+        if attempt == ATTEMPTS || cancel.unless_stopped(clock.pause(pause)).await.is_err() {
+            return Err(error);
+        }
+        pause *= 3;
+        attempt += 1;
+    }
+}
+
 fn is_passing(error: &AwsError) -> bool {
     matches!(error.class, AwsErrorClass::Unclear | AwsErrorClass::Throttled | AwsErrorClass::NotSent)
 }
@@ -69,6 +103,18 @@ mod tests {
         assert_eq!(calls(AwsErrorClass::Unclear, 1, &stopper).await, (2, true));
         assert_eq!(calls(AwsErrorClass::Throttled, 1, &stopper).await, (2, true));
         assert_eq!(calls(AwsErrorClass::Denied, 9, &stopper).await, (1, false));
+        let made = std::cell::Cell::new(0);
+        let cancel = stopper.view();
+        let answer = repeat_unless_done(
+            Clock,
+            &cancel,
+            || {
+                made.set(made.get() + 1);
+                std::future::ready(Err::<u32, _>(error(AwsErrorClass::Unclear)))
+            },
+            || std::future::ready(Ok((made.get() == 2).then_some(7))),
+        );
+        assert_eq!((answer.await.ok(), made.get()), (Some(7), 2), "done the second time, and not once more");
         stopper.raise(crate::world::cancel::Urgency::Stopping);
         assert_eq!(calls(AwsErrorClass::Unclear, 9, &stopper).await, (1, false));
     }

@@ -139,8 +139,17 @@ impl Database {
         }
     }
 
-    /// Takes the lock that sqlx's own tools take too, and makes the table. Freed by [`Database::close`].
+    /// Takes the lock and makes the table.
     pub async fn prepare(&mut self) -> Result<(), DatabaseError> {
+        self.lock().await?;
+        crash::point("database.table.before");
+        let made = self.connection.migrate().ensure_migrations_table(TABLE).await;
+        made.map_err(|error| self.read_error(error))
+    }
+
+    /// Takes the lock that sqlx's own tools take too: once it is had, a session that was lost is
+    /// over. Changes nothing. Freed by [`Database::close`].
+    pub async fn lock(&mut self) -> Result<(), DatabaseError> {
         crash::point("database.lock.before");
         let limit = self.lock_timeout;
         // MySQL's lock knows no time limit of the session.
@@ -148,16 +157,12 @@ impl Database {
             tokio::time::timeout(limit.saturating_add(limit), self.connection.migrate().lock()).await;
         let is_held = |fault: &SqlFault| matches!(fault.code.as_deref(), Some("55P03"));
         match locked.map(|locked| locked.map_err(|error| self.read_error(error))) {
-            Ok(Ok(())) => {}
             Ok(Err(DatabaseError::Sql(fault))) if is_held(&fault) => {
-                return Err(DatabaseError::Locked { place: self.place.clone(), after: limit });
+                Err(DatabaseError::Locked { place: self.place.clone(), after: limit })
             }
-            Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(DatabaseError::Locked { place: self.place.clone(), after: limit + limit }),
+            Ok(answer) => answer,
+            Err(_) => Err(DatabaseError::Locked { place: self.place.clone(), after: limit + limit }),
         }
-        crash::point("database.table.before");
-        let made = self.connection.migrate().ensure_migrations_table(TABLE).await;
-        made.map_err(|error| self.read_error(error))
     }
 
     /// Applies a script and records it.

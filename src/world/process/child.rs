@@ -4,9 +4,11 @@
 //! long as the dead leader is not collected, its group number cannot belong to
 //! anybody else, so that no signal can reach a stranger.
 
+use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
@@ -15,7 +17,9 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::program::{Program, StopSignal, find};
+use super::guard::{self, Place, Said};
+use super::left::Note;
+use super::program::{Leash, Program, StopSignal, find};
 use super::{AFTER_KILL, ProcessError};
 use crate::model::secret::Secret;
 
@@ -71,9 +75,9 @@ impl Group {
 /// Holds a group. Dropped, wherever it got to (also on its way to somebody who does not wait for it
 /// any more), the group is killed.
 #[derive(Debug)]
-struct Leash(Arc<Group>);
+struct Hold(Arc<Group>);
 
-impl Drop for Leash {
+impl Drop for Hold {
     fn drop(&mut self) {
         self.0.signal(Signal::KILL);
     }
@@ -82,9 +86,16 @@ impl Drop for Leash {
 /// A program that runs. Dropped, its group is killed.
 #[derive(Debug)]
 pub(super) struct Child {
-    leash: Leash,
+    hold: Hold,
     exit: Option<oneshot::Receiver<Exit>>,
     exited: Option<Exit>,
+    path: PathBuf,
+    /// What closes with flow; says how the program ended once its guard has.
+    guard: Option<UnixStream>,
+    /// The program could not be started: the system's error number.
+    refused: Option<i32>,
+    /// For the next run, if flow does not live to remove it.
+    _note: Option<Note>,
     /// Dropped to let the waiting thread collect the dead leader.
     collect: Option<mpsc::Sender<()>>,
     collected: Option<oneshot::Receiver<()>>,
@@ -110,7 +121,7 @@ impl Child {
         } else {
             (None, None)
         };
-        let expression = expression(program, &path, input, outlets);
+        let (expression, guard) = expression(program, &path, input, outlets).map_err(fault)?;
         let (started_in, started) = oneshot::channel();
         let (exit_in, exit) = oneshot::channel();
         let (collect, go) = mpsc::channel::<()>();
@@ -131,8 +142,8 @@ impl Child {
                 return;
             };
             let group = Arc::new(Group { leader, alone, collected: Mutex::new(false) });
-            // Refused or never taken, the leash is dropped.
-            let _ = started_in.send(Ok(Leash(Arc::clone(&group))));
+            // Refused or never taken, the hold is dropped.
+            let _ = started_in.send(Ok(Hold(Arc::clone(&group))));
             let _ = exit_in.send(wait_uncollected(leader));
             // Returns when the other side says so or is gone.
             let _ = go.recv();
@@ -143,15 +154,23 @@ impl Child {
             let _ = handle.wait();
             let _ = collected_in.send(());
         });
-        let leash = match started.await {
-            Ok(Ok(leash)) => leash,
+        let hold = match started.await {
+            Ok(Ok(hold)) => hold,
             Ok(Err(source)) => return Err(spawn_error(program, &path, source)),
             Err(_) => return Err(fault(io::Error::other("the run is over"))),
         };
+        let note = match &program.leash {
+            Leash::Note(folder) if !alone => Note::make(folder, hold.0.leader),
+            _ => None,
+        };
         Ok(Self {
-            leash,
+            hold,
             exit: Some(exit),
             exited: None,
+            path,
+            guard,
+            refused: None,
+            _note: note,
             collect: Some(collect),
             collected: Some(collected),
             stdin,
@@ -163,13 +182,27 @@ impl Child {
         if let Some(exit) = &mut self.exit {
             self.exited = exit.await.ok();
             self.exit = None;
+            match self.guard.take().and_then(|guard| Said::read(&guard)) {
+                Some(Said::Ended(exit)) => self.exited = Some(exit),
+                Some(Said::NotStarted(error)) => self.refused = Some(error),
+                // Without a guard, or one that was killed, its own end is what is known.
+                None => {}
+            }
         }
         self.exited
     }
 
+    /// An error if the program's guard could not start it.
+    pub(super) fn check_start(&self, program: &Program) -> Result<(), ProcessError> {
+        match self.refused {
+            Some(error) => Err(spawn_error(program, &self.path, io::Error::from_raw_os_error(error))),
+            None => Ok(()),
+        }
+    }
+
     /// Sends its group the signal that asks it to end.
     pub(super) fn signal(&self, signal: StopSignal) {
-        self.leash.0.signal(match signal {
+        self.hold.0.signal(match signal {
             StopSignal::Term => Signal::TERM,
             StopSignal::Int => Signal::INT,
         });
@@ -177,7 +210,7 @@ impl Child {
 
     /// Kills it and its group.
     pub(super) async fn kill(&mut self) {
-        self.leash.0.signal(Signal::KILL);
+        self.hold.0.signal(Signal::KILL);
         let _ = tokio::time::timeout(AFTER_KILL, self.exit()).await;
         self.finish().await;
     }
@@ -191,30 +224,57 @@ impl Child {
     }
 }
 
+/// What is to be started, and flow's end of the socket to its guard.
 fn expression(
     program: &Program,
     path: &Path,
     input: Option<PipeReader>,
     outlets: Outlets,
-) -> duct::Expression {
-    let mut expression = duct::cmd(path.as_os_str(), program.argv.iter().skip(1)).dir(&program.dir);
-    expression = expression.full_env(&program.env).unchecked();
+) -> io::Result<(duct::Expression, Option<UnixStream>)> {
+    let place = match (&outlets, &input) {
+        (Outlets::Terminal, _) | (Outlets::Separate(..), Some(_)) => None,
+        (_, None) => Some(Place::Input),
+        (Outlets::Merged(_), Some(_)) => Some(Place::Errors),
+    };
+    let mut expression = duct::cmd(path.as_os_str(), program.argv.iter().skip(1));
+    let mut sockets = None;
+    if let (Leash::Guard(flow), Some(place)) = (&program.leash, place) {
+        let mut words = vec![OsString::from(guard::WORD), place.word().into(), path.into()];
+        words.extend(program.argv.iter().skip(1).map(OsString::from));
+        expression = duct::cmd(flow.as_os_str(), words);
+        let (ours, theirs) = UnixStream::pair()?;
+        sockets = Some((ours, theirs, place));
+    }
+    expression = expression.dir(&program.dir).full_env(&program.env).unchecked();
     if !program.tty {
-        expression = expression.before_spawn(|command| {
+        let guarded = sockets.is_some();
+        expression = expression.before_spawn(move |command| {
             use std::os::unix::process::CommandExt as _;
+            if guarded {
+                command.arg0("flow");
+            }
             command.process_group(0);
             Ok(())
         });
     }
-    expression = match outlets {
-        Outlets::Terminal => return expression,
-        Outlets::Merged(write) => expression.stderr_to_stdout().stdout_file(write),
-        Outlets::Separate(out, err) => expression.stdout_file(out).stderr_file(err),
+    let (ours, theirs) = match sockets {
+        Some((ours, theirs, place)) => (Some(ours), Some((theirs, place))),
+        None => (None, None),
     };
-    match input {
-        Some(read) => expression.stdin_file(read),
-        None => expression.stdin_null(),
-    }
+    expression = match (outlets, &theirs) {
+        (Outlets::Terminal, _) => return Ok((expression, ours)),
+        (Outlets::Merged(write), Some((theirs, Place::Errors))) => {
+            expression.stderr_file(theirs.try_clone()?).stdout_file(write)
+        }
+        (Outlets::Merged(write), _) => expression.stderr_to_stdout().stdout_file(write),
+        (Outlets::Separate(out, err), _) => expression.stdout_file(out).stderr_file(err),
+    };
+    expression = match (input, theirs) {
+        (None, Some((theirs, Place::Input))) => expression.stdin_file(theirs),
+        (Some(read), _) => expression.stdin_file(read),
+        (None, _) => expression.stdin_null(),
+    };
+    Ok((expression, ours))
 }
 
 /// Blocks until the process has ended, and leaves it uncollected.

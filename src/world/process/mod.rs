@@ -8,11 +8,15 @@
 //!   pipes that somebody still holds are not waited for. One exception: a
 //!   program that *died of* the signal (a shell around the real worker) had no
 //!   say, so what still writes to its output keeps the grace that is left.
+//! - When flow itself is killed, the program's guard ends its group at once, or
+//!   the next run does: see [`Leash`].
 //! - Memory does not grow with the output.
 //!
 //! Dropping the future of [`run`] or [`capture`] kills the group.
 
 mod child;
+mod guard;
+mod left;
 mod lines;
 mod program;
 
@@ -26,9 +30,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use self::child::{Child, Exit, Outlets, write_all};
+pub use self::guard::live as live_as_guard;
+pub(super) use self::left::end as end_left;
 pub use self::lines::{Lines, Tail};
 use self::lines::{Pump, drain};
-pub use self::program::{DEFAULT_GRACE, Program, StopSignal, base_env, show_argv};
+pub use self::program::{DEFAULT_GRACE, Leash, Program, StopSignal, base_env, show_argv};
 use super::cancel::{Cancel, Urgency};
 use super::crash;
 use super::masker::Masker;
@@ -155,6 +161,7 @@ pub async fn run(
         write_all(input, program.stdin.as_ref(), &ended),
     );
     crash::point("program.end");
+    child.check_start(program)?;
     Ok(ending)
 }
 
@@ -176,6 +183,7 @@ pub async fn capture(program: &Program, cancel: &Cancel, limit: usize) -> Result
         Pump::new(err_read, &masker).run(&ended, &never, &mut stderr),
         write_all(input, program.stdin.as_ref(), &ended),
     );
+    child.check_start(program)?;
     Ok(Captured { ending, stdout, truncated, stderr: stderr.into_lines() })
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::ProcessError;
 use crate::model::secret::Secret;
+use crate::world::files::Files;
 use crate::world::host::Host;
+use crate::world::scratch;
 
 /// How long a program may clean up after a signal when its step says nothing.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -34,6 +36,20 @@ pub struct Program {
     /// It talks with the person at flow's own terminal: it stays in flow's process group (another
     /// one may not read the terminal), and its output is not seen by flow.
     pub tty: bool,
+    /// Who ends it when flow is killed.
+    pub leash: Leash,
+}
+
+/// Who ends a program when flow is killed and cannot do it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Leash {
+    /// Nobody: it ends by itself soon.
+    #[default]
+    None,
+    /// Its guard, at once; flow itself, which is this program.
+    Guard(PathBuf),
+    /// The next run, which finds a note in this folder.
+    Note(PathBuf),
 }
 
 /// The signal that asks a program to end.
@@ -62,7 +78,22 @@ impl Program {
             grace: DEFAULT_GRACE,
             stop: StopSignal::default(),
             tty: false,
+            leash: Leash::None,
         }
+    }
+
+    /// With a guard, if this flow can be one.
+    #[must_use]
+    pub fn guarded(mut self, host: &Host) -> Self {
+        self.leash = host.guard().map_or(Leash::None, |flow| Leash::Guard(flow.to_owned()));
+        self
+    }
+
+    /// With a note for the next run.
+    #[must_use]
+    pub fn noted(mut self, files: &Files) -> Self {
+        self.leash = Leash::Note(scratch::folder(files));
+        self
     }
 
     pub(super) fn name(&self) -> String {

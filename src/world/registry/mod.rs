@@ -166,14 +166,22 @@ impl<'a> Repository<'a> {
         Ok(self.batch_get(&[tag]).await?.images.pop().map(|(_, image)| image))
     }
 
+    /// The image of that digest.
+    pub async fn by_digest(&self, digest: &str) -> Result<Option<StoredImage>, AwsError> {
+        let id = ImageIdentifier::builder().image_digest(digest).build();
+        Ok(self.ask(vec![id]).await?.images.pop().map(|(_, image)| image))
+    }
+
     async fn batch_get(&self, tags: &[&str]) -> Result<Answer, AwsError> {
+        self.ask(tags.iter().map(|tag| ImageIdentifier::builder().image_tag(*tag).build()).collect()).await
+    }
+
+    async fn ask(&self, ids: Vec<ImageIdentifier>) -> Result<Answer, AwsError> {
         let mut call = self.cloud.reads().await.ecr.batch_get_image().repository_name(&self.name);
         for media_type in MANIFESTS {
             call = call.accepted_media_types(media_type);
         }
-        for tag in tags {
-            call = call.image_ids(ImageIdentifier::builder().image_tag(*tag).build());
-        }
+        call = call.set_image_ids(Some(ids));
         let said = call.send().await.map_err(|error| AwsError::new("ECR", "BatchGetImage", &error))?;
         let mut answer = Answer::default();
         for image in said.images() {
@@ -197,6 +205,8 @@ impl<'a> Repository<'a> {
                 Some(tag) if code == "ImageNotFound" => {
                     answer.missing.insert(tag.to_owned());
                 }
+                // It was asked for by its digest.
+                None if code == "ImageNotFound" => {}
                 _ => {
                     return Err(AwsError {
                         service: "ECR",

@@ -119,6 +119,12 @@ impl<'a> Ecs<'a> {
         view(answer.get("service").cloned().unwrap_or_default(), "UpdateService")
     }
 
+    /// Ends a deployment that is under way: ECS goes back to the one before.
+    pub async fn stop_deployment(&self, arn: &str) -> Result<(), AwsError> {
+        let body = json!({ "serviceDeploymentArn": arn, "stopType": "ROLLBACK" });
+        exchange!(self.writes, stop_service_deployment, "StopServiceDeployment", body).map(drop)
+    }
+
     /// Sends a body as it is.
     pub async fn run_task(&self, body: &Value) -> Result<Started, AwsError> {
         let answer = exchange!(self.writes, run_task, "RunTask", body)?;

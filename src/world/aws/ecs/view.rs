@@ -78,6 +78,8 @@ pub struct Deployment {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceDeployment {
+    /// Its ARN.
+    pub service_deployment_arn: String,
     /// `SUCCESSFUL`, `STOPPED`, `ROLLBACK_SUCCESSFUL`, …
     pub status: String,
     /// In words.
@@ -191,6 +193,12 @@ impl ServiceDeployment {
     #[must_use]
     pub fn is(&self, id: &str) -> bool {
         !id.is_empty() && last_part(&self.target_service_revision.arn) == last_part(id)
+    }
+
+    /// Whether it is under way.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.status.as_str(), "PENDING" | "IN_PROGRESS")
     }
 
     /// Whether it was ended before its time, by ECS or by somebody who stopped it, and not by a newer one.

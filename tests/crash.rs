@@ -1,0 +1,242 @@
+//! A run that dies anywhere goes on as if it had not.
+//!
+//! The binary of the tests can be told to end itself with SIGKILL at the n-th
+//! of its named points (feature `crash-points`): before and after every write
+//! to the journal and the store, every call to AWS, to the registry, to the
+//! engine and to the database. Each scenario is run once without a crash to
+//! count the points; then it is run and killed at a point, gone on with
+//! `flow resume`, and what stands is compared with what the run without a
+//! crash left. How often things were done is counted at the resources.
+//!
+//! A normal test run takes a sample; `FLOW_CRASH_SAMPLE=all` takes every point.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::Instant;
+
+use crate::support::project::Ran;
+use crate::support::shop::Shop;
+use crate::support::stand::Stand;
+
+/// How often one run may be resumed: it dies once, so twice would already be one too many.
+const RESUMES: usize = 2;
+
+/// Points of a scenario that a normal test run tries.
+const SAMPLE: usize = 6;
+
+/// How a run with a crash point in it went.
+enum Went {
+    /// It died there.
+    Died,
+    /// It ended before it came to that point: two runs do not pass quite the same ones.
+    Ended,
+}
+
+impl Shop {
+    /// Runs `flow` until it dies at the n-th point.
+    #[track_caller]
+    fn dies_at(&self, point: usize, arguments: &[&str]) -> Went {
+        let mut command = self.project.command(arguments);
+        let output = command.env("FLOW_CRASH_AT", point.to_string()).output().unwrap();
+        if output.status.signal() == Some(9) {
+            return Went::Died;
+        }
+        Ran::from(output).exits(0);
+        Went::Ended
+    }
+
+    /// Runs `flow` to its end and counts the points it passes.
+    #[track_caller]
+    fn counts(&self, arguments: &[&str]) -> Vec<String> {
+        let list = self.project.path(".flow/points");
+        let _ = std::fs::remove_file(&list);
+        let mut command = self.project.command(arguments);
+        Ran::from(command.env("FLOW_CRASH_LIST", &list).output().unwrap()).exits(0);
+        let points = std::fs::read_to_string(&list).unwrap();
+        points.lines().map(str::to_owned).collect()
+    }
+
+    /// Goes on with the newest run; where none had begun, does what was asked once more.
+    #[track_caller]
+    fn goes_on(&self, arguments: &[&str], what: &str) {
+        let runs = self.project.run(&["runs", "--json"]).exits(0).json();
+        let newest = runs["runs"].as_array().unwrap().first().cloned().unwrap_or_default();
+        if newest["outcome"] == "interrupted" {
+            let run = newest["id"].as_str().unwrap();
+            for _ in 0..RESUMES {
+                let ran = self.project.run(&["resume", run]);
+                if ran.code == Some(0) {
+                    return;
+                }
+                println!("{what}: resume ended with {:?}\n{}", ran.code, ran.err);
+            }
+            panic!("{what}: the run could not be resumed");
+        }
+        self.project.run(arguments).exits(0);
+    }
+}
+
+/// Which of so many points are tried, from 1.
+fn sample(points: usize) -> Vec<usize> {
+    match std::env::var("FLOW_CRASH_SAMPLE").as_deref() {
+        Ok("all") => (1..=points).collect(),
+        Ok(count) => spread(points, count.parse().unwrap()),
+        Err(_) => spread(points, SAMPLE),
+    }
+}
+
+/// So many of them, evenly, from the middle of each stretch.
+fn spread(points: usize, count: usize) -> Vec<usize> {
+    let count = count.min(points);
+    (0..count).map(|at| (2 * at + 1) * points / (2 * count) + 1).map(|point| point.min(points)).collect()
+}
+
+/// Says how far the enumeration got.
+fn tell(scenario: &str, points: &[String], tried: usize, died: usize, began: Instant) {
+    let mut kinds: Vec<&String> = points.iter().collect();
+    kinds.sort();
+    kinds.dedup();
+    println!(
+        "{scenario}: {} points of {} kinds; {tried} runs, of which {died} died and went on; {:.0?}",
+        points.len(),
+        kinds.len(),
+        began.elapsed()
+    );
+}
+
+const DEPLOY: [&str; 4] = ["run", "deploy", "--env", "sandbox"];
+
+#[test]
+fn a_first_deployment_that_dies_anywhere_goes_on_to_the_same_end() {
+    let began = Instant::now();
+    let mut shop = Shop::new();
+    let points = shop.counts(&DEPLOY);
+    let expected = Stand::of(&shop);
+    let (mut tried, mut died) = (0, 0);
+    for point in sample(points.len()) {
+        drop(shop);
+        shop = Shop::new();
+        tried += 1;
+        if matches!(shop.dies_at(point, &DEPLOY), Went::Died) {
+            died += 1;
+            shop.goes_on(&DEPLOY, &format!("cold, point {point}, {}", points[point - 1]));
+        }
+        let stand = Stand::of(&shop);
+        assert_eq!(stand, expected, "killed at point {point}, {}", points[point - 1]);
+        is_settled(&shop, point, &points);
+    }
+    tell("cold deployment", &points, tried, died, began);
+    assert!(died > 0, "no run died: nothing was tried");
+}
+
+/// Nothing is left to do, and the last release is a good one.
+#[track_caller]
+fn is_settled(shop: &Shop, point: usize, points: &[String]) {
+    let name = points.get(point - 1).map_or("", String::as_str);
+    assert_eq!(shop.plan(&[]).changing(), [""; 0], "killed at point {point}, {name}");
+    let releases = shop.project.run(&["releases", "--env", "sandbox", "--json"]).exits(0).json();
+    assert_eq!(releases["releases"][0]["failed"], false, "killed at point {point}, {name}: {releases:#}");
+}
+
+/// What one change does, and nothing twice: one revision, one image, one write of the page, one
+/// invalidation, one migration.
+#[track_caller]
+fn did_once(before: &Stand, after: &Stand, number: usize, what: &str) {
+    assert_eq!(after.versions["api"], format!("2.0.{number}"), "{what}");
+    assert_eq!(after.versions["worker"], before.versions["worker"], "{what}");
+    let mut revisions = before.revisions.clone();
+    *revisions.get_mut("api").unwrap() += 1;
+    assert_eq!(after.revisions, revisions, "{what}");
+    let mut images = before.images.clone();
+    *images.get_mut("api").unwrap() += 1;
+    assert_eq!(after.images, images, "{what}");
+    let mut writes = before.writes.clone();
+    *writes.get_mut("index.html").unwrap() += 1;
+    assert_eq!(after.writes, writes, "{what}");
+    assert!(after.site["index.html"].0.contains(&format!("<!-- build {number} -->")), "{what}");
+    assert_eq!(after.invalidations, before.invalidations + 1, "{what}");
+    let mut migrations = before.migrations.clone();
+    migrations.push(format!("{} note", 100 + number));
+    migrations.push(format!("table note_{number}"));
+    migrations.sort();
+    let mut now = after.migrations.clone();
+    now.sort();
+    assert_eq!(now, migrations, "{what}");
+}
+
+#[test]
+fn a_change_that_dies_anywhere_goes_on_to_the_same_end() {
+    let began = Instant::now();
+    let shop = Shop::deployed();
+    let mut before = Stand::of(&shop);
+    shop.change(0);
+    let points = shop.counts(&DEPLOY);
+    let mut after = Stand::of(&shop);
+    did_once(&before, &after, 0, "without a crash");
+    let (mut tried, mut died) = (0, 0);
+    for (at, point) in sample(points.len()).into_iter().enumerate() {
+        let what = format!("change, point {point}, {}", points[point - 1]);
+        before = after;
+        shop.change(at + 1);
+        shop.proxy.forget();
+        tried += 1;
+        if matches!(shop.dies_at(point, &DEPLOY), Went::Died) {
+            died += 1;
+            shop.goes_on(&DEPLOY, &what);
+        }
+        after = Stand::of(&shop);
+        did_once(&before, &after, at + 1, &what);
+        assert_eq!(shop.proxy.count("ecs:UpdateService"), 1, "{what}");
+        is_settled(&shop, point, &points);
+    }
+    tell("change", &points, tried, died, began);
+    assert!(died > 0, "no run died: nothing was tried");
+}
+
+#[test]
+fn a_rollback_that_dies_anywhere_goes_on_to_the_same_end() {
+    let began = Instant::now();
+    let shop = Shop::deployed();
+    let first = Stand::of(&shop);
+    let back = ["rollback", "deploy", "--env", "sandbox", "--to", "1"];
+    shop.change(0);
+    shop.run(&[]).exits(0);
+    let points = shop.counts(&back);
+    is_back(&first, &Stand::of(&shop), "without a crash");
+    let (mut tried, mut died) = (0, 0);
+    for (at, point) in sample(points.len()).into_iter().enumerate() {
+        let what = format!("rollback, point {point}, {}", points[point - 1]);
+        shop.change(at + 1);
+        shop.run(&[]).exits(0);
+        let before = Stand::of(&shop);
+        shop.proxy.forget();
+        tried += 1;
+        if matches!(shop.dies_at(point, &back), Went::Died) {
+            died += 1;
+            shop.goes_on(&back, &what);
+        }
+        let after = Stand::of(&shop);
+        is_back(&first, &after, &what);
+        assert_eq!(after.revisions, before.revisions, "{what}: going back registers nothing");
+        assert_eq!(after.images, before.images, "{what}");
+        assert_eq!(after.migrations, before.migrations, "{what}: migrations stay");
+        assert_eq!(after.writes["index.html"], before.writes["index.html"] + 1, "{what}");
+        assert_eq!(after.invalidations, before.invalidations + 1, "{what}");
+        assert_eq!(shop.proxy.count("ecs:UpdateService"), 1, "{what}");
+    }
+    tell("rollback", &points, tried, died, began);
+    assert!(died > 0, "no run died: nothing was tried");
+}
+
+/// Services and site are the first release's again, byte for byte.
+#[track_caller]
+fn is_back(first: &Stand, now: &Stand, what: &str) {
+    assert_eq!(now.versions, first.versions, "{what}");
+    assert_eq!(now.site, first.site, "{what}");
+}
+
+#[test]
+fn a_sample_covers_all_stretches() {
+    assert_eq!(spread(12, 3), [3, 7, 11]);
+    assert_eq!(spread(2, 6), [1, 2]);
+    assert_eq!(spread(100, 1), [51]);
+}
