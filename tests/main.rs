@@ -16,6 +16,7 @@ mod layers;
 mod load;
 mod locks;
 mod lost_replies;
+mod resume;
 mod rollback;
 mod running;
 mod secrets;
