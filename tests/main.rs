@@ -8,6 +8,7 @@
 
 mod support;
 
+mod audit;
 mod crash;
 mod deploy;
 mod failures;
@@ -16,8 +17,10 @@ mod layers;
 mod load;
 mod locks;
 mod lost_replies;
+mod plans;
 mod resume;
 mod rollback;
 mod running;
 mod secrets;
 mod signals;
+mod store;

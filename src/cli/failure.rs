@@ -5,6 +5,7 @@ use crate::exec::recover::{RecoverError, Unclear};
 use crate::exit::Exit;
 use crate::journal::locks::{Holder, LockError};
 use crate::journal::log::{ReadError, ResumeError};
+use crate::journal::plans;
 use crate::journal::releases::ReleaseError;
 use crate::journal::runs::FindError;
 use crate::model::names::{EnvName, RunId, StepId};
@@ -28,6 +29,7 @@ use crate::world::aws::IdentityError;
 use crate::world::files::FileError;
 
 use super::locking::Locked;
+use super::saved::Refused;
 use super::session::Session;
 
 /// Why a command could not do what it was asked.
@@ -108,6 +110,12 @@ pub(super) enum CliError {
     /// A release that cannot be read.
     #[error(transparent)]
     Release(#[from] ReleaseError),
+    /// No plan of that name.
+    #[error(transparent)]
+    FindPlan(#[from] plans::FindError),
+    /// A saved plan that is not run.
+    #[error("{}", .0.refusal)]
+    Refused(Box<Refused>),
     /// A journal that cannot be read.
     #[error(transparent)]
     Journal(#[from] ReadError),
@@ -192,6 +200,15 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         (CliError::FindRun(_), _) => {
             (vec![format!("error: {error}"), "  all runs: flow runs".to_owned()], Exit::Usage)
         }
+        (CliError::FindPlan(plans::FindError::File(_)), _) => (vec![format!("error: {error}")], Exit::Failed),
+        (CliError::FindPlan(_), _) => (
+            vec![
+                format!("error: {error}"),
+                "  name its file, or six digits or more of its digest".to_owned(),
+            ],
+            Exit::Usage,
+        ),
+        (CliError::Refused(refused), Some(session)) => refused.lines(&session.look()),
         (CliError::Story(StoryError::NoStep { run, .. }), _) => {
             (vec![format!("error: {error}"), format!("  the whole run: flow log {run}")], Exit::Usage)
         }
@@ -205,7 +222,7 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             lines.push("  all locks: flow locks".to_owned());
             (lines, Exit::Refused)
         }
-        (CliError::JournalDown(_), _) => (
+        (CliError::JournalDown(_) | CliError::Lock(LockError::File(_)), _) => (
             vec![
                 format!("error: {error}"),
                 "  nothing was run: what cannot be recorded is not done".to_owned(),

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use super::Done;
 use super::failure::CliError;
+use super::saved;
 use super::session::{Session, block_on};
 use crate::event::Subscriber;
 use crate::exec::dispatcher::Dispatcher;
@@ -23,8 +24,10 @@ use crate::journal::replay::RunState;
 use crate::journal::runs;
 use crate::model::change::Action;
 use crate::model::names::RunId;
+use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::observe::Observed;
 use crate::plan::prepare::{Prepared, Request};
+use crate::plan::saved::check_unchanged as unchanged;
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::plain::Plain;
@@ -78,6 +81,8 @@ pub(super) struct Launch<'a> {
     pub request: Request,
     /// The command line that does the same again.
     pub again: String,
+    /// The plan that was made for it before.
+    pub saved: Option<Box<Plan>>,
     /// Only the plan is shown.
     pub dry_run: bool,
     /// How it is carried out and told.
@@ -94,15 +99,24 @@ impl Launch<'_> {
             let signals = Signals::listen(Arc::clone(&canceller));
             let cancel = canceller.view();
             if self.dry_run {
-                let (prepared, observed) =
+                let (_, mut observed) =
                     super::plan::look(self.session, self.request.clone(), &cancel).await?;
-                super::plan::show(self.session, &prepared, &observed, &self.again, self.manner.all);
+                if let Some(plan) = &self.saved {
+                    check_unchanged(plan, &mut observed)?;
+                }
+                super::plan::show(self.session, &observed.plan, vec![self.again], self.manner.all);
                 return Ok(Exit::Success);
             }
-            let (prepared, observed, locks) =
+            let (prepared, mut observed, locks) =
                 super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
+            if let Some(plan) = &self.saved {
+                check_unchanged(plan, &mut observed)?;
+            }
             refuse_unknown(&observed)?;
             let world = &prepared.world;
+            if observed.plan.steps.iter().any(PlannedStep::executes) {
+                saved::keep(&prepared, &observed.plan)?;
+            }
             Scratch::clear(&world.files)?;
             let journal = Journal::begin(&world.store, world.clock)?;
             let run = journal.run().clone();
@@ -165,6 +179,13 @@ impl Ready {
         drop(locks);
         Ok(Exit::from_code(ended.exit))
     }
+}
+
+/// A plan that was made before is carried out if it is the one that would be made now.
+fn check_unchanged(plan: &Plan, observed: &mut Observed) -> Result<(), CliError> {
+    unchanged(plan, &observed.plan).map_err(|refusal| saved::refuse(refusal, plan))?;
+    (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
+    Ok(())
 }
 
 /// A run does nothing while part of what it would do is not known.

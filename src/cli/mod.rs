@@ -3,6 +3,7 @@
 //! here and nowhere else.
 
 mod adopt;
+mod audit;
 mod check;
 mod diff;
 mod failure;
@@ -20,6 +21,7 @@ mod resume;
 mod rollback;
 mod run;
 mod runs;
+mod saved;
 mod selection;
 mod session;
 mod show;
@@ -63,6 +65,7 @@ enum Command {
     Diff(diff::Args),
     Locks(locks::Args),
     Unlock(unlock::Args),
+    Audit(audit::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -98,6 +101,7 @@ pub fn main() -> Exit {
         Command::Diff(args) => diff::exec(&session, &args),
         Command::Locks(args) => locks::exec(&session, &args),
         Command::Unlock(args) => unlock::exec(&session, &args),
+        Command::Audit(args) => audit::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

@@ -4,25 +4,34 @@ use std::sync::Arc;
 
 use super::Done;
 use super::failure::CliError;
+use super::launch::refuse_unknown;
 use super::locking;
 use super::recovery;
+use super::saved;
 use super::selection::Selection;
 use super::session::{Session, block_on};
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
 use crate::journal::locks::Held;
 use crate::model::names::RunId;
+use crate::plan::document::Plan;
 use crate::plan::observe::{Observed, observe};
 use crate::plan::prepare::{Prepared, Request};
-use crate::report::plan_view::{GroupView, PlanView, RowView};
+use crate::plan::saved::to_json;
+use crate::report::plan_view::PlanView;
 use crate::report::{out, plan_view};
 use crate::world::cancel::{Cancel, Canceller, Urgency};
+use crate::world::process::show_argv;
 
 /// Ask the world what a run would change; changes nothing
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     selection: Selection,
+
+    /// Save it in this file, to be approved and run as it is
+    #[arg(long, value_name = "FILE")]
+    out: Option<String>,
 
     /// As JSON
     #[arg(long)]
@@ -33,16 +42,36 @@ pub(super) struct Args {
     all: bool,
 }
 
+impl Args {
+    /// What to type next.
+    fn next(&self, plan: &Plan) -> Vec<String> {
+        let run = self.selection.command_line("run");
+        match &self.out {
+            None => vec![self.selection.saving(&saved::file_name(plan)), run],
+            Some(file) => {
+                let words = ["flow", "run", plan.flow.as_str(), "--env", plan.environment.name.as_str()];
+                let words = words.into_iter().chain(["--plan", file]).map(str::to_owned);
+                vec![show_argv(&words.collect::<Vec<_>>())]
+            }
+        }
+    }
+}
+
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
     block_on(async {
         let canceller = Arc::new(Canceller::new());
         // No run will record them.
         let _signals = Signals::listen(Arc::clone(&canceller));
         let (prepared, observed) = look(session, args.selection.request(), &canceller.view()).await?;
+        let plan = &observed.plan;
+        if let Some(file) = &args.out {
+            refuse_unknown(&observed)?;
+            saved::write(session, &prepared, plan, file)?;
+        }
         if args.json {
-            out::json(&observed.plan);
+            out::json(&to_json(plan, &prepared.sealer));
         } else {
-            show(session, &prepared, &observed, &args.selection.command_line("run"), args.all);
+            show(session, plan, args.next(plan), args.all);
         }
         Ok(Exit::Success)
     })
@@ -111,65 +140,8 @@ pub(super) async fn unless_interrupted<T>(
 }
 
 /// The plan for people, on standard output.
-pub(super) fn show(session: &Session, prepared: &Prepared, observed: &Observed, again: &str, all: bool) {
-    let plan = &observed.plan;
-    let mut groups: Vec<GroupView> = Vec::new();
-    for step in &plan.steps {
-        let heading = step.heading.as_ref().map(ToString::to_string).unwrap_or_default();
-        let row = RowView {
-            action: step.action,
-            id: step.id.clone(),
-            summary: step.summary.clone(),
-            subject: step.subject.clone(),
-            // What is known later is said once.
-            changes: step
-                .changes
-                .iter()
-                .filter(|change| change.to.as_ref() != Some(&step.summary))
-                .cloned()
-                .collect(),
-            warnings: step.warnings.clone(),
-            reversible: step.reversible,
-        };
-        match groups.last_mut().filter(|group| group.heading == heading) {
-            Some(group) => group.rows.push(row),
-            None => groups.push(GroupView { heading, rows: vec![row] }),
-        }
-    }
-    let view = PlanView {
-        flow: plan.flow.to_string(),
-        environment: plan.environment.name.to_string(),
-        account: plan.environment.account.clone(),
-        region: plan.environment.region.clone(),
-        commit: plan.source.commit.clone(),
-        dirty: plan.source.dirty,
-        back_to: plan.back_to,
-        live_release: prepared.live.as_ref().map(|release| release.id),
-        groups,
-        notes: notes(prepared, observed),
-        digest: plan.digest.clone(),
-        next: vec![again.to_owned()],
-    };
-    for line in plan_view::lines(&session.look(), &view, all) {
+pub(super) fn show(session: &Session, plan: &Plan, next: Vec<String>, all: bool) {
+    for line in plan_view::lines(&session.look(), &PlanView::of(plan, next), all) {
         out::data(&line);
     }
-}
-
-/// What else to know before saying yes.
-fn notes(prepared: &Prepared, observed: &Observed) -> Vec<String> {
-    let mut notes = Vec::new();
-    if let Some(back) = &prepared.back {
-        if back.to.failed {
-            notes.push(format!("Release {} is of a run that failed.", back.to.id));
-        }
-        notes.extend(back.stays.iter().map(|stays| format!("{stays}.")));
-    }
-    for step in observed.plan.to_run().filter(|step| step.kind == "approve") {
-        notes.push(format!("Gate {} {}.", step.id, step.summary));
-    }
-    if let (false, Some(good)) = (prepared.selection.from_release.is_empty(), &prepared.good) {
-        let steps: Vec<String> = prepared.selection.from_release.keys().map(ToString::to_string).collect();
-        notes.push(format!("Taken from release {}: {}.", good.id, steps.join(", ")));
-    }
-    notes
 }

@@ -134,7 +134,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         return ready::exec(session, args.request(), args.json);
     }
     let (request, again) = (args.request(), args.command_line());
-    Launch { session, request, again, dry_run: args.dry_run, manner: &args.manner }.go()
+    Launch { session, request, again, saved: None, dry_run: args.dry_run, manner: &args.manner }.go()
 }
 
 #[cfg(test)]

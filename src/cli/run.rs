@@ -1,15 +1,17 @@
-//! `flow run FLOW --env ENV`
+//! `flow run FLOW --env ENV`, `flow run --plan FILE|DIGEST`
 
 use super::Done;
 use super::launch::{Launch, Manner};
-use super::selection::Selection;
+use super::saved::command_line;
+use super::selection::{Asked, Planned};
 use super::session::Session;
+use crate::plan::saved;
 
 /// Plan a flow, pass its gates and carry it out
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    selection: Selection,
+    planned: Planned,
 
     /// Only show the plan
     #[arg(long)]
@@ -20,7 +22,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
-    let again = args.selection.command_line("run");
-    let request = args.selection.request();
-    Launch { session, request, again, dry_run: args.dry_run, manner: &args.manner }.go()
+    let (request, again, saved) = match args.planned.asked(session)? {
+        Asked::Now { request, again } => (request, again, None),
+        Asked::Saved(plan) => {
+            let request = saved::request(&plan);
+            let command = if plan.back_to.is_some() { "rollback" } else { "run" };
+            (request.clone(), command_line(&request, command, &[]), Some(plan))
+        }
+    };
+    Launch { session, request, again, saved, dry_run: args.dry_run, manner: &args.manner }.go()
 }

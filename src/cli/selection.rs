@@ -1,6 +1,10 @@
 //! The arguments that `plan` and `run` share: what, where, and with which values.
 
+use super::failure::CliError;
+use super::saved;
+use super::session::Session;
 use crate::model::names::{EnvName, FlowName};
+use crate::plan::document::Plan;
 use crate::plan::prepare::Request;
 use crate::plan::selection::{Typed, split};
 
@@ -15,6 +19,32 @@ pub(super) struct Selection {
     #[arg(short, long, value_name = "ENV")]
     env: String,
 
+    #[command(flatten)]
+    part: Part,
+}
+
+/// The same where a saved plan may say it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Planned {
+    /// The flow
+    #[arg(value_name = "FLOW", required_unless_present = "plan")]
+    flow: Option<String>,
+
+    /// The environment; auto takes the one whose branch or tag matches the checkout
+    #[arg(short, long, value_name = "ENV", required_unless_present = "plan")]
+    env: Option<String>,
+
+    /// A plan that was made before, by its file or its digest: refused if anything differs now
+    #[arg(long, value_name = "FILE|DIGEST", conflicts_with_all = ["only", "skip", "param", "no_cache"])]
+    plan: Option<String>,
+
+    #[command(flatten)]
+    part: Part,
+}
+
+/// Which part of a flow, and with which values.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Part {
     /// Only these groups, steps or instances (image[api]); gates in front of them stay
     #[arg(long, value_name = "NAMES")]
     only: Vec<String>,
@@ -41,27 +71,71 @@ pub(super) fn parameter(text: &str) -> Result<(String, String), String> {
 impl Selection {
     /// As a request.
     pub(super) fn request(&self) -> Request {
-        let all = |typed: &[String]| typed.iter().flat_map(|names| split(names)).collect();
-        Request {
-            flow: FlowName::new(&self.flow),
-            environment: EnvName::new(&self.env),
-            typed: Typed { only: all(&self.only), skip: all(&self.skip) },
-            params: self.param.clone(),
-            no_cache: self.no_cache,
-            back: None,
-        }
+        request(&self.flow, &self.env, &self.part)
     }
 
     /// The command line that does the same with another command.
     pub(super) fn command_line(&self, command: &str) -> String {
-        let mut words =
-            vec!["flow".to_owned(), command.to_owned(), self.flow.clone(), "--env".into(), self.env.clone()];
-        for (flag, names) in [("--only", &self.only), ("--skip", &self.skip)] {
-            words.extend(names.iter().flat_map(|name| [flag.to_owned(), name.clone()]));
-        }
-        words
-            .extend(self.param.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
-        words.extend(self.no_cache.then(|| "--no-cache".to_owned()));
-        crate::world::process::show_argv(&words)
+        command_line(command, &self.flow, &self.env, &self.part, &[])
     }
+
+    /// The command line that saves the plan in a file.
+    pub(super) fn saving(&self, file: &str) -> String {
+        command_line("plan", &self.flow, &self.env, &self.part, &["--out", file])
+    }
+}
+
+/// What a run was asked for.
+pub(super) enum Asked {
+    /// What flow plans now.
+    Now {
+        /// The request.
+        request: Request,
+        /// The command line that asks for it again.
+        again: String,
+    },
+    /// A plan that was made before.
+    Saved(Box<Plan>),
+}
+
+impl Planned {
+    /// What was asked for. A saved plan must be one that may still be run.
+    pub(super) fn asked(&self, session: &Session) -> Result<Asked, CliError> {
+        match (&self.plan, &self.flow, &self.env) {
+            (Some(plan), flow, env) => {
+                let flow = flow.as_ref().map(FlowName::new);
+                let env = env.as_ref().map(EnvName::new);
+                Ok(Asked::Saved(Box::new(saved::for_run(session, plan, flow.as_ref(), env.as_ref())?)))
+            }
+            (None, flow, env) => {
+                // Both are there: the command line was not accepted without.
+                let (flow, env) = (flow.as_deref().unwrap_or_default(), env.as_deref().unwrap_or_default());
+                let again = command_line("run", flow, env, &self.part, &[]);
+                Ok(Asked::Now { request: request(flow, env, &self.part), again })
+            }
+        }
+    }
+}
+
+fn request(flow: &str, env: &str, part: &Part) -> Request {
+    let all = |typed: &[String]| typed.iter().flat_map(|names| split(names)).collect();
+    Request {
+        flow: FlowName::new(flow),
+        environment: EnvName::new(env),
+        typed: Typed { only: all(&part.only), skip: all(&part.skip) },
+        params: part.param.clone(),
+        no_cache: part.no_cache,
+        back: None,
+    }
+}
+
+fn command_line(command: &str, flow: &str, env: &str, part: &Part, more: &[&str]) -> String {
+    let mut words = ["flow", command, flow, "--env", env].map(str::to_owned).to_vec();
+    for (flag, names) in [("--only", &part.only), ("--skip", &part.skip)] {
+        words.extend(names.iter().flat_map(|name| [flag.to_owned(), name.clone()]));
+    }
+    words.extend(part.param.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
+    words.extend(part.no_cache.then(|| "--no-cache".to_owned()));
+    words.extend(more.iter().map(|word| (*word).to_owned()));
+    crate::world::process::show_argv(&words)
 }

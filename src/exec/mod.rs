@@ -11,6 +11,7 @@
 //! so events have one order. Signals reach units through [`Cancel`] only.
 
 pub mod adopt;
+pub mod claim;
 pub mod dispatcher;
 pub mod finish;
 pub mod recover;
@@ -29,6 +30,7 @@ use crate::event::{Event, Feed, Message, RunEnded, RunOutcome, RunStarted};
 use crate::journal::releases::ReleaseError;
 use crate::journal::replay::RunState;
 use crate::journal::runs::Past;
+use crate::journal::sequence::{self, Taken};
 use crate::model::change::Action;
 use crate::model::names::{RunId, StepId, StepName};
 use crate::plan::observe::Observed;
@@ -38,6 +40,7 @@ use crate::steps::Answers;
 use crate::world::cancel::Cancel;
 use crate::world::clock::Moment;
 
+use self::claim::Claim;
 use self::dispatcher::Dispatcher;
 use self::scheduler::Scheduler;
 use self::signals::Signals;
@@ -91,6 +94,8 @@ pub struct Shared {
     pub sender: mpsc::Sender<Message>,
     /// What the steps are run for.
     pub stage: Stage,
+    /// The run's number, taken by its first effect.
+    pub claim: Arc<Claim>,
 }
 
 /// What steps are run for.
@@ -130,7 +135,8 @@ pub async fn run(start: Start, dispatcher: Dispatcher, cancel: Cancel, signals: 
     let began = resumed.as_ref().and_then(|state| state.began);
     prepared.values.run = RunFacts::of(&run, began.unwrap_or_else(|| prepared.world.clock.now()));
     let stage = Stage::Wanted;
-    let shared = Arc::new(Shared { prepared, observed, options, run, past, sender, stage });
+    let claim = Arc::new(claim(&prepared, &observed, &run));
+    let shared = Arc::new(Shared { prepared, observed, options, run, past, sender, stage, claim });
     let dispatching = tokio::spawn(dispatcher.run(receiver));
     let feed = Feed::new(StepId::plain(StepName::new("")), shared.sender.clone());
     let work = async {
@@ -159,6 +165,18 @@ pub async fn run(start: Start, dispatcher: Dispatcher, cancel: Cancel, signals: 
     // The dispatcher ends when the last sender is gone; what it could not write it has said.
     let _ = dispatching.await;
     ended
+}
+
+fn claim(p: &Prepared, observed: &Observed, run: &RunId) -> Claim {
+    let plan = &observed.plan;
+    let wanted = Taken {
+        version: sequence::VERSION,
+        number: plan.sequence,
+        run: run.clone(),
+        plan: plan.digest.clone(),
+        time: p.world.clock.now(),
+    };
+    Claim::new(p.world.store.clone(), plan.environment.name.clone(), plan.flow.clone(), wanted)
 }
 
 fn started(shared: &Shared, again: String) -> RunStarted {
@@ -243,11 +261,7 @@ async fn finish(
         Scheduler::new(Arc::clone(shared), cancel.clone(), true).with_facts(facts.clone()).run().await;
     ends.extend(at_end);
     let (release, problem) = finish::record_release(shared, outcome, &ends, unwound.as_ref(), healthy);
-    let mut outcome = if finish::any_failed(&ends) && outcome == RunOutcome::Succeeded {
-        RunOutcome::Failed
-    } else {
-        outcome
-    };
+    let mut outcome = finish::after_finally(shared, outcome, &ends, cancel);
     if let Some(problem) = problem {
         outcome = if outcome == RunOutcome::Succeeded { RunOutcome::Failed } else { outcome };
         feed.send(Event::Warning { text: format!("the release could not be recorded: {problem}") }).await;

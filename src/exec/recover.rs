@@ -90,7 +90,8 @@ impl Recovery {
             let open = Open { intent, notes };
             let settled = if self.state.unwinding && !is_program(p, &step) {
                 // Its way back begins with a look at the world and is the same however often it is gone.
-                let receipt = self.state.steps.get(&step).map(|step| step.receipt.clone()).unwrap_or_default();
+                let receipt =
+                    self.state.steps.get(&step).map(|step| step.receipt.clone()).unwrap_or_default();
                 Settled::Done(Done { receipt, ..Done::default() })
             } else {
                 self.ask(p, &table, &step, &open, cancel).await?
@@ -152,9 +153,9 @@ impl Recovery {
             None => None,
         };
         let (began, last) = (self.state.began, self.state.last);
-        let duration_ms = began.zip(last).and_then(|(began, last)| {
-            u64::try_from(last.as_millisecond() - began.as_millisecond()).ok()
-        });
+        let duration_ms = began
+            .zip(last)
+            .and_then(|(began, last)| u64::try_from(last.as_millisecond() - began.as_millisecond()).ok());
         let ended = RunEnded {
             outcome,
             exit: finish::exit_code(outcome),
@@ -250,7 +251,9 @@ pub async fn ask(
     let scope = StepScope { values: &p.values, each: &node.each, steps: table };
     let made = match step_of(node, &scope) {
         Ok(Field::Known(made)) => made,
-        Ok(Field::After(other)) => return Err(format!("it refers to what {other} hands on, which is not recorded")),
+        Ok(Field::After(other)) => {
+            return Err(format!("it refers to what {other} hands on, which is not recorded"));
+        }
         Err(NoProposal::Failure(failure)) => return Err(failure.record.reason),
         Err(NoProposal::Unresolved(error)) => return Err(error.why.to_string()),
     };

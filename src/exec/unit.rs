@@ -15,13 +15,13 @@ use crate::plan::fingerprint::{self, Key, Success};
 use crate::plan::graph::{Goal, NodeId, unresolved};
 use crate::plan::observe::context;
 use crate::plan::propose::{Look, NoProposal, Proposed, Surroundings, propose};
-use crate::plan::scope::{Known, RunFacts, StepScope, Values};
+use crate::plan::scope::{Known, RunFacts, StepScope, StepTable as _, Values};
 use crate::steps::attributes::Attributes;
 use crate::steps::{Context, Done, Failure, FailureClass};
 use crate::world::cancel::{Cancel, Canceller, Urgency};
 use crate::world::clock::Clock;
 
-use super::{Shared, Stage};
+use super::{Shared, Stage, claim};
 
 /// How long a deploying step may take when its flow does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
@@ -198,6 +198,14 @@ impl Unit {
         };
         let intended = self.needs_intent();
         if intended {
+            let checked = if number == 1 { self.check_world(&proposal.baseline) } else { Ok(()) };
+            let claimed = match checked {
+                Ok(()) => self.shared.claim.make().await,
+                refused => refused,
+            };
+            if let Err(failure) = claimed {
+                return Attempt::Failed { failure: failure.help(self.new_plan()), intended: false };
+            }
             let intent = Event::Intent {
                 step: node.id.clone(),
                 attempt: number,
@@ -237,6 +245,28 @@ impl Unit {
             }
             Watched::LetGo => Attempt::Failed { failure: abandoned(intended), intended },
         }
+    }
+
+    /// The first effect of a step meets the world that its plan was made for, unless an
+    /// infrastructure step in front of it has changed that on the way.
+    fn check_world(&self, now: &serde_json::Value) -> Result<(), Failure> {
+        let p = &self.shared.prepared;
+        let changed = |id: &NodeId| {
+            let node = p.graph.node(*id);
+            let known = self.shared.observed.table.known(&node.id);
+            node.step.kind.nature == Nature::Infrastructure
+                && matches!(known, Some(Known::Outputs { changed: true, .. }))
+        };
+        if self.shared.stage == Stage::Unwinding || p.graph.ancestors(self.id).iter().any(changed) {
+            return Ok(());
+        }
+        let planned = self.shared.observed.plan.step(self.step());
+        planned.map_or(Ok(()), |planned| claim::check_world(planned, now))
+    }
+
+    fn new_plan(&self) -> String {
+        let p = &self.shared.prepared;
+        format!("look at a new plan: flow plan {} --env {}", p.flow.name, p.values.environment)
     }
 
     /// Gates and checks change nothing; what only makes files is made again when in doubt.

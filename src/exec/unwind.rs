@@ -25,6 +25,7 @@ use crate::model::names::StepId;
 use crate::model::step::Undo;
 use crate::model::value::{Field, Outputs};
 use crate::plan::backwards::{Company, back_of, turn};
+use crate::plan::basis::Basis;
 use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::graph::{Goal, NodeId};
 use crate::plan::observe::{Observed, context};
@@ -204,6 +205,8 @@ struct Unwinding<'a> {
     by_hand: Vec<StepId>,
     /// Programs that failed.
     halves: Vec<StepId>,
+    /// Infrastructure that was not there before: what goes back leaves it, and nothing else hangs on it.
+    created: Vec<StepId>,
 }
 
 impl<'a> Unwinding<'a> {
@@ -217,6 +220,7 @@ impl<'a> Unwinding<'a> {
             held: BTreeMap::new(),
             by_hand: Vec::new(),
             halves: Vec::new(),
+            created: Vec::new(),
         };
         for (id, node) in graph.iter().filter(|(_, node)| !node.finally) {
             let Some(step) = state.steps.get(&node.id) else { continue };
@@ -227,8 +231,10 @@ impl<'a> Unwinding<'a> {
                 Phase::Pending | Phase::Ended(StepOutcome::UpToDate | StepOutcome::RolledBack)
             );
             let done = step.phase == Phase::Ended(StepOutcome::Succeeded);
+            let created = before.is_null() && node.step.kind.nature == Nature::Infrastructure;
             match back_of(node) {
                 _ if untouched => {}
+                _ if created => unwinding.created.push(node.id.clone()),
                 // `undo` is for what was done; what a program did that failed nobody knows.
                 _ if !done && node.step.kind.nature == Nature::Program => {
                     if !matches!(node.step.common.undo, Some(Undo::None)) {
@@ -332,6 +338,7 @@ impl<'a> Unwinding<'a> {
             past: crate::journal::runs::Past::default(),
             sender: shared.sender.clone(),
             stage: Stage::Unwinding,
+            claim: Arc::clone(&shared.claim),
         };
         Scheduler::new(Arc::new(unwinding), cancel.clone(), false).run().await
     }
@@ -341,7 +348,7 @@ impl<'a> Unwinding<'a> {
         let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id)?;
         let mut step = planned.clone();
         (step.action, step.upkeep) = (Action::Update, false);
-        step.baseline = serde_json::Value::Null;
+        step.basis = Basis::default();
         match self.proposals.get(&id) {
             Some(proposal) => step.summary.clone_from(&proposal.summary),
             None => "once more".clone_into(&mut step.summary),
@@ -391,10 +398,16 @@ impl<'a> Unwinding<'a> {
         for id in &self.by_hand {
             notes.push(format!("{id} stays: its kind has no way back."));
         }
+        for id in &self.created {
+            notes.push(format!(
+                "{id} stays: this run created it, and infrastructure is never deleted unasked."
+            ));
+        }
         for id in &self.halves {
             notes.push(format!("{id} failed: what it had done by then is not known and stays."));
         }
-        let whole = failed.is_empty() && left.is_empty() && self.refused.is_empty();
+        let whole =
+            self.created.is_empty() && failed.is_empty() && left.is_empty() && self.refused.is_empty();
         Unwound {
             outcome: if whole { RunOutcome::RolledBack } else { RunOutcome::RollbackFailed },
             taken_back: taken_back.into_iter().collect(),

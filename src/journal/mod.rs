@@ -5,6 +5,8 @@
 //! runs/<run>/logs/<step>.log       what its programs and containers wrote              logs
 //! releases/<env>/<number>.json     what an environment runs                            releases
 //! locks/<env>/<token>.jsonl        who may change it                                   locks
+//! plans/<digest>.json              what runs were going to do                          plans
+//! sequences/<env>/<flow>/<n>.json  which run was the n-th that changed something       sequence
 //! ```
 //!
 //! History, endings and reports are derived from these and can be made again.
@@ -13,6 +15,8 @@ pub mod ids;
 pub mod locks;
 pub mod log;
 pub mod logs;
+pub mod plans;
 pub mod releases;
 pub mod replay;
 pub mod runs;
+pub mod sequence;

@@ -163,9 +163,8 @@ impl RunState {
 
     /// Effects that were announced and have no recorded end.
     pub fn open(&self) -> Vec<(StepId, OpenIntent, Vec<(String, Json)>)> {
-        let open = |(id, step): (&StepId, &StepState)| {
-            Some((id.clone(), step.intent.clone()?, step.notes.clone()))
-        };
+        let open =
+            |(id, step): (&StepId, &StepState)| Some((id.clone(), step.intent.clone()?, step.notes.clone()));
         self.unsettled().filter_map(open).collect()
     }
 
@@ -354,8 +353,11 @@ mod tests {
             (1..3_u32).prop_map(|times| Event::Interrupted { signal: "SIGINT".to_owned(), times }),
             text().prop_map(|by| Event::RunResumed { by }),
             text().prop_map(|reason| Event::RollbackStarted { reason }),
-            (step(), any::<Option<bool>>(), text())
-                .prop_map(|(step, done, by)| Event::StepReconciled { step, done, by }),
+            (step(), any::<Option<bool>>(), text()).prop_map(|(step, done, by)| Event::StepReconciled {
+                step,
+                done,
+                by
+            }),
             step().prop_map(|step| Event::Noted { step, key: HIDES.to_owned(), data: Json::Null }),
             any::<u64>().prop_map(|duration_ms| Event::RunEnded(RunEnded {
                 outcome: crate::event::RunOutcome::Interrupted,
@@ -427,8 +429,7 @@ mod tests {
                 failure: None,
             })
         };
-        let asked =
-            |done| Event::StepReconciled { step: step.clone(), done, by: "asked".to_owned() };
+        let asked = |done| Event::StepReconciled { step: step.clone(), done, by: "asked".to_owned() };
         for (after, open) in [
             (None, true),
             (Some(retried), false),

@@ -35,6 +35,9 @@ pub struct RunSummary {
     pub closed: bool,
     /// The release it recorded.
     pub release: Option<u64>,
+    /// The release that it was to go back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<u64>,
     /// Steps that it was going to run.
     pub to_run: usize,
     /// Commit of the checkout.
@@ -160,6 +163,7 @@ pub fn summary(store: &Store, run: &RunId) -> Result<Option<RunSummary>, ReadErr
         outcome,
         closed,
         release,
+        back_to: started.back_to,
         to_run: started.to_run,
         commit: started.commit,
         by: started.by,

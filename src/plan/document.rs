@@ -1,24 +1,32 @@
-//! The plan as data: what `flow plan --json` prints and what its digest covers.
+//! The plan as data: what `flow plan --json` prints, what is saved and signed,
+//! and what its digest covers.
 //!
-//! Same world, same digest, on any machine: times, paths and the order of
-//! answers are not in it.
+//! The digest can be computed from the JSON alone. It covers what decides what
+//! will happen, and nothing that says when or where the plan was made: same
+//! world, same digest, on any machine. What a step counts by is its
+//! [`Basis`]; a step that does not hang on files that are still to be made
+//! counts by what it would do as well. Everything else (summaries, times) is
+//! there to be read, and protected by the seal of a saved plan: see
+//! [`super::saved`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::names::{EnvName, FlowName, GroupName, StepId};
 use crate::model::value::Outputs;
 use crate::world::files::digest;
 
+use super::basis::{Basis, PlanBasis};
 use super::selection::Typed;
 
 /// Version of the JSON.
 pub const VERSION: u32 = 1;
 
 /// What a run would do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
     /// [`VERSION`]
     pub version: u32,
@@ -29,18 +37,31 @@ pub struct Plan {
     /// Digest of all that decides what will happen.
     pub digest: String,
     /// The release that it goes back to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_to: Option<u64>,
-    /// Number of the flow's next run in this environment; 0 while plans are not saved.
+    /// Number of the flow's next run in this environment; its first effect takes it.
     pub sequence: u64,
     /// When it was made; outside the digest.
     pub created: jiff::Timestamp,
-    /// Until when it may be run; `null` while plans are not saved.
+    /// Until when it may be run; outside the digest.
     pub expires: Option<jiff::Timestamp>,
-    /// What it was made from.
+    /// flow's own version.
+    pub flow_version: String,
+    /// Digest of who may approve it, where that is not read from the files alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// What it was made from; outside the digest.
     pub source: Source,
     /// What was asked for.
     pub selection: PlannedSelection,
+    /// What all steps count by.
+    pub basis: PlanBasis,
+    /// The release that was live; outside the digest.
+    #[serde(default)]
+    pub live: Option<u64>,
+    /// What else to know before saying yes; outside the digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Every selected step, in order of appearance.
     pub steps: Vec<PlannedStep>,
     /// How many steps have each action.
@@ -48,7 +69,7 @@ pub struct Plan {
 }
 
 /// Where a plan acts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedEnvironment {
     /// Its name.
     pub name: EnvName,
@@ -59,7 +80,7 @@ pub struct PlannedEnvironment {
 }
 
 /// What a plan was made from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Source {
     /// Full commit id.
     pub commit: Option<String>,
@@ -70,26 +91,35 @@ pub struct Source {
 }
 
 /// What was asked for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlannedSelection {
     /// `--only` and `--skip`.
     #[serde(flatten)]
     pub typed: Typed,
     /// Parameters, given or by default.
-    pub params: BTreeMap<String, serde_json::Value>,
+    pub params: BTreeMap<String, Json>,
+    /// Names of those that were given.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub given: BTreeSet<String>,
     /// Steps outside whose last release counts.
     pub from_release: Vec<StepId>,
+    /// `--no-cache`; outside the digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_cache: bool,
 }
 
 /// What a run would do with one step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PlannedStep {
     /// Its name and instance.
     pub id: StepId,
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: String,
     /// The innermost group around it.
     pub group: Option<GroupName>,
+    /// The outermost group: the heading it stands under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heading: Option<GroupName>,
     /// What it waits for.
     pub needs: Vec<StepId>,
     /// What would happen.
@@ -106,26 +136,25 @@ pub struct PlannedStep {
     pub reversible: Reversible,
     /// Whether its outputs come from a cache.
     pub cached: bool,
-    /// Digest of its definition, action, changes and of what was observed.
+    /// What it counts by.
+    pub basis: Basis,
+    /// Digest of what it counts by, and of what would happen where that counts too.
     pub digest: String,
     /// It is up to date, and has something to tidy up all the same.
     #[serde(skip)]
     pub upkeep: bool,
-    /// What was observed, for the check right before the effect.
-    #[serde(skip)]
-    pub baseline: serde_json::Value,
     /// What later steps can already refer to.
     #[serde(skip)]
     pub outputs: Outputs,
     /// What a rollback needs.
     #[serde(skip)]
-    pub receipt: serde_json::Value,
+    pub receipt: Json,
     /// The state that stands now.
     #[serde(skip)]
-    pub standing: serde_json::Value,
-    /// The outermost group: the heading it stands under.
+    pub standing: Json,
+    /// The selected steps in front that decide what is known of it; empty for a saved plan.
     #[serde(skip)]
-    pub heading: Option<GroupName>,
+    pub hangs_on: BTreeSet<StepId>,
 }
 
 impl PlannedStep {
@@ -135,37 +164,70 @@ impl PlannedStep {
         self.action.will_run() || self.upkeep
     }
 
-    /// Computes its digest from its definition's.
-    pub fn seal(&mut self, definition: &str) {
+    /// Its digest, computed from all that it covers.
+    #[must_use]
+    pub fn covered(&self) -> String {
+        let decided =
+            self.basis.decided.then(|| serde_json::json!({ "action": self.action, "changes": self.changes }));
         let covered = serde_json::json!({
-            "id": self.id, "kind": self.kind, "needs": self.needs, "definition": definition,
-            "action": self.action, "changes": self.changes, "baseline": self.baseline,
+            "id": self.id, "kind": self.kind, "needs": self.needs, "basis": self.basis, "decided": decided,
         });
-        self.digest = digest(covered.to_string().as_bytes());
+        digest(canonical(&covered).as_bytes())
     }
 }
 
 impl Plan {
-    /// Computes the counts and the digest.
+    /// Computes the counts and the digests.
     pub fn seal(&mut self) {
         self.counts.clear();
-        for step in &self.steps {
+        for step in &mut self.steps {
             let name = serde_json::to_value(step.action).ok();
-            let name = name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+            let name = name.as_ref().and_then(Json::as_str).unwrap_or_default().to_owned();
             *self.counts.entry(name).or_default() += 1;
+            step.digest = step.covered();
         }
-        let steps: Vec<&String> = self.steps.iter().map(|step| &step.digest).collect();
+        self.digest = self.covered();
+    }
+
+    /// Its digest, computed from all that it covers.
+    #[must_use]
+    pub fn covered(&self) -> String {
+        let steps: Vec<String> = self.steps.iter().map(PlannedStep::covered).collect();
         let covered = serde_json::json!({
             "version": self.version, "flow": self.flow, "environment": self.environment,
-            "sequence": self.sequence, "flow_version": env!("CARGO_PKG_VERSION"),
+            "sequence": self.sequence, "flow_version": self.flow_version, "policy": self.policy,
             "params": self.selection.params, "typed": self.selection.typed,
-            "from_release": self.selection.from_release, "steps": steps, "back_to": self.back_to,
+            "from_release": self.selection.from_release, "back_to": self.back_to,
+            "basis": self.basis, "steps": steps,
         });
-        self.digest = digest(covered.to_string().as_bytes());
+        digest(canonical(&covered).as_bytes())
     }
 
     /// The steps that a run would execute.
     pub fn to_run(&self) -> impl Iterator<Item = &PlannedStep> {
         self.steps.iter().filter(|step| step.action.will_run())
+    }
+
+    /// One step.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&PlannedStep> {
+        self.steps.iter().find(|step| step.id == *id)
+    }
+}
+
+/// JSON as one text whatever the order of its members was.
+#[must_use]
+pub fn canonical(json: &Json) -> String {
+    match json {
+        Json::Object(members) => {
+            let sorted: BTreeMap<&String, &Json> = members.iter().collect();
+            let rows: Vec<String> = sorted
+                .into_iter()
+                .map(|(name, value)| format!("{}:{}", Json::from(name.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", rows.join(","))
+        }
+        Json::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        plain => plain.to_string(),
     }
 }

@@ -11,15 +11,20 @@
 //! to is known. `exec` uses [`propose`] again right before each effect.
 
 pub mod backwards;
+pub mod basis;
+pub mod compare;
 pub mod document;
 pub mod fingerprint;
+pub mod fronts;
 pub mod graph;
 pub mod load;
 pub mod observe;
 pub mod params;
 pub mod prepare;
 pub mod propose;
+pub mod saved;
 pub mod scope;
 pub mod selection;
 pub mod target;
 pub mod tools;
+mod weigh;

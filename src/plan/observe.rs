@@ -6,7 +6,6 @@
 //! something behind it would change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -16,17 +15,19 @@ use crate::event::Feed;
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::Nature;
 use crate::model::names::{StepId, StepName};
-use crate::model::settings::{Given, Shape};
-use crate::model::value::{Field, Outputs, Value};
+use crate::model::value::{Field, Outputs};
 use crate::steps::{Answers, Context, Failure, FailureClass, Proposal};
 use crate::world::cancel::{Cancel, Stopped};
-use crate::world::walk::Matcher;
 
+use super::basis::Basis;
 use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, Source, VERSION};
-use super::graph::{Goal, Node, NodeId, Why};
+use super::fronts::Fronts;
+use super::graph::{Goal, Node, NodeId};
 use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
+use super::saved::LIFETIME;
 use super::scope::{Known, StepScope, StepTable};
+use super::weigh::{self, Seen};
 
 /// How many steps are looked at at once.
 const AT_ONCE: usize = 64;
@@ -126,7 +127,15 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
                 .set(&step.id, Known::Outputs { outputs: Arc::new(step.outputs.clone()), changed: false });
         }
     }
+    let reader = steps.iter().find(|step| step.basis.tree);
+    let basis = weigh::common(p, &observer.fronts, reader.is_some()).await.map_err(|failure| {
+        reader
+            .map(|step| PlanFailure { step: step.id.clone(), why: failure.into() })
+            .into_iter()
+            .collect::<Vec<_>>()
+    })?;
     let target = p.cloud.target();
+    let created = p.world.clock.now();
     let mut plan = Plan {
         version: VERSION,
         flow: p.flow.name.clone(),
@@ -137,9 +146,11 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         },
         digest: String::new(),
         back_to: p.back.as_ref().map(|back| back.to.id),
-        sequence: 0,
-        created: p.world.clock.now(),
-        expires: None,
+        sequence: p.sequence,
+        created,
+        expires: created.checked_add(LIFETIME).ok(),
+        flow_version: env!("CARGO_PKG_VERSION").to_owned(),
+        policy: None,
         source: Source {
             commit: p.world.git.facts().sha.clone(),
             dirty: p.world.git.facts().dirty,
@@ -148,13 +159,34 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         selection: PlannedSelection {
             typed: p.request.typed.clone(),
             params: p.values.params.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
+            given: p.request.params.iter().map(|(name, _)| name.clone()).collect(),
             from_release: p.selection.from_release.keys().cloned().collect(),
+            no_cache: p.request.no_cache,
         },
+        basis,
+        live: p.live.as_ref().map(|release| release.id),
+        notes: notes(p),
         steps,
         counts: BTreeMap::new(),
     };
     plan.seal();
     Ok(Observed { plan, table: observer.table })
+}
+
+/// What else to know before saying yes.
+fn notes(p: &Prepared) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(back) = &p.back {
+        if back.to.failed {
+            notes.push(format!("Release {} is of a run that failed.", back.to.id));
+        }
+        notes.extend(back.stays.iter().map(|stays| format!("{stays}.")));
+    }
+    if let (false, Some(good)) = (p.selection.from_release.is_empty(), &p.good) {
+        let steps: Vec<String> = p.selection.from_release.keys().map(ToString::to_string).collect();
+        notes.push(format!("Taken from release {}: {}.", good.id, steps.join(", ")));
+    }
+    notes
 }
 
 /// Steps in order of appearance; those of a rollback in the order in which they go back.
@@ -165,62 +197,17 @@ fn in_order(p: &Prepared, mut planned: BTreeMap<NodeId, PlannedStep>) -> Vec<Pla
     p.graph.order().iter().filter_map(|id| planned.remove(id)).collect()
 }
 
-struct Observer<'a> {
-    p: &'a Prepared,
-    cancel: &'a Cancel,
-    table: Table,
-    /// For each node the ones it must be looked at after.
-    waits: Vec<BTreeSet<NodeId>>,
-    /// For each node the infrastructure steps in front of it.
-    creators: Vec<BTreeSet<NodeId>>,
-    /// For each node the steps in front of it that leave files behind, with what they leave.
-    makers: Vec<BTreeSet<NodeId>>,
-    leaves: Vec<Vec<String>>,
+pub(super) struct Observer<'a> {
+    pub(super) p: &'a Prepared,
+    pub(super) cancel: &'a Cancel,
+    pub(super) table: Table,
+    pub(super) fronts: Fronts,
 }
 
 impl<'a> Observer<'a> {
     fn new(p: &'a Prepared, cancel: &'a Cancel) -> Self {
         let table = Table::new(p);
-        let count = p.graph.len();
-        let mut observer = Self {
-            p,
-            cancel,
-            leaves: p.graph.iter().map(|(_, node)| leaves(p, node, &table)).collect(),
-            table,
-            waits: vec![BTreeSet::new(); count],
-            creators: vec![BTreeSet::new(); count],
-            makers: vec![BTreeSet::new(); count],
-        };
-        for id in p.graph.order() {
-            observer.inherit(id);
-        }
-        observer
-    }
-
-    /// What stands in front of a node: what stands in front of its predecessors, and they themselves.
-    fn inherit(&mut self, id: NodeId) {
-        let node = self.p.graph.node(id);
-        let (mut creators, mut makers, mut waits) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for edge in &node.before {
-            creators.extend(&self.creators[edge.to.0]);
-            makers.extend(&self.makers[edge.to.0]);
-            if self.p.selection.contains(edge.to) {
-                if self.p.graph.node(edge.to).step.kind.nature == Nature::Infrastructure {
-                    creators.insert(edge.to);
-                }
-                if !self.leaves[edge.to.0].is_empty() {
-                    makers.insert(edge.to);
-                }
-                if edge.why == Why::Reference {
-                    waits.insert(edge.to);
-                }
-            }
-        }
-        waits.extend(&creators);
-        waits.extend(&makers);
-        self.creators[id.0] = creators;
-        self.makers[id.0] = makers;
-        self.waits[id.0] = waits;
+        Self { p, cancel, fronts: Fronts::draw(p, &table), table }
     }
 
     async fn all(&self) -> Result<BTreeMap<NodeId, PlannedStep>, Vec<PlanFailure>> {
@@ -229,9 +216,9 @@ impl<'a> Observer<'a> {
         let mut followers: Vec<Vec<NodeId>> = vec![Vec::new(); p.graph.len()];
         let mut ready = Vec::new();
         for (id, _) in p.graph.iter().filter(|(id, _)| p.selection.contains(*id)) {
-            self.waits[id.0].iter().for_each(|before| followers[before.0].push(id));
-            waiting.insert(id, self.waits[id.0].len());
-            if self.waits[id.0].is_empty() {
+            self.fronts.waits[id.0].iter().for_each(|before| followers[before.0].push(id));
+            waiting.insert(id, self.fronts.waits[id.0].len());
+            if self.fronts.waits[id.0].is_empty() {
                 ready.push(id);
             }
         }
@@ -249,7 +236,10 @@ impl<'a> Observer<'a> {
                 Ok(step) => {
                     planned.insert(id, step);
                 }
-                Err(why) => failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why }),
+                Err(why) => {
+                    let why = why.masked(&p.world.masker);
+                    failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why });
+                }
             }
             for follower in &followers[id.0] {
                 if let Some(left) = waiting.get_mut(follower) {
@@ -273,10 +263,13 @@ impl<'a> Observer<'a> {
         let makes_files =
             node.step.kind.nature == Nature::Program && !node.step.is_deploying(p.cloud.target().protected);
         if let Some(done) = done.filter(|_| !makes_files) {
-            return Ok(self.done_before(id, done));
+            let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
+            return self.done_before(id, &cx, done).await;
         }
         if node.finally {
-            return Ok(self.at_the_end(id, &scope));
+            let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
+            let basis = self.basis(id, &cx, Seen::Unseen).await?;
+            return Ok(self.at_the_end(id, &scope, basis));
         }
         let reads_after = self.reads_after(id, &scope);
         let around = Surroundings {
@@ -297,29 +290,43 @@ impl<'a> Observer<'a> {
         };
         match looked {
             Ok(Proposed::Ready(look)) => match done {
-                Some(done) if look.proposal.action == Action::UpToDate => Ok(self.done_before(id, done)),
-                _ => Ok(self.planned(id, *look)),
+                Some(done) if look.proposal.action == Action::UpToDate => {
+                    self.done_before(id, &cx, done).await
+                }
+                _ => {
+                    let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
+                    Ok(self.planned(id, *look, basis))
+                }
             },
             Ok(Proposed::Skipped(when)) => {
                 self.table.set(&node.id, Known::Skipped(when.clone()));
-                let proposal = Proposal::new(Action::Skipped, format!("when {when}"));
-                Ok(self.step(id, proposal, &when))
+                let basis = self.basis(id, &cx, Seen::Skipped).await?;
+                Ok(self.step(id, Proposal::new(Action::Skipped, format!("when {when}")), basis))
             }
-            Ok(Proposed::NotYet(after)) => Ok(self.later(id, &after, default_action(node))),
-            Err(NoProposal::Failure(failure)) => self.missing(id, failure),
+            Ok(Proposed::NotYet(after)) => {
+                let basis = self.basis(id, &cx, Seen::After(&after)).await?;
+                Ok(self.later(id, &after, default_action(node), basis))
+            }
+            Err(NoProposal::Failure(failure)) => self.missing(id, &cx, failure).await,
             Err(unresolved) => Err(unresolved),
         }
     }
 
     /// What the run did before it was interrupted is not looked at again.
-    fn done_before(&self, id: NodeId, done: &DoneBefore) -> PlannedStep {
+    async fn done_before(
+        &self,
+        id: NodeId,
+        cx: &Context,
+        done: &DoneBefore,
+    ) -> Result<PlannedStep, NoProposal> {
         self.table.set(&self.p.graph.node(id).id, known_before(done));
         let mut proposal = Proposal::up_to_date(done.summary.clone(), done.outputs.clone());
         proposal.receipt = done.receipt.clone();
-        self.step(id, proposal, "done")
+        let basis = self.basis(id, cx, Seen::Unseen).await?;
+        Ok(self.step(id, proposal, basis))
     }
 
-    fn planned(&self, id: NodeId, look: Look) -> PlannedStep {
+    fn planned(&self, id: NodeId, look: Look, basis: Basis) -> PlannedStep {
         let node = self.p.graph.node(id);
         let known = if look.proposal.action.will_run() {
             Known::After(Arc::new(look.proposal.outputs.clone()))
@@ -327,34 +334,39 @@ impl<'a> Observer<'a> {
             Known::Outputs { outputs: Arc::new(look.proposal.outputs.clone()), changed: false }
         };
         self.table.set(&node.id, known);
-        self.step(id, look.proposal, &look.definition)
+        self.step(id, look.proposal, basis)
     }
 
     /// What does not exist is created by an infrastructure step in front, or it is a mistake. What
     /// could not be asked is unknown.
-    fn missing(&self, id: NodeId, failure: Failure) -> Result<PlannedStep, NoProposal> {
+    async fn missing(&self, id: NodeId, cx: &Context, failure: Failure) -> Result<PlannedStep, NoProposal> {
         // A recorded state is not made by a step in front of it.
         let recorded = matches!(self.p.graph.node(id).goal, Some(Goal::Recorded(_)));
         match failure.class {
             FailureClass::Missing if !recorded => {
-                let creator = self.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
+                let creator =
+                    self.fronts.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
                 let mut running =
                     creator.filter(|creator| matches!(self.table.known(creator), Some(Known::After(_))));
                 match running.next() {
-                    Some(creator) => Ok(self.later(id, &creator.clone(), Action::Create)),
+                    Some(creator) => {
+                        let basis = self.basis(id, cx, Seen::After(creator)).await?;
+                        Ok(self.later(id, creator, Action::Create, basis))
+                    }
                     None => Err(NoProposal::Failure(failure)),
                 }
             }
             FailureClass::Passing => {
                 let mut proposal = Proposal::new(Action::Unknown, failure.record.reason);
                 proposal.warnings = failure.record.details;
-                Ok(self.step(id, proposal, ""))
+                let basis = self.basis(id, cx, Seen::Unseen).await?;
+                Ok(self.step(id, proposal, basis))
             }
             _ => Err(NoProposal::Failure(failure)),
         }
     }
 
-    fn later(&self, id: NodeId, after: &StepId, action: Action) -> PlannedStep {
+    fn later(&self, id: NodeId, after: &StepId, action: Action, basis: Basis) -> PlannedStep {
         let node = self.p.graph.node(id);
         let mut proposal = Proposal::new(action, format!("(known after {after})"));
         proposal.reversible = match node.step.kind.nature {
@@ -363,31 +375,32 @@ impl<'a> Observer<'a> {
             _ => Reversible::None,
         };
         proposal.changes = vec![Change::new(node.step.kind.name, None, format!("(known after {after})"))];
-        self.step(id, proposal, &after.to_string())
+        self.step(id, proposal, basis)
     }
 
     /// What stands in `finally` may depend on how the run ends; only a condition that is false
     /// whatever happens settles it now.
-    fn at_the_end(&self, id: NodeId, scope: &StepScope<'_>) -> PlannedStep {
+    fn at_the_end(&self, id: NodeId, scope: &StepScope<'_>, basis: Basis) -> PlannedStep {
         let node = self.p.graph.node(id);
         let mut conditions = node.step.common.when.iter();
         let never = conditions.find(|when| matches!(when.evaluate(scope), Ok(Field::Known(false))));
         match never {
             Some(when) => {
                 self.table.set(&node.id, Known::Skipped(when.text.clone()));
-                self.step(id, Proposal::new(Action::Skipped, format!("when {}", when.text)), &when.text)
+                self.step(id, Proposal::new(Action::Skipped, format!("when {}", when.text)), basis)
             }
-            None => self.step(id, Proposal::new(Action::Run, "at the end"), "finally"),
+            None => self.step(id, Proposal::new(Action::Run, "at the end"), basis),
         }
     }
 
-    fn step(&self, id: NodeId, proposal: Proposal, definition: &str) -> PlannedStep {
+    fn step(&self, id: NodeId, proposal: Proposal, basis: Basis) -> PlannedStep {
         let node = self.p.graph.node(id);
-        let mut step = PlannedStep {
+        let name = |to: &NodeId| self.p.graph.node(*to).id.clone();
+        PlannedStep {
             id: node.id.clone(),
-            kind: node.step.kind.name,
+            kind: node.step.kind.name.to_owned(),
             group: node.step.groups.last().cloned(),
-            needs: node.before.iter().map(|edge| self.p.graph.node(edge.to).id.clone()).collect(),
+            needs: node.before.iter().map(|edge| name(&edge.to)).collect(),
             action: proposal.action,
             upkeep: proposal.action == Action::UpToDate && proposal.effect.is_some(),
             summary: proposal.summary,
@@ -396,31 +409,26 @@ impl<'a> Observer<'a> {
             warnings: proposal.warnings,
             reversible: proposal.reversible,
             cached: false,
+            basis,
             digest: String::new(),
-            baseline: proposal.baseline,
             outputs: proposal.outputs,
             receipt: proposal.receipt,
             standing: proposal.standing,
             heading: node.step.groups.first().cloned(),
-        };
-        step.seal(definition);
-        step
+            hangs_on: self.fronts.hangs_on[id.0].iter().map(name).collect(),
+        }
     }
 
     /// A step in front that will run and leaves files which this one reads.
     fn reads_after(&self, id: NodeId, scope: &StepScope<'_>) -> Option<StepId> {
-        let running: Vec<NodeId> = self.makers[id.0]
+        let running: Vec<NodeId> = self.fronts.makers[id.0]
             .iter()
             .copied()
             .filter(|maker| matches!(self.table.known(&self.p.graph.node(*maker).id), Some(Known::After(_))))
             .collect();
-        if running.is_empty() {
-            return None;
-        }
-        let (include, exclude) = reads(self.p.graph.node(id), scope);
-        let reads = Matcher::new(&include, &exclude).ok()?;
-        let covers = |maker: &NodeId| self.leaves[maker.0].iter().any(|left| reads.touches(Path::new(left)));
-        running.into_iter().find(covers).map(|maker| self.p.graph.node(maker).id.clone())
+        let node = self.p.graph.node(id);
+        let maker = self.fronts.reads_what_is_left(node, running.into_iter(), scope)?;
+        Some(self.p.graph.node(maker).id.clone())
     }
 }
 
@@ -455,37 +463,6 @@ fn default_action(node: &Node) -> Action {
     }
 }
 
-/// The paths that a step leaves behind.
-fn leaves(p: &Prepared, node: &Node, table: &Table) -> Vec<String> {
-    let scope = StepScope { values: &p.values, each: &node.each, steps: table };
-    node.step
-        .common
-        .outputs
-        .iter()
-        .filter_map(|template| template.resolve(&scope).ok()?.known().and_then(Value::as_text))
-        .collect()
-}
-
-/// The globs that a step reads, and those it leaves out.
-fn reads(node: &Node, scope: &StepScope<'_>) -> (Vec<String>, Vec<String>) {
-    let text = |template: &crate::model::template::Template| match template.resolve(scope) {
-        Ok(Field::Known(value)) => value.as_text(),
-        _ => None,
-    };
-    let inputs = node.step.common.inputs.iter();
-    let mut include: Vec<String> =
-        inputs.clone().flat_map(|inputs| inputs.globs.iter().filter_map(text)).collect();
-    let exclude = inputs.flat_map(|inputs| inputs.exclude.iter().filter_map(text)).collect();
-    for setting in node.step.kind.settings {
-        if let (Shape::Path { reads: true }, Some(Given::One(template))) =
-            (&setting.shape, node.step.settings.get(setting.name))
-        {
-            include.extend(text(template));
-        }
-    }
-    (include, exclude)
-}
-
 /// A gate is needed when something behind it would change; otherwise nobody is asked.
 fn settle_gates(p: &Prepared, steps: &mut [PlannedStep]) {
     let followers = p.graph.followers();
@@ -513,7 +490,6 @@ fn settle_gates(p: &Prepared, steps: &mut [PlannedStep]) {
             step.action = Action::UpToDate;
             "nothing behind it changes".clone_into(&mut step.summary);
             step.outputs = Outputs::new();
-            step.seal("gate");
         }
     }
 }

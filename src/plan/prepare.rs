@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::successes::Successes;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
+use crate::journal::sequence;
 use crate::model::flow::Flow;
 use crate::model::kind::Nature;
 use crate::model::names::{EnvName, FlowName, StepId};
@@ -86,6 +87,8 @@ pub struct Prepared {
     pub sealer: Sealer,
     /// Digest of the flow files.
     pub files_digest: String,
+    /// Number of the flow's next run here that changes something.
+    pub sequence: u64,
     /// The rollback that it is, if it is one.
     pub back: Option<Arc<Backwards>>,
     /// What the run has done already, when it is resumed.
@@ -243,6 +246,7 @@ pub async fn prepare(
         flow: Arc::new(flow.clone()),
         environment: Arc::new(environment.clone()),
         sealer: Sealer::load(&world.store)?,
+        sequence: sequence::next(&world.store, &environment.name.value, &flow.name)?,
         successes: Successes::new(Store::folder(world.files.root().join(".flow/cache"))),
         request,
         graph,

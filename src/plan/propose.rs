@@ -12,8 +12,9 @@ use crate::model::template::{Scope, Template, Unresolved};
 use crate::model::units::count;
 use crate::model::value::{Field, Value};
 use crate::steps::attributes::Globs;
-use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal, Step, Way};
+use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal, Step};
 use crate::world::keyed::Sealer;
+use crate::world::masker::Masker;
 
 use super::fingerprint::{self, Key, Success};
 use super::graph::{Goal, Node};
@@ -35,8 +36,6 @@ pub enum Proposed {
 pub struct Look {
     /// What it would do.
     pub proposal: Proposal,
-    /// Digest of its definition, every reference replaced.
-    pub definition: String,
     /// For steps that only make files: what to remember after a success.
     pub key: Option<Key>,
     /// Its attributes, which `exec` reads timeouts and retries from.
@@ -50,6 +49,24 @@ pub enum NoProposal {
     Unresolved(Unresolved),
     /// The step says so.
     Failure(Failure),
+}
+
+impl NoProposal {
+    /// Without the run's secrets: what a program says before it fails may hold one.
+    #[must_use]
+    pub fn masked(self, masker: &Masker) -> Self {
+        let hide = |text: &String| masker.mask(text).into_owned();
+        match self {
+            Self::Failure(mut failure) => {
+                let record = &mut failure.record;
+                record.reason = hide(&record.reason);
+                record.details = record.details.iter().map(hide).collect();
+                record.help = record.help.as_ref().map(hide);
+                Self::Failure(failure)
+            }
+            unresolved @ Self::Unresolved(_) => unresolved,
+        }
+    }
 }
 
 impl From<Unresolved> for NoProposal {
@@ -84,7 +101,7 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     if let (Some(Goal::Recorded(way)), Some(Back::To(back))) =
         (&node.goal, steps::kind(node.step.kind.name).map(|kind| kind.back))
     {
-        return return_to(node, way, back(way)?, around, cx).await;
+        return return_to(node, back(way)?, around, cx).await;
     }
     for condition in &node.step.common.when {
         match condition.evaluate(around.scope)? {
@@ -101,7 +118,6 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     if let Some(step) = around.reads_after {
         return Ok(Proposed::NotYet(step.clone()));
     }
-    let definition = definition(node, &settings, &attributes, around.sealer);
     let Some(kind) = steps::kind(node.step.kind.name) else {
         return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
     };
@@ -137,12 +153,7 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
             Ok(outputs) => {
                 let summary = format!("{} unchanged", count(key.files.len(), "input"));
                 let proposal = Proposal::up_to_date(summary, outputs);
-                return Ok(Proposed::Ready(Box::new(Look {
-                    proposal,
-                    definition,
-                    key: Some(key.clone()),
-                    attributes,
-                })));
+                return Ok(Proposed::Ready(Box::new(Look { proposal, key: Some(key.clone()), attributes })));
             }
             Err(why) => stale = Some(why.to_string()),
         }
@@ -155,7 +166,7 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     if let Some(why) = stale {
         proposal.subject = why;
     }
-    Ok(Proposed::Ready(Box::new(Look { proposal, definition, key, attributes })))
+    Ok(Proposed::Ready(Box::new(Look { proposal, key, attributes })))
 }
 
 /// Looks at a step that returns to a recorded state. What the flow says of it today need not hold
@@ -182,7 +193,6 @@ pub fn step_of(node: &Node, scope: &dyn Scope) -> Result<Field<Box<dyn Step>>, N
 
 async fn return_to(
     node: &Node,
-    way: &Way,
     mut step: Box<dyn Step>,
     around: Surroundings<'_>,
     cx: &Context,
@@ -200,9 +210,7 @@ async fn return_to(
     let settings = node.step.settings.resolve(around.scope).unwrap_or_default();
     step.equip(&settings, &attributes);
     let proposal = step.plan(cx).await?;
-    let goal = serde_json::json!({ "id": node.id, "now": way.now, "to": way.to });
-    let definition = crate::world::files::digest(goal.to_string().as_bytes());
-    Ok(Proposed::Ready(Box::new(Look { proposal, definition, key: None, attributes })))
+    Ok(Proposed::Ready(Box::new(Look { proposal, key: None, attributes })))
 }
 
 async fn compute_key(
@@ -278,20 +286,4 @@ pub fn attributes(common: &Common, scope: &dyn Scope) -> Result<Field<Attributes
         }
     }
     Ok(later.map_or_else(|| Field::Known(attributes), Field::After))
-}
-
-fn definition(node: &Node, settings: &Ready, attributes: &Attributes, sealer: &Sealer) -> String {
-    let mut text = format!("{} {}\n", node.step.kind.name, node.id);
-    for (name, given) in settings.iter() {
-        text.push_str(&format!("{name} {:?}\n", fingerprint::show(given, sealer)));
-    }
-    for (name, value) in &attributes.env {
-        let given = crate::model::settings::Given::One(value.clone());
-        text.push_str(&format!("env {name} {:?}\n", fingerprint::show(&given, sealer)));
-    }
-    text.push_str(&format!(
-        "{:?} {:?} {:?} {:?} {:?}\n",
-        attributes.inherit, attributes.inputs, attributes.outputs, attributes.probe, attributes.aws
-    ));
-    crate::world::files::digest(text.as_bytes())
 }

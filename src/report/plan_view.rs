@@ -7,6 +7,7 @@ use super::look::{Color, Look, Mark};
 use super::text;
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::names::StepId;
+use crate::plan::document::{Plan, PlannedStep};
 
 /// Widest column of summaries.
 const SUMMARY: usize = 22;
@@ -43,6 +44,37 @@ pub struct PlanView {
     pub next: Vec<String>,
 }
 
+impl PlanView {
+    /// A plan, made now or saved before, and what to type next.
+    #[must_use]
+    pub fn of(plan: &Plan, next: Vec<String>) -> Self {
+        let mut groups: Vec<GroupView> = Vec::new();
+        for step in &plan.steps {
+            let heading = step.heading.as_ref().map(ToString::to_string).unwrap_or_default();
+            match groups.last_mut().filter(|group| group.heading == heading) {
+                Some(group) => group.rows.push(RowView::of(step)),
+                None => groups.push(GroupView { heading, rows: vec![RowView::of(step)] }),
+            }
+        }
+        let gates = plan.to_run().filter(|step| step.kind == "approve");
+        let gates = gates.map(|step| format!("Gate {} {}.", step.id, step.summary));
+        Self {
+            flow: plan.flow.to_string(),
+            environment: plan.environment.name.to_string(),
+            account: plan.environment.account.clone(),
+            region: plan.environment.region.clone(),
+            commit: plan.source.commit.clone(),
+            dirty: plan.source.dirty,
+            back_to: plan.back_to,
+            live_release: plan.live,
+            groups,
+            notes: gates.chain(plan.notes.iter().cloned()).collect(),
+            digest: plan.digest.clone(),
+            next,
+        }
+    }
+}
+
 /// Steps under one heading.
 #[derive(Clone, Debug, Default)]
 pub struct GroupView {
@@ -72,6 +104,20 @@ pub struct RowView {
 }
 
 impl RowView {
+    fn of(step: &PlannedStep) -> Self {
+        // What is known later is said once.
+        let changes = step.changes.iter().filter(|change| change.to.as_ref() != Some(&step.summary));
+        Self {
+            action: step.action,
+            id: step.id.clone(),
+            summary: step.summary.clone(),
+            subject: step.subject.clone(),
+            changes: changes.cloned().collect(),
+            warnings: step.warnings.clone(),
+            reversible: step.reversible,
+        }
+    }
+
     fn is_listed(&self, all: bool) -> bool {
         all || self.action.will_run() || !self.warnings.is_empty()
     }

@@ -147,6 +147,13 @@ pub trait Step: Debug + Send + Sync {
         Ok(serde_json::Value::Null)
     }
 
+    /// Digests of the local files it is made from, as far as they exist, by path relative to the
+    /// project root: the same as [`Proposal::inputs`], for a step that cannot be planned yet. `None`
+    /// where every file counts that its settings name.
+    async fn inputs(&self, _cx: &Context) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        Ok(None)
+    }
+
     /// Whether an effect was made that was announced and has no recorded end. Changes nothing. By
     /// default the world is asked once more what would change: right for whatever is described by
     /// how it should be, not by what to do.

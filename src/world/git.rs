@@ -1,12 +1,16 @@
 //! Facts of the checkout, as `git` tells them. Absent ones are absent: no
 //! repository, no commit yet, no `git`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use super::host::Host;
 use super::process::base_env;
+
+/// So many names are given to one command.
+const MOST_NAMES: usize = 500;
 
 /// The checkout of a project; nothing is asked before it is needed. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -91,6 +95,58 @@ impl Git {
         }
     }
 
+    /// Every tracked file of the checkout and what it holds now: mode and blob id as `git` computes
+    /// them, so that committing a file changes nothing. Paths are relative to the project root;
+    /// those of files outside of it begin with `:/`. Empty without a repository.
+    pub fn tree(&self) -> Result<BTreeMap<String, String>, String> {
+        let places = match self.run(&["rev-parse", "--show-prefix", "--show-toplevel"]) {
+            Ok(places) => places,
+            Err(said) if said.contains("not a git repository") => return Ok(BTreeMap::new()),
+            Err(said) => return Err(said),
+        };
+        let (prefix, top) = places.split_once('\n').unwrap_or_default();
+        let top = Self { root: PathBuf::from(top.trim_end_matches('\n')), ..self.clone() };
+        let mut tree = BTreeMap::new();
+        for entry in top.run(&["ls-files", "--stage", "-z"])?.split_terminator('\0') {
+            // `100644 ID 0<TAB>PATH`
+            let Some((facts, path)) = entry.split_once('\t') else { continue };
+            let mut facts = facts.split(' ');
+            let (mode, id) = (facts.next().unwrap_or_default(), facts.next().unwrap_or_default());
+            tree.insert(path.to_owned(), format!("{mode} {id}"));
+        }
+        top.add_changed(&mut tree)?;
+        let inside = |path: String| match path.strip_prefix(prefix) {
+            Some(inside) => inside.to_owned(),
+            None => format!(":/{path}"),
+        };
+        Ok(tree.into_iter().map(|(path, holds)| (inside(path), holds)).collect())
+    }
+
+    /// Files of the working tree that differ from the index.
+    fn add_changed(&self, tree: &mut BTreeMap<String, String>) -> Result<(), String> {
+        let raw = self.run(&["diff", "--raw", "-z", "--no-renames", "--no-ext-diff"])?;
+        let mut fields = raw.split_terminator('\0');
+        let mut changed = Vec::new();
+        // `:100644 100755 ID ID M`, then the path.
+        while let (Some(facts), Some(path)) = (fields.next(), fields.next()) {
+            match facts.split(' ').nth(1).unwrap_or_default() {
+                "000000" => drop(tree.insert(path.to_owned(), "missing".to_owned())),
+                mode @ ("100644" | "100755") => changed.push((mode, path)),
+                // A link or a checkout inside this one: that it differs is all that is known.
+                mode => drop(tree.insert(path.to_owned(), format!("{mode} changed"))),
+            }
+        }
+        for some in changed.chunks(MOST_NAMES) {
+            let paths = some.iter().map(|(_, path)| *path);
+            let arguments: Vec<&str> = ["hash-object", "--"].into_iter().chain(paths).collect();
+            let ids = self.run(&arguments)?;
+            for ((mode, path), id) in some.iter().zip(ids.lines()) {
+                tree.insert((*path).to_owned(), format!("{mode} {id}"));
+            }
+        }
+        Ok(())
+    }
+
     fn ci_branch(&self) -> Option<String> {
         let var = |name: &str| self.host.var(name).filter(|value| !value.is_empty()).map(str::to_owned);
         var("GITHUB_REF_NAME")
@@ -135,6 +191,34 @@ mod tests {
         let path = std::env::var("PATH").unwrap();
         let vars = more.iter().copied().chain([("PATH", path.as_str())]);
         Host::with(vars.map(|(n, v)| (n.to_owned(), v.to_owned())).collect::<BTreeMap<_, _>>())
+    }
+
+    #[test]
+    fn the_tree_is_what_tracked_files_hold_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let tree = || Git::new(&root.join("app"), host(&[])).tree().unwrap();
+        for (path, text) in [("app/a", "1"), ("app/run.sh", "x"), ("other", "2"), ("app/gone", "3")] {
+            std::fs::create_dir_all(root.join("app")).unwrap();
+            std::fs::write(root.join(path), text).unwrap();
+        }
+        assert_eq!(tree(), BTreeMap::new(), "there is no repository");
+        git(root, &["init", "-q"]);
+        git(root, &["add", "."]);
+        let fresh = tree();
+        assert_eq!(fresh.keys().collect::<Vec<_>>(), [":/other", "a", "gone", "run.sh"]);
+        git(root, &["commit", "-q", "-m", "x"]);
+        assert_eq!(tree(), fresh, "committing changes nothing");
+
+        std::fs::write(root.join("app/a"), "4").unwrap();
+        std::fs::remove_file(root.join("app/gone")).unwrap();
+        std::fs::write(root.join("app/untracked"), "5").unwrap();
+        let changed = tree();
+        assert_ne!(changed["a"], fresh["a"]);
+        assert_eq!(changed["gone"], "missing");
+        assert_eq!(changed.len(), 4);
+        git(root, &["add", "app/a"]);
+        assert_eq!(tree(), changed, "staging changes nothing");
     }
 
     #[test]

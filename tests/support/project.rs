@@ -58,6 +58,11 @@ impl Project {
         self
     }
 
+    /// Sets a variable in flow's environment now.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.vars.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Writes a file now.
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.path(path);

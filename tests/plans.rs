@@ -1,0 +1,297 @@
+//! Saved plans: run only as they are, once, and refused with what differs.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::project::{Project, Ran};
+
+/// A checkout with one environment and these lines in flow `f`.
+fn project(lines: &str) -> Project {
+    let project = Project::new().file(".gitignore", ".flow/\n*.plan\nout/\n").flow(&flow(lines));
+    git(&project, &["init", "--quiet"]);
+    commit(&project);
+    project
+}
+
+fn flow(lines: &str) -> String {
+    format!("environment \"dev\"\nflow \"f\" {{\n{lines}\n}}\n")
+}
+
+fn git(project: &Project, arguments: &[&str]) {
+    let identity = ["-c", "user.name=Ada", "-c", "user.email=ada@shop.example"];
+    let mut git = Command::new("git");
+    git.args(identity).args(arguments).current_dir(project.root());
+    let done = git.env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+    assert!(done.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn commit(project: &Project) {
+    git(project, &["add", "--all"]);
+    git(project, &["commit", "--quiet", "--message", "x"]);
+}
+
+/// Saves the plan in `f.plan` and returns it.
+#[track_caller]
+fn save(project: &Project, more: &[&str]) -> Value {
+    let saved = ["plan", "f", "--env", "dev", "--out", "f.plan", "--json"];
+    project.run(&[&saved, more].concat()).exits(0).json()
+}
+
+#[track_caller]
+fn digest(project: &Project) -> String {
+    let plan = project.run(&["plan", "f", "--env", "dev", "--json"]).exits(0).json();
+    plan["digest"].as_str().unwrap().to_owned()
+}
+
+fn run_saved(project: &Project) -> Ran {
+    project.run(&["run", "--plan", "f.plan"])
+}
+
+/// What steps wrote into `out/order`.
+fn order(project: &Project) -> Vec<String> {
+    let text = std::fs::read_to_string(project.path("out/order")).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A deploying step that writes its name into `out/order`.
+fn noting(name: &str, more: &str) -> String {
+    format!("run \"{name}\" {{ script \"mkdir -p out; echo {name} >> out/order\"; {more} }}\n")
+}
+
+/// A flow with everything that can differ.
+fn varied() -> Project {
+    let lines = format!(
+        "param \"tag\" default=\"v1\"\nsecret \"token\" from=\"env:TOKEN\"\n\
+         run \"bundle\" {{ command \"cp\" \"src/a\" \"out/a\"; inputs \"src/**\"; outputs \"out/a\" }}\n{}{}",
+        noting("first", "needs \"bundle\"; env TOKEN=\"${secret.token}\" LEVEL=\"1\" TAG=\"${param.tag}\""),
+        noting("second", "needs \"first\"; inherit \"WHERE\"")
+    );
+    let project = project(&lines).var("TOKEN", "not-so-secret").file("src/a", "1").file("scripts/x.sh", "1");
+    std::fs::create_dir_all(project.path("out")).unwrap();
+    commit(&project);
+    project
+}
+
+#[test]
+fn a_saved_plan_is_run_as_it_is_and_only_once() {
+    let project = varied();
+    let plan = save(&project, &[]);
+    assert_eq!(plan["sequence"], 1);
+    run_saved(&project).exits(0);
+    assert_eq!(order(&project), ["first", "second"]);
+    run_saved(&project)
+        .exits(5)
+        .says("refused: this plan was used by run ")
+        .says("  make a new plan: flow plan f --env dev --out f.plan");
+    assert_eq!(order(&project), ["first", "second"]);
+    assert_eq!(save(&project, &[])["sequence"], 2);
+}
+
+#[test]
+fn a_plan_is_found_by_its_digest_and_lies_in_the_store_after_a_run() {
+    let project = varied();
+    let plan = save(&project, &[]);
+    let digest = plan["digest"].as_str().unwrap();
+    project.run(&["run", "--plan", &digest[..12]]).exits(0);
+    let used = project.run(&["run", "f", "--env", "dev", "--plan", digest]).exits(5);
+    used.says("this plan was used by run ");
+    project.run(&["run", "f", "--env", "dev"]).exits(0);
+    let kept = project.files(".flow/store/plans").len();
+    assert_eq!(kept, 2, "a run keeps the plan that it made");
+    project.run(&["run", "--plan", "123456789"]).exits(2).says("error: there is no plan 123456789");
+    project.run(&["run", "--plan", "none.plan"]).exits(2).says("error: there is no plan none.plan");
+}
+
+#[test]
+fn a_saved_plan_is_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let project = varied();
+    save(&project, &[]);
+    let mode = project.path("f.plan").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = project.read("f.plan");
+    assert!(!text.contains("not-so-secret"), "{text}");
+}
+
+#[test]
+fn whatever_differs_is_named() {
+    let edit = |project: &Project, from: &str, to: &str| {
+        let text = project.read("flows/main.kdl");
+        assert!(text.contains(from), "{text}");
+        project.flow_now(&text.replace(from, to));
+    };
+    let cases: Vec<(&str, Box<dyn Fn(&mut Project)>, &str)> = vec![
+        ("an input of a file-making step", Box::new(|p| p.write("src/a", "2")), "  bundle  src/a changed\n"),
+        ("a new input", Box::new(|p| p.write("src/b", "2")), "  bundle  src/b is new\n"),
+        ("a tracked file", Box::new(|p| p.write("scripts/x.sh", "2")), "  scripts/x.sh changed\n"),
+        ("a parameter", Box::new(move |p| edit(p, "\"v1\"", "\"v2\"")), "  parameter tag v1 → v2\n"),
+        (
+            "a setting",
+            Box::new(move |p| edit(p, "LEVEL=\"1\"", "LEVEL=\"2\"")),
+            "  first  env LEVEL changed\n",
+        ),
+        ("a script", Box::new(move |p| edit(p, "echo second", "echo third")), "  second  script changed\n"),
+        (
+            "the order",
+            Box::new(move |p| edit(p, "needs \"first\"", "needs \"bundle\"")),
+            "  second  what it waits for changed\n",
+        ),
+        (
+            "a step that is gone",
+            Box::new(move |p| edit(p, "run \"second\"", "/- run \"second\"")),
+            "  second  the step is gone\n",
+        ),
+        ("a secret", Box::new(|p| p.set("TOKEN", "another-secret")), "  secret token changed\n"),
+        ("an inherited variable", Box::new(|p| p.set("WHERE", "here")), "  second  inherit WHERE changed\n"),
+        (
+            "what a failure does",
+            Box::new(move |p| edit(p, "param \"tag\"", "on-failure \"continue\"\nparam \"tag\"")),
+            "  on-failure stop → continue\n",
+        ),
+    ];
+    for (name, change, named) in cases {
+        let mut project = varied();
+        save(&project, &[]);
+        change(&mut project);
+        let ran = run_saved(&project);
+        assert_eq!(ran.code, Some(5), "{name}: {}", ran.err);
+        assert!(
+            ran.err.starts_with("refused: the project changed since this plan was made ("),
+            "{name}: {}",
+            ran.err
+        );
+        assert!(ran.err.contains(named), "{name}: {}", ran.err);
+        let lines = ran.err.lines().count();
+        assert_eq!(lines, 3, "{name}: only that is named: {}", ran.err);
+        assert!(ran.err.ends_with("  make a new plan: flow plan f --env dev --out f.plan\n"), "{}", ran.err);
+        assert_eq!(order(&project), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn what_changes_nothing_changes_no_digest() {
+    let project = varied();
+    let digest = digest(&project);
+    let same = |project: &Project, why: &str| assert_eq!(self::digest(project), digest, "{why}");
+    save(&project, &[]);
+    let text = project.read("flows/main.kdl");
+    project.flow_now(&format!("// a comment\n{}", text.replace("{ script", "{\n    script")));
+    same(&project, "layout and comments");
+    project.write("untracked", "1");
+    same(&project, "a file that is not tracked");
+    std::fs::remove_file(project.path("untracked")).unwrap();
+    project.run(&["run", "f", "--env", "dev", "--only", "bundle"]).exits(0);
+    assert!(project.path("out/a").exists());
+    same(&project, "file-making steps ran");
+    commit(&project);
+    same(&project, "the same files in another commit");
+    run_saved(&project).exits(0);
+    assert_eq!(order(&project), ["first", "second"]);
+}
+
+#[test]
+fn another_clone_with_the_same_store_runs_the_plan() {
+    let project = varied();
+    let store = tempfile::tempdir().unwrap();
+    let text = project.read("flows/main.kdl");
+    project.flow_now(&format!("project \"p\" {{ store \"{}\" }}\n{text}", store.path().display()));
+    commit(&project);
+    save(&project, &[]);
+    let clone = varied();
+    for path in ["flows/main.kdl", "f.plan"] {
+        clone.write(path, project.read(path));
+    }
+    commit(&clone);
+    assert_eq!(digest(&clone), digest(&project));
+    run_saved(&clone).exits(0);
+    run_saved(&project).exits(5).says("this plan was used by run ");
+}
+
+#[test]
+fn an_altered_plan_is_refused() {
+    let project = varied();
+    save(&project, &[]);
+    let text = project.read("f.plan");
+    for (from, to) in [
+        ("\"first\"", "\"frist\""),
+        ("\"expires\":\"2", "\"expires\":\"3"),
+        ("sh script", "a script"),
+        ("\"v1\"", "\"v2\""),
+    ] {
+        let altered = text.replacen(from, to, 1);
+        assert_ne!(altered, text, "{from}");
+        project.write("f.plan", altered);
+        run_saved(&project).exits(5).says("refused: the plan was altered after it was made");
+    }
+    for (text, said) in
+        [("", "error: this is no plan: "), ("{\"version\":7}", "error: this plan has version 7")]
+    {
+        project.write("f.plan", text);
+        run_saved(&project).exits(2).says(said);
+    }
+    assert_eq!(order(&project), [""; 0]);
+}
+
+#[test]
+fn a_plan_is_for_its_flow_and_environment() {
+    let project = project(&noting("first", ""));
+    let text = project.read("flows/main.kdl");
+    project.flow_now(&format!(
+        "{text}\nenvironment \"other\"\nflow \"g\" {{ run \"x\" {{ command \"true\" }} }}\n"
+    ));
+    save(&project, &[]);
+    let with = |more: &[&str]| project.run(&[&["run", "--plan", "f.plan"], more].concat());
+    with(&["g"]).exits(5).says("refused: this plan is for flow f, not g");
+    with(&["--env", "other"]).exits(5).says("refused: this plan is for dev, not other");
+    for more in [["--only", "first"], ["--skip", "first"], ["-p", "a=b"]] {
+        with(&more).exits(2);
+    }
+    project.run(&["run", "f"]).exits(2);
+    with(&["f", "--env", "dev"]).exits(0);
+}
+
+#[test]
+fn the_selection_and_parameters_are_the_plans() {
+    let project = varied();
+    let plan = save(&project, &["--only", "first", "-p", "tag=v9"]);
+    assert_eq!(plan["selection"]["only"][0], "first");
+    let ran = run_saved(&project).exits(0);
+    assert_eq!(order(&project), ["first"]);
+    assert!(!ran.err.contains("second"), "{}", ran.err);
+}
+
+#[test]
+fn another_run_in_between_makes_a_plan_stale() {
+    let project = varied();
+    save(&project, &[]);
+    project.run(&["run", "f", "--env", "dev", "--only", "first"]).exits(0);
+    run_saved(&project).exits(5).says("refused: another run came in between: ");
+    // A run that only makes files comes in between of nothing.
+    save(&project, &[]);
+    project.write("src/b", "2");
+    project.run(&["run", "f", "--env", "dev", "--only", "bundle"]).exits(0);
+    std::fs::remove_file(project.path("src/b")).unwrap();
+    run_saved(&project).exits(0);
+}
+
+#[test]
+fn a_refusal_before_the_first_effect_leaves_the_plan_unused() {
+    let project = project(&format!("approve \"go\" {{}}\n{}", noting("first", "needs \"go\"")));
+    save(&project, &[]);
+    run_saved(&project).exits(3);
+    assert_eq!(project.files(".flow/store/sequences").len(), 0);
+    project.run(&["run", "--plan", "f.plan", "--yes"]).exits(0);
+    assert_eq!(order(&project), ["first"]);
+    assert_eq!(project.files(".flow/store/sequences").len(), 1);
+}
+
+#[test]
+fn a_plan_says_what_to_type_next() {
+    let project = varied();
+    let plan = project.run(&["plan", "f", "--env", "dev"]).exits(0);
+    let plan = plan.prints("flow plan f --env dev --out f.plan").prints("flow run f --env dev");
+    assert!(!plan.out.contains("--plan "), "{}", plan.out);
+    let saved = project.run(&["plan", "f", "--env", "dev", "--out", "x.plan"]).exits(0);
+    saved.prints("flow run f --env dev --plan x.plan");
+}
