@@ -10,6 +10,7 @@ mod support;
 
 mod approvals;
 mod approvers;
+mod audit;
 mod crash;
 mod deploy;
 mod failures;
@@ -23,3 +24,4 @@ mod rollback;
 mod running;
 mod secrets;
 mod signals;
+mod store;

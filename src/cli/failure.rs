@@ -183,7 +183,7 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             lines.push("  all locks: flow locks".to_owned());
             (lines, Exit::Refused)
         }
-        (CliError::JournalDown(_), _) => (
+        (CliError::JournalDown(_) | CliError::Lock(LockError::File(_)), _) => (
             vec![
                 format!("error: {error}"),
                 "  nothing was run: what cannot be recorded is not done".to_owned(),

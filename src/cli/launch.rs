@@ -116,12 +116,11 @@ impl Launch<'_> {
             let signals = Signals::listen(Arc::clone(&canceller));
             let cancel = canceller.view();
             if self.dry_run {
-                let (prepared, mut observed) =
+                let (_, mut observed) =
                     super::plan::look(self.session, self.request.clone(), &cancel).await?;
                 if let Some(plan) = &self.saved {
                     check_unchanged(plan, &mut observed)?;
                 }
-                drop(prepared);
                 super::plan::show(self.session, &observed.plan, vec![self.again], self.manner.all);
                 return Ok(Exit::Success);
             }

@@ -6,6 +6,7 @@ mod adopt;
 mod approve;
 mod approvers;
 mod approving;
+mod audit;
 mod check;
 mod diff;
 mod failure;
@@ -67,6 +68,7 @@ enum Command {
     Review(review::Args),
     Locks(locks::Args),
     Unlock(unlock::Args),
+    Audit(audit::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -103,6 +105,7 @@ pub fn main() -> Exit {
         Command::Review(args) => review::exec(&session, &args),
         Command::Locks(args) => locks::exec(&session, &args),
         Command::Unlock(args) => unlock::exec(&session, &args),
+        Command::Audit(args) => audit::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

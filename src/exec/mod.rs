@@ -256,11 +256,7 @@ async fn finish(
         Scheduler::new(Arc::clone(shared), cancel.clone(), true).with_facts(facts.clone()).run().await;
     ends.extend(at_end);
     let (release, problem) = finish::record_release(shared, outcome, &ends, unwound.as_ref(), healthy);
-    let mut outcome = if finish::any_failed(&ends) && outcome == RunOutcome::Succeeded {
-        RunOutcome::Failed
-    } else {
-        outcome
-    };
+    let mut outcome = finish::after_finally(shared, outcome, &ends, cancel);
     if let Some(problem) = problem {
         outcome = if outcome == RunOutcome::Succeeded { RunOutcome::Failed } else { outcome };
         feed.send(Event::Warning { text: format!("the release could not be recorded: {problem}") }).await;

@@ -32,6 +32,9 @@ pub struct RunSummary {
     pub outcome: Outcome,
     /// The release it recorded.
     pub release: Option<u64>,
+    /// The release that it was to go back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<u64>,
     /// Steps that it was going to run.
     pub to_run: usize,
     /// Commit of the checkout.
@@ -127,6 +130,7 @@ pub fn summary(store: &Store, run: &RunId) -> Result<Option<RunSummary>, ReadErr
         duration_ms,
         outcome,
         release,
+        back_to: started.back_to,
         to_run: started.to_run,
         commit: started.commit,
         by: started.by,

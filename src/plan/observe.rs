@@ -241,7 +241,10 @@ impl<'a> Observer<'a> {
                 Ok(step) => {
                     planned.insert(id, step);
                 }
-                Err(why) => failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why }),
+                Err(why) => {
+                    let why = why.masked(&p.world.masker);
+                    failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why });
+                }
             }
             for follower in &followers[id.0] {
                 if let Some(left) = waiting.get_mut(follower) {

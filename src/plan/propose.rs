@@ -14,6 +14,7 @@ use crate::model::value::{Field, Value};
 use crate::steps::attributes::Globs;
 use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal, Step};
 use crate::world::keyed::Sealer;
+use crate::world::masker::Masker;
 
 use super::fingerprint::{self, Key, Success};
 use super::graph::{Goal, Node};
@@ -48,6 +49,24 @@ pub enum NoProposal {
     Unresolved(Unresolved),
     /// The step says so.
     Failure(Failure),
+}
+
+impl NoProposal {
+    /// Without the run's secrets: what a program says before it fails may hold one.
+    #[must_use]
+    pub fn masked(self, masker: &Masker) -> Self {
+        let hide = |text: &String| masker.mask(text).into_owned();
+        match self {
+            Self::Failure(mut failure) => {
+                let record = &mut failure.record;
+                record.reason = hide(&record.reason);
+                record.details = record.details.iter().map(hide).collect();
+                record.help = record.help.as_ref().map(hide);
+                Self::Failure(failure)
+            }
+            unresolved @ Self::Unresolved(_) => unresolved,
+        }
+    }
 }
 
 impl From<Unresolved> for NoProposal {

@@ -300,6 +300,8 @@ mod tests {
 
             API    https://api.example.com   2 tasks of ohi-prod-api:42
             Site   https://www.example.com   3 files, 2 paths invalidated
+
+            back to release 17: flow rollback deploy --env prod
         ");
     }
 

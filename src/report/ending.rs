@@ -573,7 +573,19 @@ mod tests {
     fn a_failure_that_was_taken_back() {
         let undone = trouble("service[api]", StepOutcome::RolledBack, 4000, "", &[], None);
         let notes = ["Taken back: service[api].", "schema stays: 0042_note.sql (expand)."];
-        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RolledBack, undone, &notes)), @"");
+        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RolledBack, undone, &notes)), @r"
+
+        ✗ health           503 from https://api.example.com                     5.0s
+
+          deploy to prod failed after 31.0s, and what it had changed was taken back.
+          Release 17 stays live.
+          Not started: edge.
+          Taken back: service[api].
+          schema stays: 0042_note.sql (expand).
+
+          log     flow log k3f9 health
+          again   flow run deploy --env prod
+        ");
     }
 
     #[test]
@@ -581,7 +593,22 @@ mod tests {
         let reason = "ohi-prod-api:41 was deleted";
         let undone = trouble("service[api]", StepOutcome::RollbackFailed, 4000, reason, &[], None);
         let notes = ["Could not be taken back: service[api].", "schema stays: 0042_note.sql (expand)."];
-        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RollbackFailed, undone, &notes)), @"");
+        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RollbackFailed, undone, &notes)), @r"
+
+        ✗ health           503 from https://api.example.com                     5.0s
+
+        ✗ service[api]     ohi-prod-api:41 was deleted                          4.0s
+
+          deploy to prod failed after 31.0s, and not all of it could be taken back.
+          Release 17 is the last good one.
+          Not started: edge.
+          Could not be taken back: service[api].
+          schema stays: 0042_note.sql (expand).
+
+          log     flow log k3f9 health
+          again   flow run deploy --env prod
+          back    flow rollback deploy --env prod --to 17
+        ");
     }
 
     #[test]
@@ -600,7 +627,12 @@ mod tests {
                 _ => {}
             }
         }
-        insta::assert_snapshot!(shown(&script), @"");
+        insta::assert_snapshot!(shown(&script), @r"
+
+        ✓ deploy to prod back to release 16 in 9.0s   release 18
+
+          healthy again 12m04s after the incident began
+        ");
     }
 
     #[test]

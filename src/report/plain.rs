@@ -184,6 +184,8 @@ mod tests {
 
             API    https://api.example.com   2 tasks of ohi-prod-api:42
             Site   https://www.example.com   3 files, 2 paths invalidated
+
+            back to release 17: flow rollback deploy --env prod
         ");
     }
 
@@ -207,6 +209,7 @@ mod tests {
 
             log     flow log k3f9 'service[api]'
             again   flow run deploy --env prod
+            back    flow rollback deploy --env prod --to 17
         ");
     }
 }

@@ -330,6 +330,7 @@ mod tests {
 
             log     flow log k3f9 'service[api]'
             again   flow run deploy --env prod
+            back    flow rollback deploy --env prod --to 17
         ");
     }
 

@@ -2,18 +2,25 @@
 //!
 //! Settings that a step does not name stay as they are. Nothing is ever
 //! deleted here, and a policy that ECR would use to delete images is replaced
-//! only when the step says how many to keep.
+//! only when the step says how many to keep. A rollback puts recorded settings
+//! back and lets a repository stay that was not there then.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::model::change::{Action, Change};
+use super::back::{self, Stays};
+use crate::model::change::{Action, Change, Reversible};
 use crate::model::image::is_repository;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
+use crate::model::units::short_digest;
 use crate::model::value::{Outputs, Value};
-use crate::steps::{Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use crate::steps::{
+    Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step, Way,
+};
 use crate::world::aws::AwsError;
+use crate::world::files::digest;
 use crate::world::registry::{self, Repository, RepositorySettings};
 
 /// The kind.
@@ -34,7 +41,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
-    back: Back::Nothing,
+    back: Back::To(back_to),
 };
 
 #[derive(Clone, Debug)]
@@ -82,23 +89,134 @@ impl Step for EcrRepository {
             Some(_) if !changes.is_empty() => Proposal::new(Action::Update, "change its settings"),
             Some(_) => Proposal::up_to_date(format!("{} is there", self.name), Outputs::new()),
         };
+        proposal.baseline = baseline(found.as_ref());
         if let Some(found) = &found {
             proposal.outputs = outputs(&repository, found);
+            proposal.receipt = State::of(&self.name, found).to_json();
         }
         proposal.changes = changes;
-        proposal.baseline = found.as_ref().map_or(Json::Null, baseline);
-        proposal.receipt = receipt(&self.name, found.as_ref());
         if proposal.action.will_run() {
+            if found.is_some() {
+                proposal.reversible = Reversible::Auto;
+                proposal.standing = std::mem::take(&mut proposal.receipt);
+            }
             proposal.subject.clone_from(&self.name);
             proposal = proposal.with(SetUp { step: self.clone(), before: found });
         }
         Ok(proposal)
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        Ok(baseline(self.repository(cx).await?.settings().await?.as_ref()))
     }
 }
 
 impl EcrRepository {
     async fn repository<'a>(&self, cx: &'a Context) -> Result<Repository<'a>, Failure> {
         Ok(Repository::new(&cx.cloud, registry::host(&cx.cloud).await?, self.name.clone()))
+    }
+}
+
+/// What a release keeps of a repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct State {
+    repository: String,
+    /// `MUTABLE` and the like.
+    mutability: String,
+    exclusions: Vec<String>,
+    scan: bool,
+    lifecycle: Option<String>,
+}
+
+impl State {
+    fn of(name: &str, found: &RepositorySettings) -> Self {
+        Self {
+            repository: name.to_owned(),
+            mutability: found.mutability.clone(),
+            exclusions: found.exclusions.clone(),
+            scan: found.scan_on_push,
+            lifecycle: found.lifecycle.clone(),
+        }
+    }
+
+    fn to_json(&self) -> Json {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// What is not as it was: changes in words.
+    fn changes(&self, found: &RepositorySettings) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.mutability != found.mutability || self.exclusions != found.exclusions {
+            let shown = |mutability: &str, exclusions: &[String]| match exclusions {
+                [] => tags_shown(mutability),
+                but => format!("{}, but {}", tags_shown(mutability), but.join(", ")),
+            };
+            let from = shown(&found.mutability, &found.exclusions);
+            changes.push(Change::new("tags", from, shown(&self.mutability, &self.exclusions)));
+        }
+        if self.scan != found.scan_on_push {
+            changes.push(Change::new("scan", scan_shown(found.scan_on_push), scan_shown(self.scan)));
+        }
+        // ECR may answer the same policy with other spaces.
+        let rules = |policy: &Option<String>| {
+            policy.as_deref().map(|text| serde_json::from_str(text).unwrap_or_else(|_| Json::from(text)))
+        };
+        if rules(&self.lifecycle) != rules(&found.lifecycle) {
+            let shown = |policy: &Option<String>| kept_shown(policy.as_deref());
+            changes.push(Change::new("keep", shown(&found.lifecycle), shown(&self.lifecycle)));
+        }
+        changes
+    }
+}
+
+fn back_to(way: &Way) -> Result<Box<dyn Step>, Failure> {
+    match &way.to {
+        Some(to) => {
+            let to: State = back::read(to)?;
+            if to.repository.is_empty() {
+                return Err(Failure::new("that release does not say how the repository was set up"));
+            }
+            Ok(Box::new(Return(to)))
+        }
+        None => {
+            let now: State = back::read(&way.now).unwrap_or_default();
+            let what = if now.repository.is_empty() { "the repository".to_owned() } else { now.repository };
+            Ok(Box::new(Stays::unrecorded(&what, way.now.clone())))
+        }
+    }
+}
+
+/// The way back to recorded settings.
+#[derive(Clone, Debug)]
+struct Return(State);
+
+#[async_trait]
+impl Step for Return {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let Self(to) = self;
+        let repository = Repository::new(&cx.cloud, registry::host(&cx.cloud).await?, to.repository.clone());
+        let Some(found) = repository.settings().await? else {
+            return Err(Failure::missing(format!("the repository {} is gone", to.repository))
+                .help("create it again; its images are gone with it"));
+        };
+        let changes = to.changes(&found);
+        let standing = State::of(&to.repository, &found).to_json();
+        let mut proposal = if changes.is_empty() {
+            let mut same = Proposal::up_to_date(format!("{} is set up so", to.repository), Outputs::new());
+            same.receipt = standing;
+            same
+        } else {
+            let mut other = Proposal::new(Action::Update, "put its settings back");
+            other.subject.clone_from(&to.repository);
+            other.reversible = Reversible::Auto;
+            other.standing = standing;
+            other.changes = changes;
+            other.with(PutBack(to.clone()))
+        };
+        proposal.baseline = baseline(Some(&found));
+        proposal.outputs = outputs(&repository, &found);
+        Ok(proposal)
     }
 }
 
@@ -111,18 +229,33 @@ impl Wanted {
                 changes.push(Change::new(what, from, to));
             }
         };
-        let tags = |immutable: bool| if immutable { "never move" } else { "may move" }.to_owned();
-        // One with exclusions is what somebody chose on purpose; it counts by its first word.
-        let is_fixed = |found: &RepositorySettings| found.mutability.starts_with("IMMUTABLE");
-        compare("tags", found.map(|found| tags(is_fixed(found))), self.immutable.map(tags));
-        let scan = |scan: bool| if scan { "on push" } else { "by hand" }.to_owned();
-        compare("scan", found.map(|found| scan(found.scan_on_push)), self.scan.map(scan));
-        let kept = |found: &RepositorySettings| match &found.lifecycle {
-            None => "all images".to_owned(),
-            Some(policy) => kept(policy).map_or_else(|| "a policy of its own".to_owned(), show_kept),
-        };
+        let tags = |found: &RepositorySettings| tags_shown(&found.mutability);
+        compare("tags", found.map(tags), self.immutable.map(|fixed| tags_shown(wanted_tags(fixed))));
+        let scan = |found: &RepositorySettings| scan_shown(found.scan_on_push);
+        compare("scan", found.map(scan), self.scan.map(scan_shown));
+        let kept = |found: &RepositorySettings| kept_shown(found.lifecycle.as_deref());
         compare("keep", found.map(kept), self.keep.map(show_kept));
         changes
+    }
+}
+
+/// One with exclusions is what somebody chose on purpose; it counts by its first word.
+fn tags_shown(mutability: &str) -> String {
+    if mutability.starts_with("IMMUTABLE") { "never move" } else { "may move" }.to_owned()
+}
+
+fn wanted_tags(immutable: bool) -> &'static str {
+    if immutable { "IMMUTABLE" } else { "MUTABLE" }
+}
+
+fn scan_shown(on_push: bool) -> String {
+    if on_push { "on push" } else { "by hand" }.to_owned()
+}
+
+fn kept_shown(policy: Option<&str>) -> String {
+    match policy {
+        None => "all images".to_owned(),
+        Some(policy) => kept(policy).map_or_else(|| "a policy of its own".to_owned(), show_kept),
     }
 }
 
@@ -153,12 +286,22 @@ fn policy(keep: u32) -> String {
     .to_string()
 }
 
-fn baseline(found: &RepositorySettings) -> Json {
-    json!({ "tags": found.mutability, "scan": found.scan_on_push, "lifecycle": found.lifecycle })
-}
-
-fn receipt(name: &str, before: Option<&RepositorySettings>) -> Json {
-    json!({ "repository": name, "before": before.map(baseline) })
+/// How it is set up, as an operator would say it.
+fn baseline(found: Option<&RepositorySettings>) -> Json {
+    let Some(found) = found else { return json!({ "repository": "is not there" }) };
+    let mut tags = tags_shown(&found.mutability);
+    if !found.exclusions.is_empty() {
+        tags = format!("{tags}, but {}", found.exclusions.join(", "));
+    }
+    let keep = match found.lifecycle.as_deref().map(|policy| (kept(policy), policy)) {
+        Some((None, policy)) => {
+            format!("a policy of its own, {}", short_digest(&format!("sha256:{}", digest(policy.as_bytes()))))
+        }
+        _ => kept_shown(found.lifecycle.as_deref()),
+    };
+    json!({
+        "repository": "is there", "tags": tags, "scan": scan_shown(found.scan_on_push), "keep": keep,
+    })
 }
 
 fn outputs(repository: &Repository<'_>, found: &RepositorySettings) -> Outputs {
@@ -183,35 +326,73 @@ impl Effect for SetUp {
         if self.before.is_none() {
             repository.create(wanted.immutable.unwrap_or(false), wanted.scan.unwrap_or(false)).await?;
         }
-        // A lost answer changes nothing here: each call says what shall be, and what is gets asked below.
-        let settled = |sent: Result<(), AwsError>| match sent {
-            Err(error) if !error.is_unclear() => Err(error),
-            _ => Ok(()),
-        };
         let now = found(&repository).await?;
         for change in wanted.changes(Some(&now)) {
             settled(match (change.what.as_str(), wanted) {
                 ("tags", Wanted { immutable: Some(immutable), .. }) => {
-                    repository.set_immutable(immutable).await
+                    repository.set_mutability(wanted_tags(immutable), &[]).await
                 }
                 ("scan", Wanted { scan: Some(scan), .. }) => repository.set_scan_on_push(scan).await,
                 ("keep", Wanted { keep: Some(keep), .. }) => repository.set_lifecycle(&policy(keep)).await,
                 _ => Ok(()),
             })?;
         }
-        let now = found(&repository).await.map_err(|failure| {
-            Failure::of(FailureClass::Unknown, format!("how {} is set up now is not known", repository.name))
-                .detail(failure.record.reason)
-        })?;
+        let now = found_after(&repository).await?;
         if let Some(left) = wanted.changes(Some(&now)).first() {
             return Err(Failure::new(format!("{} still has {left}", self.step.name)));
         }
         Ok(Done {
             summary: if self.before.is_none() { "created" } else { "settings changed" }.to_owned(),
             outputs: outputs(&repository, &now),
-            receipt: receipt(&self.step.name, self.before.as_ref()),
+            receipt: State::of(&self.step.name, &now).to_json(),
         })
     }
+}
+
+/// The effect of a way back.
+#[derive(Debug)]
+struct PutBack(State);
+
+#[async_trait]
+impl Effect for PutBack {
+    async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
+        let Self(to) = *self;
+        let repository = Repository::new(&cx.cloud, registry::host(&cx.cloud).await?, to.repository.clone());
+        let now = found(&repository).await?;
+        for change in to.changes(&now) {
+            settled(match (change.what.as_str(), &to.lifecycle) {
+                ("tags", _) => repository.set_mutability(&to.mutability, &to.exclusions).await,
+                ("scan", _) => repository.set_scan_on_push(to.scan).await,
+                ("keep", Some(policy)) => repository.set_lifecycle(policy).await,
+                ("keep", None) => repository.drop_lifecycle().await,
+                _ => Ok(()),
+            })?;
+        }
+        let now = found_after(&repository).await?;
+        if let Some(left) = to.changes(&now).first() {
+            return Err(Failure::new(format!("{} still has {left}", to.repository)));
+        }
+        Ok(Done {
+            summary: "settings put back".to_owned(),
+            outputs: outputs(&repository, &now),
+            receipt: State::of(&to.repository, &now).to_json(),
+        })
+    }
+}
+
+/// A lost answer changes nothing here: each call says what shall be, and what is gets asked afterwards.
+fn settled(sent: Result<(), AwsError>) -> Result<(), AwsError> {
+    match sent {
+        Err(error) if !error.is_unclear() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn found_after(repository: &Repository<'_>) -> Result<RepositorySettings, Failure> {
+    found(repository).await.map_err(|failure| {
+        Failure::of(FailureClass::Unknown, format!("how {} is set up now is not known", repository.name))
+            .detail(failure.record.reason)
+    })
 }
 
 async fn found(repository: &Repository<'_>) -> Result<RepositorySettings, Failure> {
@@ -230,6 +411,7 @@ mod tests {
             uri: String::new(),
             arn: String::new(),
             mutability: mutability.to_owned(),
+            exclusions: Vec::new(),
             scan_on_push,
             lifecycle: lifecycle.map(str::to_owned),
         }
@@ -262,5 +444,26 @@ mod tests {
             assert_eq!(shown, changes);
         }
         assert_eq!(all.changes(None).len(), 3);
+    }
+
+    #[test]
+    fn a_state_says_what_is_not_as_it_was() {
+        let before = found("IMMUTABLE", true, Some(&policy(5)));
+        let state = State::of("shop", &before);
+        assert_eq!(state.changes(&before), []);
+        let spaced = policy(5).replace(':', ": ");
+        assert_eq!(state.changes(&found("IMMUTABLE", true, Some(&spaced))), []);
+        let shown: Vec<String> =
+            state.changes(&found("MUTABLE", false, None)).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            ["tags  may move → never move", "scan  by hand → on push", "keep  all images → the newest 5"]
+        );
+        assert_eq!(back::read::<State>(&state.to_json()).unwrap(), state);
+        assert_eq!(baseline(None), json!({ "repository": "is not there" }));
+        assert_eq!(
+            baseline(Some(&before)),
+            json!({ "repository": "is there", "tags": "never move", "scan": "on push", "keep": "the newest 5" })
+        );
     }
 }

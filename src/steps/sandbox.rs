@@ -158,6 +158,16 @@ impl Bench {
         events.iter().rev().find_map(text)
     }
 
+    /// What was noted last under a key.
+    pub(super) fn note(&self, wanted: &str) -> Option<serde_json::Value> {
+        let events = self.events.lock().expect("events");
+        let noted = |event: &Event| match event {
+            Event::Noted { key, data, .. } if key == wanted => Some(data.clone()),
+            _ => None,
+        };
+        events.iter().rev().find_map(noted)
+    }
+
     /// Every line of output so far.
     pub(super) fn output(&self) -> Vec<String> {
         let events = self.events.lock().expect("events");

@@ -7,6 +7,7 @@
 //! only once the registry said its digest ([`publish`]).
 
 mod archive;
+mod back;
 mod bases;
 mod content;
 mod context;
@@ -15,6 +16,7 @@ mod error;
 mod ignore;
 mod plan;
 mod publish;
+mod reconcile;
 mod record;
 #[cfg(test)]
 mod sandbox_tests;
@@ -22,7 +24,7 @@ mod scan;
 
 use std::collections::BTreeMap;
 
-use self::plan::Prepared;
+use self::plan::{Prepared, own_repository};
 use self::record::BuildRecord;
 use self::scan::Severity;
 use crate::model::image::{ImageReference, is_tag};
@@ -86,7 +88,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
-    back: Back::Nothing,
+    back: Back::To(back::back),
 };
 
 /// The settings.

@@ -2,22 +2,24 @@
 //! registry and the store's records say. Changes nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::Value as Json;
 
-use super::bases::{self, Base};
+use super::back::{State, tags_of};
+use super::bases::{self, Base, Origin};
 use super::content::{Content, Part};
-use super::context::BuildContext;
+use super::context::{BuildContext, What};
 use super::publish::Publish;
 use super::scan::Severity;
 use super::{DockerBuild, dockerfile, error, record};
-use crate::model::change::{Action, Change};
-use crate::model::image::is_repository;
+use crate::model::change::{Action, Change, Reversible};
+use crate::model::image::{ImageReference, is_repository};
 use crate::model::units::{count, short_digest, show_size};
-use crate::model::value::{Outputs, Value};
-use crate::steps::{Context, Failure, FailureClass, Proposal, Step};
+use crate::model::value::Outputs;
+use crate::steps::{Context, Failure, FailureClass, Open, Proposal, Settled, Step};
 use crate::world::registry::{self, Repository, StoredImage};
 
 /// What the image would be made of now.
@@ -45,10 +47,9 @@ impl Step for DockerBuild {
             .get(&flow_tag)
             .filter(|image| record.as_ref().is_some_and(|record| record.digest == image.digest))
             .cloned();
-        let baseline = json!({
-            "hash": hash.as_str(),
-            "tags": found.iter().map(|(tag, image)| (tag.clone(), image.digest.clone())).collect::<BTreeMap<_, _>>(),
-        });
+        let baseline = self.baseline(&repository, &found, &prepared.bases);
+        let inputs = prepared.inputs(cx);
+        let standing = State::standing(self, cx, &found);
         let mut proposal = match trusted {
             Some(image) => {
                 self.keep(&repository, prepared, image, &found, record.and_then(|r| r.scan)).await?
@@ -56,22 +57,93 @@ impl Step for DockerBuild {
             None => self.propose_build(cx, &repository, prepared, &found).await?,
         };
         proposal.baseline = baseline;
+        proposal.inputs = inputs;
+        if proposal.effect.is_some() {
+            proposal.reversible = Reversible::Auto;
+            proposal.standing = standing;
+        }
         Ok(proposal)
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        let repository = self.repository(cx).await?;
+        let found = match self.images(&repository, None).await {
+            Err(failure) if failure.class == FailureClass::Missing => return Ok(Json::Null),
+            found => found?,
+        };
+        let bases = if self.existing { Vec::new() } else { self.bases_by_now(cx, &repository).await? };
+        Ok(self.baseline(&repository, &found, &bases))
+    }
+
+    async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        super::reconcile::reconcile(self, open, cx).await
+    }
+}
+
+/// A repository of the account's registry, by its name or by its whole address.
+pub(super) async fn own_repository<'a>(cx: &'a Context, named: &str) -> Result<Repository<'a>, Failure> {
+    let host = registry::host(&cx.cloud).await?;
+    let name = named.strip_prefix(&host).and_then(|rest| rest.strip_prefix('/')).unwrap_or(named).to_owned();
+    if !is_repository(&name) {
+        return Err(Failure::of(FailureClass::Refused, format!("\"{name}\" is no repository of {host}"))
+            .help("name it as ECR does: shop-api or team/shop-api"));
+    }
+    Ok(Repository::new(&cx.cloud, host, name))
+}
+
+impl Prepared {
+    /// Digests of what is sent, by path relative to the project.
+    fn inputs(&self, cx: &Context) -> BTreeMap<String, String> {
+        let root = cx.world.files.root();
+        let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+        let files = self.context.entries.iter().filter(|entry| entry.what != What::Folder);
+        files.map(|entry| (shown(&entry.source), entry.digest())).collect()
     }
 }
 
 impl DockerBuild {
     pub(super) async fn repository<'a>(&self, cx: &'a Context) -> Result<Repository<'a>, Failure> {
-        let host = registry::host(&cx.cloud).await?;
-        let name = match self.repository.strip_prefix(&host).and_then(|rest| rest.strip_prefix('/')) {
-            Some(name) => name,
-            None => &self.repository,
+        own_repository(cx, &self.repository).await
+    }
+
+    /// What the wanted tags name, and what the base images of other registries are. Those of this
+    /// registry may be made by the steps in front; the content counts them.
+    fn baseline(
+        &self,
+        repository: &Repository<'_>,
+        found: &BTreeMap<String, StoredImage>,
+        bases: &[Base],
+    ) -> Json {
+        let found = found.iter().filter(|(tag, _)| self.tags.contains(tag));
+        let mut facts = tags_of(&found.map(|(tag, image)| (tag.clone(), image.clone())).collect());
+        let is_own = |base: &Base| {
+            ImageReference::parse(&base.name).is_ok_and(|name| name.host.as_ref() == Some(&repository.host))
         };
-        if !is_repository(name) {
-            return Err(Failure::of(FailureClass::Refused, format!("\"{name}\" is no repository of {host}"))
-                .help("name it as ECR does: shop-api or team/shop-api"));
+        for base in bases.iter().filter(|base| base.origin != Origin::Pinned && !is_own(base)) {
+            facts.insert(format!("base {}", base.name), base.digest.clone().into());
         }
-        Ok(Repository::new(&cx.cloud, host, name.to_owned()))
+        facts.into()
+    }
+
+    /// The base images as far as they can be told before all files are there.
+    async fn bases_by_now(&self, cx: &Context, repository: &Repository<'_>) -> Result<Vec<Base>, Failure> {
+        let files = &cx.world.files;
+        let path = match &self.dockerfile {
+            Some(path) => files.locate(path)?,
+            None => files.locate(&self.context)?.join("Dockerfile"),
+        };
+        let text = match files.read(&path) {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            bytes => String::from_utf8(bytes?).unwrap_or_default(),
+        };
+        let Ok(found) = dockerfile::bases(&text, self.target.as_deref(), &self.args, &self.platform) else {
+            return Ok(Vec::new());
+        };
+        match bases::resolve(cx, repository, &found.images).await {
+            // One that is still to be made is no fact yet.
+            Err(failure) if failure.class == FailureClass::Failed => Ok(Vec::new()),
+            bases => bases,
+        }
     }
 
     /// What the wanted tags, and the tag of the content, name now.
@@ -94,7 +166,11 @@ impl DockerBuild {
     }
 
     /// Reads the context and asks for the base images.
-    async fn prepare(&self, cx: &Context, repository: &Repository<'_>) -> Result<Prepared, Failure> {
+    pub(super) async fn prepare(
+        &self,
+        cx: &Context,
+        repository: &Repository<'_>,
+    ) -> Result<Prepared, Failure> {
         let files = cx.world.files.clone();
         let (folder, dockerfile) = (self.context.clone(), self.dockerfile.clone());
         let read = move || BuildContext::read(&files, &folder, dockerfile.as_deref());
@@ -133,9 +209,8 @@ impl DockerBuild {
             format!("{tag} is {}", short_digest(&image.digest)),
             self.outputs(repository, &image.digest, ""),
         );
-        proposal.baseline = json!({ "tags": { tag: image.digest } });
-        proposal.receipt =
-            json!({ "repository": repository.name, "digest": image.digest, "tags": self.tags });
+        proposal.baseline = self.baseline(repository, &found, &[]);
+        proposal.receipt = self.receipt(repository, &image.digest, "");
         Ok(proposal)
     }
 
@@ -268,24 +343,21 @@ impl DockerBuild {
         words.map(|word| word.map_or("", String::as_str)).join("\n")
     }
 
-    pub(super) fn outputs(&self, repository: &Repository<'_>, digest: &str, hash: &str) -> Outputs {
-        let tag = match self.tags.first() {
-            Some(tag) => tag.clone(),
-            None => format!("flow-{}", hash.get(..32).unwrap_or(hash)),
-        };
-        [
-            ("uri", format!("{}@{digest}", repository.uri())),
-            ("digest", digest.to_owned()),
-            ("tag", tag),
-            ("hash", hash.to_owned()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), Value::Text(value)))
-        .collect()
+    fn state(&self, repository: &Repository<'_>, digest: &str, hash: &str) -> State {
+        State {
+            repository: repository.name.clone(),
+            digest: digest.to_owned(),
+            tags: self.tags.clone(),
+            hash: hash.to_owned(),
+        }
     }
 
-    pub(super) fn receipt(&self, repository: &Repository<'_>, digest: &str, hash: &str) -> serde_json::Value {
-        json!({ "repository": repository.name, "digest": digest, "tags": self.tags, "hash": hash })
+    pub(super) fn outputs(&self, repository: &Repository<'_>, digest: &str, hash: &str) -> Outputs {
+        self.state(repository, digest, hash).outputs(repository)
+    }
+
+    pub(super) fn receipt(&self, repository: &Repository<'_>, digest: &str, hash: &str) -> Json {
+        self.state(repository, digest, hash).to_json()
     }
 }
 

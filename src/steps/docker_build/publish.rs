@@ -1,9 +1,9 @@
 //! Builds, pushes and tags an image.
 //!
 //! Order: build, see that nothing changed meanwhile, push under the tag of the
-//! content, read the digest back, scan, put the wanted tags on it, write the
-//! record. A record therefore says that all of it is done, and a wanted tag
-//! never names an image that did not pass.
+//! content, read the digest back, write the record, scan, put the wanted tags
+//! on it. A record says which image the content is; that it passed its scan is
+//! written into it afterwards, and a wanted tag never names one that did not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use futures_util::stream;
 use serde_json::json;
 
 use super::archive::{self, Sent};
-use super::{BuildRecord, DockerBuild, Prepared, bases, error, scan};
+use super::{BuildRecord, DockerBuild, Prepared, Severity, bases, error, scan};
 use crate::model::units::short_digest;
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::docker::{BuildEvent, BuildRequest, Engine, EngineError};
@@ -41,22 +41,20 @@ impl Effect for Publish {
         let repository = self.step.repository(cx).await?;
         let (image, verb) = match &self.image {
             Some(image) => (image.clone(), if self.tags.is_empty() { "scanned" } else { "tagged" }),
-            None => (self.build_and_push(cx, &repository).await?, "pushed"),
+            None => {
+                let image = self.build_and_push(cx, &repository).await?;
+                self.record(cx, &repository, &image, None)?;
+                (image, "pushed")
+            }
         };
         if let Some(limit) = self.step.scan {
             Box::pin(scan::pass(cx, &repository, &image.digest, limit)).await?;
+            self.record(cx, &repository, &image, Some(limit))?;
         }
         for tag in &self.tags {
-            self.put(&repository, &image, tag).await?;
+            put(&repository, &image, tag).await?;
         }
         let hash = self.prepared.content.hash();
-        BuildRecord::new(
-            self.prepared.content.clone(),
-            image.digest.clone(),
-            self.step.scan,
-            cx.world.clock.now(),
-        )
-        .write(&cx.world.store, &repository, &self.step.sort())?;
         Ok(Done {
             summary: format!("{verb} {}", short_digest(&image.digest)),
             outputs: self.step.outputs(&repository, &image.digest, hash.as_str()),
@@ -66,6 +64,18 @@ impl Effect for Publish {
 }
 
 impl Publish {
+    fn record(
+        &self,
+        cx: &Context,
+        repository: &Repository<'_>,
+        image: &StoredImage,
+        scanned: Option<Severity>,
+    ) -> Result<(), Failure> {
+        let content = self.prepared.content.clone();
+        let record = BuildRecord::new(content, image.digest.clone(), scanned, cx.world.clock.now());
+        Ok(record.write(&cx.world.store, repository, &self.step.sort())?)
+    }
+
     async fn build_and_push(
         &self,
         cx: &Context,
@@ -75,6 +85,9 @@ impl Publish {
         self.see_bases(cx, repository).await?;
         let id = self.build(cx, repository, &engine).await?;
         self.see_bases(cx, repository).await?;
+        // Proves later that what the registry then has is this image.
+        let hash = self.prepared.content.hash();
+        cx.feed.note("built", json!({ "hash": hash.as_str(), "image": id })).await?;
         let stored = self.push(cx, repository, &engine, &id).await?;
         cx.feed.note("pushed", json!({ "digest": stored.digest })).await?;
         Ok(stored)
@@ -250,34 +263,31 @@ impl Publish {
             cx.cancel.unless_stopped(cx.world.clock.pause(LOOK_AGAIN)).await?;
         }
     }
+}
 
-    /// Puts a wanted tag on the image in the registry.
-    async fn put(&self, repository: &Repository<'_>, image: &StoredImage, tag: &str) -> Result<(), Failure> {
-        let put = repository.tag(image, tag).await.map_err(|error| {
-            if error.is_unclear() {
-                return Failure::of(
-                    FailureClass::Unknown,
-                    format!("whether {tag} names the image is not known"),
-                )
+/// Puts a wanted tag on the image in the registry.
+pub(super) async fn put(repository: &Repository<'_>, image: &StoredImage, tag: &str) -> Result<(), Failure> {
+    let put = repository.tag(image, tag).await.map_err(|error| {
+        if error.is_unclear() {
+            return Failure::of(FailureClass::Unknown, format!("whether {tag} names the image is not known"))
                 .detail(error.to_string())
                 .help("run it again: putting a tag on the same image twice changes nothing");
-            }
-            error.into()
-        })?;
-        match put {
-            Tagged::Done => Ok(()),
-            Tagged::NotDone(error) => Err(error.into()),
-            Tagged::Fixed => {
-                let has = repository.image(tag).await?.map(|there| there.digest).unwrap_or_default();
-                Err(error::fixed_tag(repository, tag, &has, &image.digest))
-            }
+        }
+        error.into()
+    })?;
+    match put {
+        Tagged::Done => Ok(()),
+        Tagged::NotDone(error) => Err(error.into()),
+        Tagged::Fixed => {
+            let has = repository.image(tag).await?.map(|there| there.digest).unwrap_or_default();
+            Err(error::fixed_tag(repository, tag, &has, &image.digest))
         }
     }
 }
 
 /// Whether an image of the registry is this one of the engine: by its configuration, which names
 /// every layer, or by the manifest itself where the engine keeps those.
-fn is_image(stored: &StoredImage, id: &str) -> bool {
+pub(super) fn is_image(stored: &StoredImage, id: &str) -> bool {
     let config = || {
         let manifest: serde_json::Value = serde_json::from_str(&stored.manifest).ok()?;
         Some(manifest.get("config")?.get("digest")?.as_str()? == id)

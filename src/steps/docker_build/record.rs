@@ -23,7 +23,7 @@ pub(super) struct BuildRecord {
     pub hash: String,
     /// What the registry said right after the push.
     pub digest: String,
-    /// What its scan was held against.
+    /// What its scan was held against, once it passed.
     pub scan: Option<Severity>,
     /// When, RFC 3339.
     pub built: String,

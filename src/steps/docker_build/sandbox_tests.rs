@@ -13,7 +13,7 @@ use crate::model::change::Action;
 use crate::model::names::{EnvName, FlowName, StepId, StepName};
 use crate::model::settings::{Given, Settings};
 use crate::model::value::{Field, Value};
-use crate::steps::{Attributes, Context, Done, Failure, FailureClass, Kind, Proposal};
+use crate::steps::{Attributes, Context, Done, Failure, FailureClass, Kind, Proposal, Settled, Step, Way};
 use crate::syntax::source::Span;
 use crate::world::World;
 use crate::world::aws::{Cloud, Target};
@@ -163,12 +163,22 @@ async fn plan(
     cx: &Context,
     given: Vec<(&'static str, Given<Field<Value>>)>,
 ) -> Result<Proposal, Failure> {
+    made(kind, given).plan(cx).await
+}
+
+fn made(kind: &Kind, given: Vec<(&'static str, Given<Field<Value>>)>) -> Box<dyn Step> {
     let mut settings = Settings::default();
     for (name, value) in given {
         assert!(kind.spec.setting(name).is_some(), "{name} is in the table");
         settings.insert(name, value, Span::default());
     }
-    (kind.make)(&settings, &Attributes::default()).map_err(Failure::from)?.plan(cx).await
+    (kind.make)(&settings, &Attributes::default()).unwrap()
+}
+
+/// The step of a rollback.
+fn way(kind: &Kind, now: serde_json::Value, to: Option<serde_json::Value>) -> Box<dyn Step> {
+    let crate::steps::Back::To(make) = kind.back else { panic!("{} has a way back", kind.spec.name) };
+    make(&Way { now, to }).unwrap()
 }
 
 fn output(done: &Done, name: &str) -> String {
@@ -282,6 +292,99 @@ async fn a_tag_that_flow_did_not_make_is_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_takes_the_tags_back_to_an_image_that_is_still_there() {
+    let Some(bench) = Bench::new("back", false).await else { return };
+    let cx = || bench.context(bench.without_engine());
+    let live = [("tag", texts(&["live"]))];
+    let first = bench.run(&live).await.unwrap();
+    bench.write("api/main.txt", "other");
+    let change = bench.plan(&live).await.unwrap();
+    assert_eq!(change.baseline, serde_json::json!({ "tag live": output(&first, "digest") }));
+    let step = made(
+        &super::KIND,
+        vec![("context", text("api")), ("repository", text(&bench.repository)), live[0].clone()],
+    );
+    assert_eq!(step.observe(&cx()).await.unwrap(), change.baseline);
+    assert_eq!(
+        change.inputs.keys().collect::<Vec<_>>(),
+        ["api/.dockerignore", "api/Dockerfile", "api/main.txt"]
+    );
+    assert_eq!(change.standing["digest"], first.receipt["digest"]);
+    let second = change.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap();
+
+    let back = |to: &serde_json::Value| way(&super::KIND, second.receipt.clone(), Some(to.clone()));
+    let proposal = back(&first.receipt).plan(&cx()).await.unwrap();
+    let short = crate::model::units::short_digest(&output(&first, "digest"));
+    assert_eq!((proposal.action, proposal.summary.as_str()), (Action::Update, "tag live"));
+    assert_eq!(proposal.subject, format!("back to {short}"));
+    assert_eq!(proposal.standing["digest"], second.receipt["digest"]);
+    let done = proposal.effect.unwrap().apply(&cx()).await.unwrap();
+    assert_eq!((&done.receipt, &done.outputs), (&first.receipt, &first.outputs));
+    let again = back(&first.receipt).plan(&cx()).await.unwrap();
+    assert!(again.action == Action::UpToDate && again.effect.is_none(), "{again:?}");
+
+    let ecr = &bench.cloud.writes().await.ecr;
+    let old = aws_sdk_ecr::types::ImageIdentifier::builder().image_digest(output(&second, "digest")).build();
+    ecr.batch_delete_image().repository_name(&bench.repository).image_ids(old).send().await.unwrap();
+    let gone = back(&second.receipt).plan(&cx()).await.unwrap_err();
+    let short = crate::model::units::short_digest(&output(&second, "digest"));
+    assert_eq!(gone.record.reason, format!("{short} is no longer in {}", bench.repository));
+    assert_eq!(gone.class, FailureClass::Missing);
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_nobody_recorded_is_proven_by_what_was_built() {
+    let Some(bench) = Bench::new("dead", true).await else { return };
+    let settings =
+        || vec![("context", text("api")), ("repository", text(&bench.repository)), ("tag", texts(&["v1"]))];
+    let done = bench.run(&[("tag", texts(&["v1"]))]).await.unwrap();
+    let notes: Vec<_> = bench
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Noted { key, data, .. } => Some((key.clone(), data.clone())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(notes.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["built", "pushed"]);
+    let open = |notes: &[(String, serde_json::Value)]| crate::steps::Open {
+        intent: crate::journal::replay::OpenIntent {
+            attempt: 1,
+            action: Action::Create,
+            summary: String::new(),
+            baseline: serde_json::Value::Null,
+            standing: serde_json::Value::Null,
+            since: crate::world::clock::Clock.now(),
+        },
+        notes: notes.to_vec(),
+    };
+    // It died between the push and the record.
+    std::fs::remove_dir_all(bench.path(".flow/store/builds")).unwrap();
+    let cx = bench.context(bench.without_engine());
+    let step = made(&super::KIND, settings());
+    let unknown = step.reconcile(&open(&[]), &cx).await.unwrap();
+    assert!(matches!(unknown, Settled::NotDone), "{unknown:?}");
+    let forged =
+        [("built".to_owned(), serde_json::json!({ "hash": notes[0].1["hash"], "image": "sha256:0" }))];
+    let forged = step.reconcile(&open(&forged), &cx).await.unwrap();
+    assert!(matches!(forged, Settled::NotDone), "{forged:?}");
+    let Settled::Done(settled) = step.reconcile(&open(&notes), &cx).await.unwrap() else {
+        panic!("it was pushed")
+    };
+    assert_eq!((&settled.receipt, &settled.outputs), (&done.receipt, &done.outputs));
+
+    // It died before the tag: the step puts that on itself.
+    let more =
+        vec![("context", text("api")), ("repository", text(&bench.repository)), ("tag", texts(&["v2"]))];
+    let settled = made(&super::KIND, more).reconcile(&open(&notes), &cx).await.unwrap();
+    assert!(matches!(settled, Settled::NotDone), "{settled:?}");
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tag_that_cannot_move_is_refused_with_both_digests() {
     let Some(bench) = Bench::new("fixed", true).await else { return };
     let tags = [("tag", texts(&["v1"]))];
@@ -342,6 +445,7 @@ async fn failures_say_what_happened() {
     let scan = bench.run(&[("scan", text("high"))]).await.unwrap_err();
     assert_eq!(scan.record.reason, "this registry cannot scan images");
 
+    bench.write("api/main.txt", "another");
     let proposal = bench.plan(&[]).await.unwrap();
     bench.canceller.raise(Urgency::Stopping);
     let failure = proposal.effect.unwrap().apply(&bench.context(bench.host.clone())).await.unwrap_err();
@@ -359,6 +463,11 @@ async fn a_repository_is_created_changed_and_left_alone() {
         async move { (plan(&crate::steps::ecr_repository::KIND, &cx, given).await.unwrap(), cx) }
     };
     let yes = || Given::One(Field::Known(Value::Bool(true)));
+    let back = |to: serde_json::Value| {
+        let cx = bench.context(bench.host.clone());
+        let step = way(&crate::steps::ecr_repository::KIND, serde_json::Value::Null, Some(to));
+        async move { (step.plan(&cx).await.unwrap(), cx) }
+    };
     let keep = |number| ("keep", Given::One(Field::Known(Value::Int(number))));
 
     let (proposal, cx) = step(vec![("immutable", yes()), keep(5)]).await;
@@ -374,9 +483,30 @@ async fn a_repository_is_created_changed_and_left_alone() {
 
     let (more, cx) = step(vec![("scan", yes()), keep(7)]).await;
     assert_eq!((more.action, more.changes.len()), (Action::Update, 2));
-    more.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(more.standing, done.receipt);
+    let changed = more.effect.unwrap().apply(&cx).await.unwrap();
     let (after, _) = step(vec![("immutable", yes()), ("scan", yes()), keep(7)]).await;
-    assert_eq!(after.action, Action::UpToDate);
+    assert_eq!((after.action, &after.receipt), (Action::UpToDate, &changed.receipt));
+
+    let (proposal, cx) = back(done.receipt.clone()).await;
+    let shown: Vec<_> = proposal.changes.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["scan  on push → by hand", "keep  the newest 7 → the newest 5"]);
+    let returned = proposal.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(returned.receipt, done.receipt);
+    assert_eq!(back(done.receipt.clone()).await.0.action, Action::UpToDate);
+    let mut plain = done.receipt.clone();
+    plain["lifecycle"] = serde_json::Value::Null;
+    plain["mutability"] = "MUTABLE".into();
+    let (proposal, cx) = back(plain.clone()).await;
+    proposal.effect.unwrap().apply(&cx).await.unwrap();
+    assert_eq!(back(plain.clone()).await.0.action, Action::UpToDate);
+    let stays = way(&crate::steps::ecr_repository::KIND, plain.clone(), None);
+    let stays = stays.plan(&bench.context(bench.host.clone())).await.unwrap();
+    assert_eq!((stays.action, stays.receipt), (Action::UpToDate, plain.clone()));
+    plain["repository"] = format!("{name}/none").into();
+    let gone = way(&crate::steps::ecr_repository::KIND, serde_json::Value::Null, Some(plain));
+    let gone = gone.plan(&bench.context(bench.host.clone())).await.unwrap_err();
+    assert_eq!(gone.class, FailureClass::Missing);
 
     let ecr = &bench.cloud.writes().await.ecr;
     ecr.delete_repository().repository_name(&name).force(true).send().await.unwrap();

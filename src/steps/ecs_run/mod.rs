@@ -3,9 +3,15 @@
 //! Where it runs is copied from a service. It is over when the task has
 //! STOPPED, never when it "was seen running": a short task is never seen so.
 //! The named container's exit code decides, and none at all is a failure.
+//!
+//! Each task bears a mark of its run and step: before one is started, ECS is
+//! asked for it, so that flow may die at any moment and never starts a second.
+//! What a task did cannot be taken back; a rollback names it.
 
+mod mark;
 mod one_off;
 mod outcome;
+mod reconcile;
 #[cfg(test)]
 mod sandbox_tests;
 
@@ -20,12 +26,13 @@ use super::ecs::logs::LogPlace;
 use super::ecs::patience::{Patience, limit};
 use super::ecs::service;
 use super::ecs::settings::{at_least, open_text};
-use super::{Attributes, Back, Context, Failure, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Failure, Kind, Open, Proposal, Settled, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::model::value::Field;
-use crate::world::aws::ecs::Service;
+use crate::steps::FailureClass;
+use crate::world::aws::ecs::{Registered, Service};
 
 /// The kind.
 pub static KIND: Kind = Kind { spec: SPEC, make, back: Back::Nothing };
@@ -81,15 +88,7 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
 #[async_trait]
 impl Step for Run {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
-        let ecs = cx.cloud.ecs().await;
-        let looks = Patience::for_a_look(cx.world.clock);
-        let service = match &self.service {
-            Some(name) => Some(looks.ask(&cx.cancel, || service::find(ecs, &self.cluster, name)).await?),
-            None => None,
-        };
-        let of_service = || service.as_ref().map(|service| service.task_definition.clone());
-        let name = self.definition.clone().or_else(of_service).unwrap_or_default();
-        let registered = looks.ask(&cx.cancel, || service::definition(ecs, &name)).await?;
+        let (service, registered) = self.look(cx).await?;
         let definition = Definition::of(&registered);
         let container = self.container(&definition, short_arn(registered.arn()))?;
 
@@ -101,7 +100,7 @@ impl Step for Run {
         proposal.changes.extend([set("cpu", self.cpu), set("memory", self.memory)].into_iter().flatten());
         let names = self.env.iter().map(|(name, _)| Change::new(format!("env {name}"), None, None));
         proposal.changes.extend(names);
-        proposal.baseline = json!({ "cluster": self.cluster, "taskDefinition": registered.arn() });
+        proposal.baseline = baseline(&registered);
         let place = LogPlace::of(&definition, &container);
         if let Err(none) = &place {
             proposal.warnings.push(none.to_string());
@@ -116,9 +115,40 @@ impl Step for Run {
             body,
         }))
     }
+
+    async fn observe(&self, cx: &Context) -> Result<Value, Failure> {
+        match self.look(cx).await {
+            Ok((_, registered)) => Ok(baseline(&registered)),
+            Err(failure) if failure.class == FailureClass::Missing => Ok(Value::Null),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        reconcile::reconcile(self, open, cx).await
+    }
+}
+
+/// What decides what is run, besides the flow file.
+fn baseline(registered: &Registered) -> Value {
+    json!({ "task definition": short_arn(registered.arn()) })
 }
 
 impl Run {
+    /// The service that it is like, and the definition that it runs.
+    async fn look(&self, cx: &Context) -> Result<(Option<Service>, Registered), Failure> {
+        let ecs = cx.cloud.ecs().await;
+        let looks = Patience::for_a_look(cx.world.clock);
+        let service = match &self.service {
+            Some(name) => Some(looks.ask(&cx.cancel, || service::find(ecs, &self.cluster, name)).await?),
+            None => None,
+        };
+        let of_service = || service.as_ref().map(|service| service.task_definition.clone());
+        let name = self.definition.clone().or_else(of_service).unwrap_or_default();
+        let registered = looks.ask(&cx.cancel, || service::definition(ecs, &name)).await?;
+        Ok((service, registered))
+    }
+
     fn read(ready: &Ready, attributes: &Attributes) -> Result<Self, Unready> {
         let mut env = Vec::new();
         for (name, value) in ready.map("env") {

@@ -5,22 +5,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
+use super::mark::{self, Mark};
 use super::outcome::RunError;
 use crate::model::value::{Outputs, Value as Output};
 use crate::steps::ecs::definition::Definition;
 use crate::steps::ecs::logs::{LogPlace, NoLog, Tail};
 use crate::steps::ecs::patience::{GivenUp, Patience, may_pass};
 use crate::steps::ecs::stopped::{ended, in_words, last_words};
-use crate::steps::{Context, Done, Effect, Failure};
+use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::AwsErrorClass;
 use crate::world::aws::ecs::{Ecs, Task};
 use crate::world::cancel::Urgency;
-use crate::world::files::digest;
 
 /// How long the last lines of a task may take to arrive in its log.
 const LOG_DELAY: Duration = Duration::from_secs(3);
 /// How long a stopped task's containers may take to end after TERM (the longest `stopTimeout`).
 const STOP_TIME: Duration = Duration::from_mins(2);
+
+/// More failed tasks of one step in one run are no accident.
+const MOST: u32 = 32;
 
 /// One task, started once.
 pub(super) struct OneOff {
@@ -54,26 +57,58 @@ impl Effect for OneOff {
 }
 
 impl OneOff {
-    /// Starts the task once. The token makes AWS answer a repeated request with the same task, the
-    /// mark finds it after a lost answer.
+    /// The step's task: the one that is there already, or one that is started now. After one that
+    /// failed, and whose failure was told, the next is another one.
     async fn start(&self, cx: &Context, ecs: Ecs<'_>, patience: &Patience) -> Result<Task, Failure> {
-        let run = cx.run.as_ref().map_or("", |run| run.as_str());
-        let token = digest(format!("{run} {} {}", cx.id, cx.world.clock.now()).as_bytes());
-        let token = token.get(..32).unwrap_or(&token);
-        // The shortest limit that ECS ever had for it is 36 characters.
-        let mark = format!("flow-{token}").chars().take(36).collect::<String>();
+        for number in 1..=MOST {
+            let mark = Mark::of(cx, number);
+            let stopped = |failure: Failure| match failure.class {
+                FailureClass::Interrupted => failure.detail("no task was started"),
+                _ => failure,
+            };
+            let call = || mark.find(ecs, &self.cluster);
+            match patience.ask(&cx.cancel, call).await.map_err(|error| stopped(error.into()))? {
+                Some(task) if !task.is_stopped() => {
+                    cx.feed.output(format!("task {} of this step runs already", task.id())).await;
+                    return Ok(task);
+                }
+                Some(task) if exit_code(&task, &self.container) == Some(0) => return Ok(task),
+                Some(_) => {}
+                None => {
+                    let asked = cx.world.clock.now();
+                    let task = self.send(cx, ecs, patience, &mark).await?;
+                    // AWS answers a token that it knows with the task of then: one that failed so long
+                    // ago that it is listed no more.
+                    if task.as_ref().is_some_and(|task| !mark::is_old(task, asked)) {
+                        return task.ok_or_else(|| RunError::NotStarted("no answer".to_owned()).into());
+                    }
+                }
+            }
+        }
+        Err(RunError::NotStarted(format!("this run has started {MOST} already, and all failed")).into())
+    }
+
+    /// Starts one task, once; `None` when the token was used for another request, long ago. The token
+    /// makes AWS answer a repeated request with the same task, the mark finds it after a lost answer.
+    async fn send(
+        &self,
+        cx: &Context,
+        ecs: Ecs<'_>,
+        patience: &Patience,
+        mark: &Mark,
+    ) -> Result<Option<Task>, Failure> {
         let mut body = self.body.clone();
-        body.insert("clientToken".to_owned(), token.into());
-        body.insert("startedBy".to_owned(), mark.as_str().into());
+        body.insert("clientToken".to_owned(), mark.token().into());
+        body.insert("startedBy".to_owned(), mark.started_by().into());
         let body = Value::Object(body);
-        cx.feed.note("starting", json!({ "cluster": self.cluster, "startedBy": mark })).await?;
+        cx.feed.note("starting", mark.note(&self.cluster, &self.container)).await?;
         let mut lost = None;
         for _ in 0..2 {
             let call = || async { ecs.run_task(&body).await };
             match patience.insist(&cx.cancel, call).await {
                 Ok(started) => {
                     if let Some(task) = started.tasks.into_iter().next() {
-                        return Ok(task);
+                        return Ok(Some(task));
                     }
                     let missed = started.missed.into_iter().next().unwrap_or_default();
                     let words: Vec<_> = [missed.reason, missed.detail, missed.arn]
@@ -86,36 +121,29 @@ impl OneOff {
                 }
                 Err(GivenUp::Error(error)) if error.is_unclear() => {
                     cx.feed.output(format!("{error}; asking ECS whether the task was started")).await;
-                    if let Some(task) = self.started_after_all(cx, ecs, &mark).await {
-                        return Ok(task);
+                    if let Some(task) = mark.find_late(cx, ecs, &self.cluster).await {
+                        return Ok(Some(task));
                     }
                     lost = Some(error);
                 }
-                Err(GivenUp::Error(error)) => return Err(error.into()),
+                Err(GivenUp::Error(error))
+                    if lost.is_none() && error.code.as_deref() == Some("ConflictException") =>
+                {
+                    return Ok(None);
+                }
+                // That the second call was not carried out says nothing about the first.
+                Err(GivenUp::Error(error)) => {
+                    return Err(lost.map_or_else(|| error.into(), |lost| RunError::Unknown(lost).into()));
+                }
                 Err(GivenUp::Stopped(stopped)) => {
-                    return Err(Failure::from(stopped).detail("no task was started"));
+                    return Err(match lost {
+                        Some(lost) => RunError::Unknown(lost).into(),
+                        None => Failure::from(stopped).detail("no task was started"),
+                    });
                 }
             }
         }
         Err(lost.map_or_else(|| RunError::NotStarted("no answer".to_owned()), RunError::Unknown).into())
-    }
-
-    async fn started_after_all(&self, cx: &Context, ecs: Ecs<'_>, mark: &str) -> Option<Task> {
-        let settle = Patience::new(cx.world.clock, Duration::from_secs(10));
-        loop {
-            if let Ok(arns) = ecs.list_started_by(&self.cluster, mark).await
-                && !arns.is_empty()
-                && let Ok(tasks) = ecs.tasks(&self.cluster, &arns).await
-                && let Some(task) = tasks.into_iter().next()
-            {
-                return Some(task);
-            }
-            // A stop does not cut this short: what was sent must be known.
-            if settle.is_over() {
-                return None;
-            }
-            cx.world.clock.pause(settle.pause()).await;
-        }
     }
 
     /// Waits for STOPPED and passes the log on, to its last line.
@@ -197,18 +225,13 @@ impl OneOff {
     }
 
     async fn judge(&self, cx: &Context, task: &Task) -> Result<Done, Failure> {
+        if exit_code(task, &self.container) == Some(0) {
+            return Ok(done(cx, &self.cluster, &self.container, task));
+        }
         let container = task.containers.iter().find(|container| container.name == self.container);
         let code = container.and_then(|container| container.exit_code);
         let name = self.container.clone();
         match (code, container) {
-            (Some(0), _) => Ok(Done {
-                summary: format!("container {name} exited with 0"),
-                outputs: Outputs::from([
-                    ("task".to_owned(), Output::text(&task.task_arn)),
-                    ("exit-code".to_owned(), Output::Int(0)),
-                ]),
-                receipt: json!({ "task": task.task_arn, "taskDefinition": task.task_definition_arn }),
-            }),
             (Some(code), Some(container)) => {
                 let mut failure = Failure::from(RunError::Exited { container: name.clone(), code });
                 if !container.reason.is_empty() {
@@ -228,6 +251,27 @@ impl OneOff {
                     .detail(format!("task {}", task.task_arn)))
             }
         }
+    }
+}
+
+/// What a task came to; `None` while it runs, and when the container never ran.
+pub(super) fn exit_code(task: &Task, container: &str) -> Option<i64> {
+    let deciding = task.containers.iter().find(|one| one.name == container);
+    deciding.filter(|_| task.is_stopped()).and_then(|one| one.exit_code)
+}
+
+/// A task that ended well.
+pub(super) fn done(cx: &Context, cluster: &str, container: &str, task: &Task) -> Done {
+    Done {
+        summary: format!("container {container} exited with 0"),
+        outputs: Outputs::from([
+            ("task".to_owned(), Output::text(&task.task_arn)),
+            ("exit-code".to_owned(), Output::Int(0)),
+        ]),
+        receipt: json!({
+            "cluster": cluster, "region": cx.cloud.target().region, "task": task.task_arn,
+            "taskDefinition": task.task_definition_arn, "container": container, "exitCode": 0,
+        }),
     }
 }
 

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{KIND, Run};
 use crate::model::change::Action;
+use crate::model::names::RunId;
 use crate::steps::ecs::sandbox::{Fault, Sandbox, Written};
-use crate::steps::{Attributes, FailureClass};
+use crate::steps::{Attributes, Context, FailureClass, Settled};
 use crate::world::aws::ecs::Service;
 use crate::world::cancel::Urgency;
 
@@ -40,6 +41,11 @@ fn run(name: &str) -> Written {
     Written::default().with("cluster", name).with("service", name)
 }
 
+/// Another run.
+fn next(cx: &Context, run: &str) -> Context {
+    Context { run: Some(RunId::new(run)), ..cx.clone() }
+}
+
 #[tokio::test]
 async fn the_exit_code_decides_and_the_log_is_shown() {
     let Some(sandbox) = Sandbox::open("run").await else { return };
@@ -59,7 +65,7 @@ async fn the_exit_code_decides_and_the_log_is_shown() {
     assert!(at("one").is_some() && at("one") < at("two"), "{told:?}");
 
     let ready = run(&sandbox.name).env(&[("REQUIRE", "URL")]).ready();
-    let failure = sandbox.run(&KIND, &ready, &cx).await.unwrap_err();
+    let failure = sandbox.run(&KIND, &ready, &next(&cx, "b")).await.unwrap_err();
     assert_eq!(failure.record.reason, "container app exited with 3");
     assert!(failure.record.details[0].ends_with("configuration error: URL is empty"), "{failure:?}");
     assert_eq!(failure.class, FailureClass::Failed);
@@ -80,8 +86,59 @@ async fn a_lost_answer_starts_no_second_task() {
     assert_eq!(sandbox.told().iter().filter(|line| *line == "hello").count(), 1, "{:?}", sandbox.told());
 
     faults.plan("RunTask", Fault::LostRequest);
-    sandbox.run(&KIND, &ready, &cx).await.unwrap();
+    sandbox.run(&KIND, &ready, &next(&cx, "b")).await.unwrap();
     assert_eq!(faults.calls("RunTask"), 3);
+    sandbox.close().await;
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
+    let Some((sandbox, faults)) = Sandbox::with_faults("orphan").await else { return };
+    let [first, _] = sandbox.images().await;
+    sandbox.service(&sandbox.definition(first, &[]), 0, true).await;
+    let cx = sandbox.context(None);
+    let settle = |ready: crate::model::settings::Ready, notes: usize, cx: Context| {
+        let mut open = sandbox.announced(&crate::steps::Proposal::new(Action::Run, ""));
+        open.notes.truncate(open.notes.len() - notes);
+        async move {
+            let step = (KIND.make)(&ready, &Attributes::default()).unwrap();
+            step.reconcile(&open, &cx).await.unwrap()
+        }
+    };
+    let slow = || run(&sandbox.name).env(&[("AFTER", "2"), ("EXIT", "0"), ("SAY", "once")]).ready();
+    let before = settle(slow(), 0, cx.clone()).await;
+    assert!(matches!(before, Settled::NotDone), "nothing was sent: {before:?}");
+
+    // It dies while the task runs; a new attempt of the same run waits for that task.
+    let proposal = sandbox.plan(&KIND, &slow(), &cx).await.unwrap();
+    assert_eq!(proposal.baseline, json!({ "task definition": format!("{}:1", sandbox.name) }));
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started ").await);
+    let done = sandbox.run(&KIND, &slow(), &cx).await.unwrap();
+    assert_eq!((done.receipt["exitCode"].as_i64(), faults.calls("RunTask")), (Some(0), 1));
+
+    // Whoever asks waits for it too, whether its ARN was noted or not.
+    let cx = next(&cx, "b");
+    let proposal = sandbox.plan(&KIND, &slow(), &cx).await.unwrap();
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started ").await);
+    for unnoted in [1, 0] {
+        let settled = settle(slow(), unnoted, cx.clone()).await;
+        assert!(
+            matches!(&settled, Settled::Done(done) if done.summary.ends_with("exited with 0")),
+            "{settled:?}"
+        );
+    }
+    assert_eq!(faults.calls("RunTask"), 2);
+
+    // One that failed was made and is known to have failed: the next attempt starts another.
+    let cx = next(&cx, "c");
+    let bad = || run(&sandbox.name).env(&[("AFTER", "1"), ("EXIT", "4")]).ready();
+    let proposal = sandbox.plan(&KIND, &bad(), &cx).await.unwrap();
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started ").await);
+    let settled = settle(bad(), 0, cx.clone()).await;
+    assert!(matches!(settled, Settled::NotDone), "{settled:?}");
+    assert!(sandbox.told().iter().any(|line| line.ends_with("container app exited with 4")));
+    sandbox.run(&KIND, &bad(), &cx).await.unwrap_err();
+    assert_eq!(faults.calls("RunTask"), 4);
     sandbox.close().await;
 }
 

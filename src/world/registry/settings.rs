@@ -1,10 +1,13 @@
 //! How a repository is set up.
 
 use aws_sdk_ecr::error::ProvideErrorMetadata;
-use aws_sdk_ecr::types::{ImageScanningConfiguration, ImageTagMutability};
+use aws_sdk_ecr::types::{
+    ImageScanningConfiguration, ImageTagMutability, ImageTagMutabilityExclusionFilter,
+    ImageTagMutabilityExclusionFilterType,
+};
 
 use super::Repository;
-use crate::world::aws::AwsError;
+use crate::world::aws::{AwsError, AwsErrorClass};
 
 /// How a repository is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub struct RepositorySettings {
     pub arn: String,
     /// `MUTABLE`, `IMMUTABLE`, or one of these with exclusions.
     pub mutability: String,
+    /// Patterns of the tags that are excluded from it.
+    pub exclusions: Vec<String>,
     /// Every image that is pushed is scanned.
     pub scan_on_push: bool,
     /// JSON; absent when images stay for ever.
@@ -45,6 +50,11 @@ impl Repository<'_> {
             uri: found.repository_uri().unwrap_or_default().to_owned(),
             arn: found.repository_arn().unwrap_or_default().to_owned(),
             mutability: found.image_tag_mutability().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+            exclusions: found
+                .image_tag_mutability_exclusion_filters()
+                .iter()
+                .map(|one| one.filter().to_owned())
+                .collect(),
             scan_on_push: found
                 .image_scanning_configuration()
                 .is_some_and(ImageScanningConfiguration::scan_on_push),
@@ -80,11 +90,26 @@ impl Repository<'_> {
         Err(error)
     }
 
-    /// Lets tags move or not.
-    pub async fn set_immutable(&self, immutable: bool) -> Result<(), AwsError> {
+    /// Lets tags move or not: `MUTABLE` and the like, with the patterns of the tags that are excluded.
+    pub async fn set_mutability(&self, mutability: &str, exclusions: &[String]) -> Result<(), AwsError> {
         let call = self.cloud.writes().await.ecr.put_image_tag_mutability().repository_name(&self.name);
-        let sent = call.image_tag_mutability(mutability(immutable)).send().await;
-        sent.map(drop).map_err(|error| AwsError::new("ECR", "PutImageTagMutability", &error))
+        let mut call = call.image_tag_mutability(ImageTagMutability::from(mutability));
+        for pattern in exclusions {
+            let filter = ImageTagMutabilityExclusionFilter::builder()
+                .filter_type(ImageTagMutabilityExclusionFilterType::Wildcard)
+                .filter(pattern)
+                .build()
+                .map_err(|error| AwsError {
+                    service: "ECR",
+                    operation: "PutImageTagMutability",
+                    class: AwsErrorClass::NotSent,
+                    code: None,
+                    message: error.to_string(),
+                    request_id: None,
+                })?;
+            call = call.image_tag_mutability_exclusion_filters(filter);
+        }
+        call.send().await.map(drop).map_err(|error| AwsError::new("ECR", "PutImageTagMutability", &error))
     }
 
     /// Scans every image that is pushed or not.
@@ -101,5 +126,15 @@ impl Repository<'_> {
         let call = self.cloud.writes().await.ecr.put_lifecycle_policy().repository_name(&self.name);
         let sent = call.lifecycle_policy_text(policy).send().await;
         sent.map(drop).map_err(|error| AwsError::new("ECR", "PutLifecyclePolicy", &error))
+    }
+
+    /// Lets images stay for ever. A policy that is not there is none.
+    pub async fn drop_lifecycle(&self) -> Result<(), AwsError> {
+        let call = self.cloud.writes().await.ecr.delete_lifecycle_policy().repository_name(&self.name);
+        let sent = call.send().await;
+        match sent.map_err(|error| AwsError::new("ECR", "DeleteLifecyclePolicy", &error)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            sent => sent.map(drop),
+        }
     }
 }

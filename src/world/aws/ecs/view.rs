@@ -134,6 +134,8 @@ pub struct Task {
     pub stopped_reason: String,
     /// Its containers.
     pub containers: Vec<Container>,
+    /// Seconds since 1970; `null` when ECS does not say.
+    pub created_at: Value,
 }
 
 /// One container of a task.
