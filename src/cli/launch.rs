@@ -33,7 +33,7 @@ use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::gates;
 use crate::plan::observe::Observed;
 use crate::plan::prepare::{Prepared, Request};
-use crate::plan::saved::check_unchanged as unchanged;
+use crate::plan::saved::check_unchanged;
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::plain::Plain;
@@ -120,17 +120,13 @@ impl Launch<'_> {
             if self.dry_run {
                 let (_, mut observed) =
                     super::plan::look(self.session, self.request.clone(), &cancel).await?;
-                if let Some(plan) = &self.saved {
-                    check_unchanged(plan, &mut observed)?;
-                }
+                self.check_saved(&mut observed)?;
                 super::plan::show(self.session, &observed.plan, vec![self.again], self.manner.all);
                 return Ok(Exit::Success);
             }
             let (prepared, mut observed, locks) =
                 super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
-            if let Some(plan) = &self.saved {
-                check_unchanged(plan, &mut observed)?;
-            }
+            self.check_saved(&mut observed)?;
             refuse_unknown(&observed)?;
             let glass = permitted(self.session, &prepared, &observed, self.manner).await?;
             let world = &prepared.world;
@@ -144,6 +140,14 @@ impl Launch<'_> {
             let ready = Ready { prepared, observed, locks, journal, run, report, glass, resumed: None };
             ready.carry_out(self.again, self.manner, (cancel, signals), begun).await
         })
+    }
+
+    /// A plan that was made before is carried out if it is the one that would be made now.
+    fn check_saved(&self, observed: &mut Observed) -> Result<(), CliError> {
+        let Some(plan) = &self.saved else { return Ok(()) };
+        check_unchanged(plan, &observed.plan).map_err(|refusal| saved::refuse(refusal, plan))?;
+        (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
+        Ok(())
     }
 }
 
@@ -235,13 +239,6 @@ pub(super) async fn permitted(
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| "write a time such as 30m or 1h30m".to_owned())
-}
-
-/// A plan that was made before is carried out if it is the one that would be made now.
-fn check_unchanged(plan: &Plan, observed: &mut Observed) -> Result<(), CliError> {
-    unchanged(plan, &observed.plan).map_err(|refusal| saved::refuse(refusal, plan))?;
-    (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
-    Ok(())
 }
 
 /// A run does nothing while part of what it would do is not known.

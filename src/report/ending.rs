@@ -254,7 +254,7 @@ impl View<'_> {
             RunOutcome::Refused => format!("{} was refused after {took}.", self.what()),
             RunOutcome::Unknown => format!("{} stopped after {took} with an unknown outcome.", self.what()),
             RunOutcome::RolledBack => {
-                format!("{} failed after {took}, and what it had changed was taken back.", self.what())
+                format!("{} failed after {took}, and its changes were taken back.", self.what())
             }
             RunOutcome::RollbackFailed => match self.started.back_to {
                 Some(to) => format!("{} is not back at release {to} after {took}.", self.what()),
@@ -618,7 +618,7 @@ mod tests {
 
         ✗ health           503 from https://api.example.com                     5.0s
 
-          deploy to prod failed after 31.0s, and what it had changed was taken back.
+          deploy to prod failed after 31.0s, and its changes were taken back.
           Release 17 stays live.
           Not started: edge.
           Taken back: service[api].

@@ -134,7 +134,8 @@ impl Step for Run {
         if let Some(probe) = &self.attributes.probe {
             return Ok(if self.is_done(probe, cx).await? {
                 let outputs = handed_on(open);
-                Settled::Done(Done { summary: "probe says done".to_owned(), outputs, ..Done::default() })
+                let receipt = undo::State::of(self, cx);
+                Settled::Done(Done { summary: "probe says done".to_owned(), outputs, receipt })
             } else {
                 Settled::NotDone
             });
@@ -207,12 +208,12 @@ impl Effect for RunEffect {
         let judged = judge(ending, tail.into_lines());
         if makes_files(&run_step.attributes) { harmless(judged) } else { judged }?;
         let outputs = outputs::read(&cx.world, &handed_on)?;
-        let receipt = undo::State::of(&run_step, cx);
         if run_step.attributes.probe.is_some() && !outputs.is_empty() {
             let known = outputs.iter().filter(|(_, value)| !value.is_secret());
             let known: Outputs = known.map(|(name, value)| (name.clone(), value.clone())).collect();
             cx.feed.note(HANDED_ON, serde_json::to_value(known).unwrap_or_default()).await?;
         }
+        let receipt = undo::State::of(&run_step, cx);
         Ok(Done { summary: run_step.shown, outputs, receipt })
     }
 }
