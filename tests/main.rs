@@ -8,6 +8,8 @@
 
 mod support;
 
+mod approvals;
+mod approvers;
 mod audit;
 mod crash;
 mod deploy;
@@ -18,6 +20,7 @@ mod load;
 mod locks;
 mod lost_replies;
 mod plans;
+mod resume;
 mod rollback;
 mod running;
 mod secrets;
