@@ -296,7 +296,7 @@ fn an_undo_that_fails_is_told_with_what_is_left() {
     let ran = world
         .run()
         .exits(8)
-        .says("not all of it could be taken back")
+        .says("not all of it was undone")
         .says("Could not be taken back: b.")
         .says("Not taken back: a.")
         .says("flow rollback f --env dev --to 1");
@@ -481,7 +481,7 @@ fn nothing_goes_back_past_a_contract_migration() {
     let ran = shop
         .run(&[])
         .exits(8)
-        .says("not all of it could be taken back")
+        .says("not all of it was undone")
         .says("0900_drop.sql")
         .says("Because of it these stay too")
         .says("flow rollback deploy --env sandbox --to 1");
