@@ -14,7 +14,7 @@ pub(crate) struct Person {
     pub file: String,
     /// `ssh-ed25519 AAAA…`, without a comment.
     pub public: String,
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
 impl Person {
