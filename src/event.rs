@@ -206,6 +206,9 @@ pub struct RunStarted {
     /// The release that this run goes back to.
     #[serde(default)]
     pub back_to: Option<u64>,
+    /// What was asked for, as `plan` writes it: a run that is resumed asks for the same.
+    #[serde(default)]
+    pub asked: serde_json::Value,
 }
 
 /// Who let a run pass its gates without the other approvals.
@@ -430,6 +433,9 @@ impl Feed {
 pub trait Subscriber: Send {
     /// Something happened. Events come in the order of the journal, secrets masked already.
     fn event(&mut self, time: Timestamp, event: &Event);
+
+    /// Something that happened before, in a run that goes on now: counted, not shown.
+    fn recall(&mut self, _time: Timestamp, _event: &Event) {}
 
     /// Time passed: redraws, and says what still runs. Called several times a second.
     fn tick(&mut self, now: Timestamp);

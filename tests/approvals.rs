@@ -218,7 +218,10 @@ fn whatever_does_not_count_is_said_in_its_own_words() {
     let text = json!({ "plan": plan["digest"] }).to_string();
     let signature = shop.ada.sign(NAMESPACE, "something else");
     shop.put(&plan, &json!({ "version": 1, "statement": text, "signature": signature }).to_string());
-    tells(&shop.run(&[]).exits(3), "does not count: a signature that does not belong to what it stands under");
+    tells(
+        &shop.run(&[]).exits(3),
+        "does not count: a signature that does not belong to what it stands under",
+    );
     shop.put(&plan, "{");
     tells(&shop.run(&[]).exits(3), "does not count: an approval that cannot be read");
 
@@ -434,7 +437,10 @@ fn breaking_glass_is_signed_and_reviewed_by_somebody_else() {
     tells(&ran, &format!("refused: run {id} broke glass in prod, and nobody else has reviewed it"));
     tells(&ran, &format!("then another approver: flow review {id}"));
     let review = |by: &Person| shop.project.run(&["review", &id, "--key", &by.file]);
-    tells(&review(&shop.ada).exits(5), &format!("refused: ada let run {id} pass, and somebody else reviews it"));
+    tells(
+        &review(&shop.ada).exits(5),
+        &format!("refused: ada let run {id} pass, and somebody else reviews it"),
+    );
     tells(&review(&mallory).exits(5), "is not on the list of prod");
     run(&[]).exits(5);
     tells(&review(&shop.lin).exits(0), &format!("run {id} (ada: INC-1 the shop is down) is reviewed by lin"));

@@ -148,7 +148,8 @@ fn a_record_that_was_tampered_with_is_not_believed() {
         let put = json!({ "Name": name, "Value": value, "Type": "String", "Overwrite": true });
         place.sandbox.json("AmazonSSM.PutParameter", &put);
     };
-    record["statement"] = record["statement"].as_str().unwrap().replace("\"protected\":true", "\"protected\":false").into();
+    record["statement"] =
+        record["statement"].as_str().unwrap().replace("\"protected\":true", "\"protected\":false").into();
     put(&record.to_string());
     let ran = place.plan().exits(5);
     tells(&ran, &format!("the record of prod ({name}) cannot be trusted: a signature that does not belong"));
@@ -192,7 +193,10 @@ fn a_step_that_acts_elsewhere_obeys_that_environment() {
     place.project.run(&["plan", "gated", "--env", "dev", "--out", "side.plan"]).exits(0);
     let ran = place.project.run(&["approve", "side.plan", "--key", &bob.file]).exits(0);
     tells(&ran, "it still needs 1 of group ops for prod: ada, lin");
-    tells(&place.project.run(&["run", "--plan", "side.plan"]).exits(3), "needs 1 of group ops for prod: ada, lin");
+    tells(
+        &place.project.run(&["run", "--plan", "side.plan"]).exits(3),
+        "needs 1 of group ops for prod: ada, lin",
+    );
     place.project.run(&["approve", "side.plan", "--key", &place.lin.file]).exits(0);
     place.project.run(&["run", "--plan", "side.plan"]).exits(0);
     assert_eq!(place.ordered(), "copy\n");

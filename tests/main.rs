@@ -20,6 +20,7 @@ mod load;
 mod locks;
 mod lost_replies;
 mod plans;
+mod resume;
 mod rollback;
 mod running;
 mod secrets;

@@ -261,7 +261,7 @@ fn a_failed_run_ends_where_it_began() {
         .run()
         .exits(9)
         .says("taking back what this run did, since last failed")
-        .says("what it had changed was taken back")
+        .says("its changes were taken back")
         .says("Release 1 stays live.")
         .says("Taken back: a, b, c.");
     let noted = world.noted();
@@ -311,7 +311,7 @@ fn what_cannot_be_undone_stays_and_is_named() {
     let world = World::new(&failing(manual));
     world.run().exits(0);
     world.touch("fail");
-    world.run().exits(9).says("mail stays: manual");
+    world.run().exits(9).says("mail: manual");
     assert_eq!(world.releases(), ["2 failed", "1", "0 found"], "what stays is recorded");
 }
 
@@ -430,23 +430,49 @@ fn what_a_rollback_of_the_shop_would_miss_is_found_beforehand() {
     assert!(ran.out.contains("schema") && ran.out.contains("0900_drop"), "{}", ran.out);
 }
 
+/// Everything is deployed, and then a check that comes last fails.
+fn fails_at_the_end(shop: &Shop) {
+    let smoke = "run \"smoke\" { command \"false\"; needs \"edge\"; undo \"none\" }";
+    shop.edit(
+        "flows/deploy.kdl",
+        "    on-failure \"rollback\"",
+        &format!("    {smoke}\n    on-failure \"rollback\""),
+    );
+}
+
+#[test]
+fn nothing_goes_back_past_a_contract_migration() {
+    let shop = Shop::deployed();
+    shop.change(1);
+    shop.project.write(
+        "tests/fixtures/shop/backend/migrations/0900_drop.sql",
+        "-- flow: contract\nalter table item drop column name;\n",
+    );
+    fails_at_the_end(&shop);
+    let ran = shop
+        .run(&[])
+        .exits(8)
+        .says("not all of it could be taken back")
+        .says("0900_drop.sql")
+        .says("Because of it these stay too")
+        .says("flow rollback deploy --env sandbox --to 1");
+    println!("{}", ran.err);
+    assert_eq!(shop.ask("api")["version"], "2.0.1", "the code that was made for the new schema");
+    shop.back(&["--check", "--to", "1"]).exits(5).prints("0900_drop.sql");
+}
+
 #[test]
 fn a_failed_deploy_of_the_shop_ends_where_it_began() {
     let shop = Shop::deployed();
     let before = Stand::of(&shop);
     let definitions = shop.task_definitions();
     shop.change(1);
-    // The page is deployed, and then a check that comes last fails.
-    shop.edit(
-        "flows/deploy.kdl",
-        "    on-failure \"rollback\"",
-        "    run \"smoke\" { command \"false\"; needs \"edge\"; undo \"none\" }\n    on-failure \"rollback\"",
-    );
-    let ran = shop.run(&[]).exits(9).says("what it had changed was taken back");
+    fails_at_the_end(&shop);
+    let ran = shop.run(&[]).exits(9).says("its changes were taken back");
     println!("{}", ran.err);
     let after = Stand::of(&shop);
     assert_eq!((&after.versions, &after.site), (&before.versions, &before.site));
     assert_eq!(shop.task_definitions(), definitions);
     assert_eq!(after.invalidations, before.invalidations + 2, "one for the page, one for the way back");
-    assert!(ran.err.contains("schema stays"), "{}", ran.err);
+    assert!(ran.err.contains("schema: "), "{}", ran.err);
 }

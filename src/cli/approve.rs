@@ -15,8 +15,8 @@ use crate::model::names::StepId;
 use crate::plan::document::Plan;
 use crate::plan::gates::PlannedGate;
 use crate::plan::saved::check_unused;
-use crate::report::plan_view::{self, PlanView};
 use crate::report::out;
+use crate::report::plan_view::{self, PlanView};
 use crate::steps::approve::judge::{Case, Verdict, judge};
 use crate::world::clock::Clock;
 use crate::world::process::show_argv;
@@ -153,7 +153,11 @@ fn would_count(
     let mut found: Vec<Found> = before.iter().filter(|found| found.place == "@plan").cloned().collect();
     found.push(new);
     let verdict = judged(plan, gate, &found);
-    if reject || !verdict.by().is_empty() { Ok(()) } else { Err(ApprovalError::DoesNotCount(verdict.refusals)) }
+    if reject || !verdict.by().is_empty() {
+        Ok(())
+    } else {
+        Err(ApprovalError::DoesNotCount(verdict.refusals))
+    }
 }
 
 fn judged(plan: &Plan, gate: &PlannedGate, found: &[Found]) -> Verdict {
@@ -168,7 +172,15 @@ fn judged(plan: &Plan, gate: &PlannedGate, found: &[Found]) -> Verdict {
 pub(super) fn run_command(plan: &Plan) -> String {
     let short = plan.digest.get(..12).unwrap_or(&plan.digest).to_owned();
     let (flow, environment) = (plan.flow.to_string(), plan.environment.name.to_string());
-    show_argv(&["flow".to_owned(), "run".to_owned(), flow, "--env".to_owned(), environment, "--plan".to_owned(), short])
+    show_argv(&[
+        "flow".to_owned(),
+        "run".to_owned(),
+        flow,
+        "--env".to_owned(),
+        environment,
+        "--plan".to_owned(),
+        short,
+    ])
 }
 
 /// What is signed, before it is.

@@ -88,7 +88,8 @@ async fn list(session: &Session, env: &str, json: bool) -> Done {
         None => Ok(files.clone()),
         Some(found) => found.record.policy.tightened_by(&files),
     };
-    let policy = holds.as_ref().unwrap_or_else(|_| found.as_ref().map_or(&files, |found| &found.record.policy));
+    let policy =
+        holds.as_ref().unwrap_or_else(|_| found.as_ref().map_or(&files, |found| &found.record.policy));
     if json {
         let rows: Vec<_> = policy.approvers.iter().map(row).collect();
         out::json(&json!({
@@ -194,8 +195,7 @@ async fn set(session: &Session, env: &str, key: Option<&str>) -> Done {
         version: policy::VERSION,
     };
     let text = serde_json::to_string(&record).unwrap_or_default();
-    let (signed, key) =
-        sign(session, key, text).map_err(|error| Box::new(ApprovalError::from(error)))?;
+    let (signed, key) = sign(session, key, text).map_err(|error| Box::new(ApprovalError::from(error)))?;
     // Those who could approve say who can from now on; the first record says so of itself.
     let may = before.unwrap_or(&wanted);
     let Some(person) = may.owner(&key.to_line()).filter(|person| person.counted_at(Clock.now())) else {
@@ -209,7 +209,10 @@ async fn set(session: &Session, env: &str, key: Option<&str>) -> Done {
     let name = policy::parameter(&project, &environment);
     let value = serde_json::to_string(&signed).unwrap_or_default();
     let unread = |why| policy::PolicyError::Unwritten { environment: environment.clone(), why };
-    cloud.put_parameter(&name, &value, "Who may approve; written by flow approvers set").await.map_err(unread)?;
+    cloud
+        .put_parameter(&name, &value, "Who may approve; written by flow approvers set")
+        .await
+        .map_err(unread)?;
     out::note(&format!("{environment}: written to {name} in account {account}, signed by {}", person.name));
     Ok(Exit::Success)
 }

@@ -141,7 +141,9 @@ impl ApprovalError {
             Self::OwnReview { .. } => lines.push("  another key: --key FILE".to_owned()),
             Self::Ungated(steps) => {
                 lines = steps.iter().map(|step| format!("refused: {step}")).collect();
-                lines.push("  put a gate in front: needs=\"GATE\", with a condition that holds here".to_owned());
+                lines.push(
+                    "  put a gate in front: needs=\"GATE\", with a condition that holds here".to_owned(),
+                );
             }
             Self::NoApprovers(_) => {
                 lines.push("  approvals { approver \"NAME\" key=\"ssh-ed25519 …\" group=\"…\" }".to_owned());

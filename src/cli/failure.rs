@@ -1,13 +1,14 @@
 //! From errors to words, hints and exit codes: the only place that does it.
 
 use crate::event::JournalDown;
+use crate::exec::recover::{RecoverError, Unclear};
 use crate::exit::Exit;
 use crate::journal::locks::{Holder, LockError};
-use crate::journal::log::ReadError;
+use crate::journal::log::{ReadError, ResumeError};
 use crate::journal::plans;
 use crate::journal::releases::ReleaseError;
 use crate::journal::runs::FindError;
-use crate::model::names::EnvName;
+use crate::model::names::{EnvName, RunId, StepId};
 use crate::model::units::count;
 use crate::plan::backwards::BackError;
 use crate::plan::graph::unresolved;
@@ -82,6 +83,38 @@ pub(super) enum CliError {
     /// A run that cannot be told.
     #[error(transparent)]
     Story(#[from] StoryError),
+    /// A run that is not gone on with.
+    #[error("run {run} cannot be resumed: {why}")]
+    NotResumable {
+        /// The run.
+        run: RunId,
+        /// Why.
+        why: String,
+        /// The command line that begins it anew.
+        again: String,
+    },
+    /// A run whose journal cannot be taken over.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// What an interrupted run left cannot be recorded.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// An interrupted run left effects of which nobody knows whether they were made.
+    #[error("run {run} left effects of which nobody knows whether they were made")]
+    Unclear {
+        /// The run.
+        run: RunId,
+        /// The effects.
+        unclear: Vec<Unclear>,
+    },
+    /// A step that cannot be marked.
+    #[error("{why}")]
+    NoMark {
+        /// Why.
+        why: String,
+        /// The steps that can be.
+        open: Vec<StepId>,
+    },
     /// A release that cannot be read.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -125,6 +158,26 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             CliError::Problems(problems) | CliError::Prepare(PrepareError::Problems(problems)),
             Some(session),
         ) => (vec![draw(problems, &session.loaded.sources, session)], Exit::Usage),
+        (CliError::NotResumable { again, .. }, _) => {
+            let mut lines = vec![format!("refused: {error}")];
+            lines.extend((!again.is_empty()).then(|| format!("  begin a new run: {again}")));
+            (lines, Exit::Refused)
+        }
+        (CliError::Resume(ResumeError::Alive(run)), _) => {
+            (vec![format!("error: {error}"), format!("  watch it: flow log {run} -f")], Exit::Locked)
+        }
+        (CliError::Resume(ResumeError::Nothing(_)), _) => (vec![error.to_string()], Exit::Usage),
+        (CliError::Recover(RecoverError::Interrupted), _) => (vec![error.to_string()], Exit::Interrupted),
+        (CliError::Unclear { run, unclear }, _) => {
+            let mut lines = super::recovery::mark_commands(run, unclear);
+            lines.push("nothing was run: what an earlier run did must be known first".to_owned());
+            (lines, Exit::Unknown)
+        }
+        (CliError::NoMark { open, .. }, _) => {
+            let names: Vec<String> = open.iter().map(ToString::to_string).collect();
+            let open = if names.is_empty() { "nothing is open".to_owned() } else { names.join(", ") };
+            (vec![format!("error: {error}"), format!("  open: {open}")], Exit::Usage)
+        }
         (CliError::Interrupted, _) => (vec![error.to_string()], Exit::Interrupted),
         (CliError::Plan(failures), Some(session)) => plan_failures(failures, session),
         (CliError::Prepare(error), _) => prepare(error),

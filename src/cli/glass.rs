@@ -49,7 +49,9 @@ pub(super) async fn refuse_loosened(session: &Session, p: &Prepared) -> Result<(
     }
     match policy(session, p).await {
         Ok(_) => Ok(()),
-        Err(CliError::Policy(PolicyError::Unread { why, .. })) if why.class == AwsErrorClass::Denied => Ok(()),
+        Err(CliError::Policy(PolicyError::Unread { why, .. })) if why.class == AwsErrorClass::Denied => {
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }

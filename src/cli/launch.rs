@@ -24,14 +24,16 @@ use crate::exit::Exit;
 use crate::journal::locks::Held;
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
+use crate::journal::replay::RunState;
 use crate::journal::runs;
 use crate::model::change::Action;
+use crate::model::names::RunId;
 use crate::model::units::parse_duration;
-use crate::plan::gates;
 use crate::plan::document::{Plan, PlannedStep};
+use crate::plan::gates;
 use crate::plan::observe::Observed;
 use crate::plan::prepare::{Prepared, Request};
-use crate::plan::saved::check_unchanged as unchanged;
+use crate::plan::saved::check_unchanged;
 use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::plain::Plain;
@@ -118,82 +120,90 @@ impl Launch<'_> {
             if self.dry_run {
                 let (_, mut observed) =
                     super::plan::look(self.session, self.request.clone(), &cancel).await?;
-                if let Some(plan) = &self.saved {
-                    check_unchanged(plan, &mut observed)?;
-                }
+                self.check_saved(&mut observed)?;
                 super::plan::show(self.session, &observed.plan, vec![self.again], self.manner.all);
                 return Ok(Exit::Success);
             }
             let (prepared, mut observed, locks) =
                 super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
-            if let Some(plan) = &self.saved {
-                check_unchanged(plan, &mut observed)?;
-            }
+            self.check_saved(&mut observed)?;
             refuse_unknown(&observed)?;
-            let glass = self.permitted(&prepared, &observed).await?;
-            self.carry_out(prepared, observed, glass, locks, (cancel, signals), begun).await
+            let glass = permitted(self.session, &prepared, &observed, self.manner).await?;
+            let world = &prepared.world;
+            if observed.plan.steps.iter().any(PlannedStep::executes) {
+                saved::keep(&prepared, &observed.plan)?;
+            }
+            Scratch::clear(&world.files)?;
+            let journal = Journal::begin(&world.store, world.clock)?;
+            let run = journal.run().clone();
+            let report = self.manner.report(self.session);
+            let ready = Ready { prepared, observed, locks, journal, run, report, glass, resumed: None };
+            ready.carry_out(self.again, self.manner, (cancel, signals), begun).await
         })
     }
 
-    /// Whether the run may do what it would do: nothing protected without a gate, no other run that
-    /// nobody reviewed. With `--break-glass`, who signed that it passes its gates.
-    async fn permitted(&self, p: &Prepared, observed: &Observed) -> Result<Option<Glass>, CliError> {
-        let ungated = gates::ungated(p, &observed.plan);
-        if !ungated.is_empty() {
-            return Err(Box::new(ApprovalError::Ungated(ungated)).into());
-        }
-        if let Some(reason) = &self.manner.break_glass {
-            let key = self.manner.key.as_deref();
-            return glass::sign_glass(self.session, p, &observed.plan, reason, key).await.map(Some);
-        }
-        if !p.changes().is_empty() {
-            glass::refuse_unreviewed(self.session, p).await?;
-        }
-        if observed.plan.to_run().any(|step| step.kind != "approve") && p.policies.all.is_empty() {
-            // Files that say nothing of approvals may have said something before.
-            glass::refuse_loosened(self.session, p).await?;
-        }
-        Ok(None)
+    /// A plan that was made before is carried out if it is the one that would be made now.
+    fn check_saved(&self, observed: &mut Observed) -> Result<(), CliError> {
+        let Some(plan) = &self.saved else { return Ok(()) };
+        check_unchanged(plan, &observed.plan).map_err(|refusal| saved::refuse(refusal, plan))?;
+        (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
+        Ok(())
     }
+}
 
-    async fn carry_out(
+/// A run that can be carried out.
+pub(super) struct Ready {
+    /// Everything that is the same for all steps.
+    pub prepared: Prepared,
+    /// The plan.
+    pub observed: Observed,
+    /// The locks of what it may change.
+    pub locks: Vec<Held>,
+    /// Where it is recorded.
+    pub journal: Journal,
+    /// Its id.
+    pub run: RunId,
+    /// Who watches.
+    pub report: Box<dyn Subscriber>,
+    /// Who signed that it passes its gates.
+    pub glass: Option<Glass>,
+    /// How far it came before.
+    pub resumed: Option<RunState>,
+}
+
+impl Ready {
+    /// Carries it out and says how it ended.
+    pub(super) async fn carry_out(
         self,
-        prepared: Prepared,
-        observed: Observed,
-        glass: Option<Glass>,
-        mut locks: Vec<Held>,
+        again: String,
+        manner: &Manner,
         (cancel, signals): (Cancel, Signals),
         begun: Moment,
     ) -> Done {
+        let Self { prepared, observed, mut locks, journal, run, report, glass, resumed } = self;
         let world = prepared.world.clone();
-        if observed.plan.steps.iter().any(PlannedStep::executes) {
-            saved::keep(&prepared, &observed.plan)?;
-        }
-        Scratch::clear(&world.files)?;
-        let journal =
-            Journal::begin(&world.store, world.clock)?.under(locks.iter().map(Held::fence).collect());
-        let run = journal.run().clone();
+        let journal = journal.under(locks.iter().map(Held::fence).collect());
         locks.iter_mut().try_for_each(|lock| lock.name_run(&run))?;
         if let Some(glass) = &glass {
             glass::record(&prepared, &observed.plan, &run, glass)?;
         }
         let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
         let logs = StepLogs::new(world.store.clone(), run.clone());
-        let report = self.manner.report(self.session);
         let dispatcher = Dispatcher::new(journal, logs, vec![report], world.masker.clone(), world.clock);
         let start = Start {
             options: Options {
-                jobs: self.manner.jobs.map(usize::from),
-                keep_going: self.manner.keep_going,
-                answers: self.manner.answers(),
-                keeping: Arc::new(self.manner.keeping(&observed.plan, glass)),
+                jobs: manner.jobs.map(usize::from),
+                keep_going: manner.keep_going,
+                answers: manner.answers(),
+                keeping: Arc::new(manner.keeping(&observed.plan, glass)),
             },
-            again: self.again,
+            again,
             past,
             begun,
             run,
             prepared,
             observed,
+            resumed,
         };
         let ended = exec::run(start, dispatcher, cancel, signals).await;
         drop(locks);
@@ -201,15 +211,34 @@ impl Launch<'_> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "write a time such as 30m or 1h30m".to_owned())
+/// Whether the run may do what it would do: nothing protected without a gate, no other run that
+/// nobody reviewed. With `--break-glass`, who signed that it passes its gates.
+pub(super) async fn permitted(
+    session: &Session,
+    p: &Prepared,
+    observed: &Observed,
+    manner: &Manner,
+) -> Result<Option<Glass>, CliError> {
+    let ungated = gates::ungated(p, &observed.plan);
+    if !ungated.is_empty() {
+        return Err(Box::new(ApprovalError::Ungated(ungated)).into());
+    }
+    if let Some(reason) = &manner.break_glass {
+        let key = manner.key.as_deref();
+        return glass::sign_glass(session, p, &observed.plan, reason, key).await.map(Some);
+    }
+    if !p.changes().is_empty() {
+        glass::refuse_unreviewed(session, p).await?;
+    }
+    if observed.plan.to_run().any(|step| step.kind != "approve") && p.policies.all.is_empty() {
+        // Files that say nothing of approvals may have said something before.
+        glass::refuse_loosened(session, p).await?;
+    }
+    Ok(None)
 }
 
-/// A plan that was made before is carried out if it is the one that would be made now.
-fn check_unchanged(plan: &Plan, observed: &mut Observed) -> Result<(), CliError> {
-    unchanged(plan, &observed.plan).map_err(|refusal| saved::refuse(refusal, plan))?;
-    (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
-    Ok(())
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write a time such as 30m or 1h30m".to_owned())
 }
 
 /// A run does nothing while part of what it would do is not known.
@@ -225,7 +254,7 @@ pub(super) fn refuse_unknown(observed: &Observed) -> Result<(), CliError> {
 }
 
 impl Manner {
-    fn report(&self, session: &Session) -> Box<dyn Subscriber> {
+    pub(super) fn report(&self, session: &Session) -> Box<dyn Subscriber> {
         let look = session.look();
         let interactive = terminal::stderr_is_terminal()
             && !session.host.is_ci()

@@ -18,7 +18,10 @@ mod locks;
 mod log;
 mod plan;
 mod ready;
+mod reconcile;
+mod recovery;
 mod releases;
+mod resume;
 mod review;
 mod rollback;
 mod run;
@@ -57,6 +60,8 @@ enum Command {
     Check(check::Args),
     Plan(plan::Args),
     Run(run::Args),
+    Resume(resume::Args),
+    Reconcile(reconcile::Args),
     Runs(runs::Args),
     Log(log::Args),
     Releases(releases::Args),
@@ -94,6 +99,8 @@ pub fn main() -> Exit {
         Command::Check(args) => check::exec(&session, &args),
         Command::Plan(args) => plan::exec(&session, &args),
         Command::Run(args) => run::exec(&session, &args),
+        Command::Resume(args) => resume::exec(&session, &args),
+        Command::Reconcile(args) => reconcile::exec(&session, &args),
         Command::Runs(args) => runs::exec(&session, &args),
         Command::Log(args) => log::exec(&session, &args),
         Command::Releases(args) => releases::exec(&session, &args),

@@ -212,7 +212,7 @@ pub fn record_release(
         params: shared.observed.plan.selection.params.clone(),
         steps,
     };
-    match p.releases.write(release) {
+    match p.releases.write_once(release) {
         Ok(written) => (Some(written.id), None),
         Err(error) => (None, Some(error)),
     }

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::names::EnvName;
@@ -136,7 +136,8 @@ impl Policy {
             return Err(Loosened::Unprotected(environment()));
         }
         if self.store != files.store {
-            let show = |store: &Option<String>| store.clone().unwrap_or_else(|| "the usual folder".to_owned());
+            let show =
+                |store: &Option<String>| store.clone().unwrap_or_else(|| "the usual folder".to_owned());
             return Err(Loosened::Store {
                 files: show(&files.store),
                 record: show(&self.store),

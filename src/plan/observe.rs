@@ -24,7 +24,7 @@ use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, S
 use super::fronts::Fronts;
 use super::gates::PlannedApprovals;
 use super::graph::{Goal, Node, NodeId};
-use super::prepare::Prepared;
+use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use super::saved::LIFETIME;
 use super::scope::{Known, StepScope, StepTable};
@@ -59,7 +59,9 @@ pub struct Table {
 }
 
 impl Table {
-    fn new(p: &Prepared) -> Self {
+    /// What is known before anything was looked at.
+    #[must_use]
+    pub fn new(p: &Prepared) -> Self {
         let mut table = Self::default();
         for (id, node) in p.graph.iter() {
             table.by_name.entry(node.id.name.clone()).or_default().push(node.id.clone());
@@ -81,6 +83,9 @@ impl Table {
                 );
             } else {
                 table.set(&node.id, Known::Nothing);
+            }
+            if let Some(done) = p.done.get(&node.id) {
+                table.set(&node.id, known_before(done));
             }
         }
         table
@@ -116,7 +121,8 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
     let mut steps = in_order(p, planned);
     settle_gates(p, &mut steps);
     for step in &steps {
-        if step.action == Action::UpToDate && p.graph.find_id(&step.id).is_some() {
+        let now = step.action == Action::UpToDate && !p.done.contains_key(&step.id);
+        if now && p.graph.find_id(&step.id).is_some() {
             observer
                 .table
                 .set(&step.id, Known::Outputs { outputs: Arc::new(step.outputs.clone()), changed: false });
@@ -263,6 +269,14 @@ impl<'a> Observer<'a> {
         let p = self.p;
         let node = p.graph.node(id);
         let scope = StepScope { values: &p.values, each: &node.each, steps: &self.table };
+        let done = p.done.get(&node.id);
+        // Whether what it made is still there must be seen for files: this may be another machine.
+        let makes_files =
+            node.step.kind.nature == Nature::Program && !node.step.is_deploying(p.cloud.target().protected);
+        if let Some(done) = done.filter(|_| !makes_files) {
+            let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
+            return self.done_before(id, &cx, done).await;
+        }
         if node.finally {
             let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
             let basis = self.basis(id, &cx, Seen::Unseen).await?;
@@ -286,10 +300,15 @@ impl<'a> Observer<'a> {
             self.cancel.unless_stopped(proposed).await.map_err(interrupted)?
         };
         match looked {
-            Ok(Proposed::Ready(look)) => {
-                let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
-                Ok(self.planned(id, *look, basis))
-            }
+            Ok(Proposed::Ready(look)) => match done {
+                Some(done) if look.proposal.action == Action::UpToDate => {
+                    self.done_before(id, &cx, done).await
+                }
+                _ => {
+                    let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
+                    Ok(self.planned(id, *look, basis))
+                }
+            },
             Ok(Proposed::Skipped(when)) => {
                 self.table.set(&node.id, Known::Skipped(when.clone()));
                 let basis = self.basis(id, &cx, Seen::Skipped).await?;
@@ -302,6 +321,20 @@ impl<'a> Observer<'a> {
             Err(NoProposal::Failure(failure)) => self.missing(id, &cx, failure).await,
             Err(unresolved) => Err(unresolved),
         }
+    }
+
+    /// What the run did before it was interrupted is not looked at again.
+    async fn done_before(
+        &self,
+        id: NodeId,
+        cx: &Context,
+        done: &DoneBefore,
+    ) -> Result<PlannedStep, NoProposal> {
+        self.table.set(&self.p.graph.node(id).id, known_before(done));
+        let mut proposal = Proposal::up_to_date(done.summary.clone(), done.outputs.clone());
+        proposal.receipt = done.receipt.clone();
+        let basis = self.basis(id, cx, Seen::Unseen).await?;
+        Ok(self.step(id, proposal, basis))
     }
 
     fn planned(&self, id: NodeId, look: Look, basis: Basis) -> PlannedStep {
@@ -408,6 +441,10 @@ impl<'a> Observer<'a> {
         let maker = self.fronts.reads_what_is_left(node, running.into_iter(), scope)?;
         Some(self.p.graph.node(maker).id.clone())
     }
+}
+
+fn known_before(done: &DoneBefore) -> Known {
+    Known::Outputs { outputs: Arc::new(done.outputs.clone()), changed: true }
 }
 
 /// The context in which a step is planned or carried out.

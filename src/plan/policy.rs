@@ -174,7 +174,8 @@ pub async fn find(project: &str, cloud: &Cloud) -> Result<Option<Found>, PolicyE
 
 fn open(text: &str, project: &str, cloud: &Cloud) -> Result<Found, String> {
     let signed: Signed = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let key = ssh::verify(&signed.signature, signed.statement.as_bytes()).map_err(|fault| fault.to_string())?;
+    let key =
+        ssh::verify(&signed.signature, signed.statement.as_bytes()).map_err(|fault| fault.to_string())?;
     let record: Record = serde_json::from_str(&signed.statement).map_err(|error| error.to_string())?;
     if record.sort != TYPE {
         return Err(format!("it is a {}", record.sort));
@@ -200,7 +201,11 @@ fn open(text: &str, project: &str, cloud: &Cloud) -> Result<Found, String> {
 
 /// Who may approve: the record's word, tightened by the files', or the files' alone. The account is
 /// asked only where it is named.
-pub async fn read(project: &Project, environment: &Environment, cloud: &Cloud) -> Result<Policy, PolicyError> {
+pub async fn read(
+    project: &Project,
+    environment: &Environment,
+    cloud: &Cloud,
+) -> Result<Policy, PolicyError> {
     let files = from_files(project, environment)?;
     if cloud.target().account.is_none() {
         return Ok(files);

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cache::successes::Successes;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
 use crate::journal::sequence;
@@ -37,7 +39,7 @@ use super::selection::{self, Selection, SelectionError, Typed};
 use super::target;
 
 /// What was asked for on the command line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// The flow.
     pub flow: FlowName,
@@ -98,6 +100,19 @@ pub struct Prepared {
     pub sequence: u64,
     /// The rollback that it is, if it is one.
     pub back: Option<Arc<Backwards>>,
+    /// What the run has done already, when it is resumed.
+    pub done: BTreeMap<StepId, DoneBefore>,
+}
+
+/// A step that a run did before it was interrupted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DoneBefore {
+    /// What was shown behind its name.
+    pub summary: String,
+    /// What it handed on.
+    pub outputs: Outputs,
+    /// What a rollback needs.
+    pub receipt: serde_json::Value,
 }
 
 /// Why a request cannot even be planned.
@@ -269,6 +284,7 @@ pub async fn prepare(
         world,
         files_digest,
         back,
+        done: BTreeMap::new(),
     })
 }
 

@@ -171,6 +171,26 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
 
 /// Looks at a step that returns to a recorded state. What the flow says of it today need not hold
 /// any more, or have a value: only what any attempt of it may take counts.
+/// The step of a node, without a look at the world; what it waits for when that is not known yet.
+pub fn step_of(node: &Node, scope: &dyn Scope) -> Result<Field<Box<dyn Step>>, NoProposal> {
+    let Some(kind) = steps::kind(node.step.kind.name) else {
+        return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
+    };
+    if let (Some(Goal::Recorded(way)), Back::To(back)) = (&node.goal, kind.back) {
+        return Ok(Field::Known(back(way)?));
+    }
+    let settings = node.step.settings.resolve(scope)?;
+    let attributes = match attributes(&node.step.common, scope)? {
+        Field::Known(attributes) => attributes,
+        Field::After(step) => return Ok(Field::After(step)),
+    };
+    match (kind.make)(&settings, &attributes).map_err(Failure::from) {
+        Ok(step) => Ok(Field::Known(step)),
+        Err(Failure { class: FailureClass::NotYet(step), .. }) => Ok(Field::After(step)),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
 async fn return_to(
     node: &Node,
     mut step: Box<dyn Step>,

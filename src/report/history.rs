@@ -299,6 +299,7 @@ mod tests {
             started: at(started),
             duration_ms,
             outcome,
+            closed: true,
             release: (outcome == Outcome::Succeeded).then_some(18),
             back_to: None,
             to_run: 6,

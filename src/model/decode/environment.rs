@@ -261,7 +261,9 @@ fn least(ctx: &mut Ctx, entry: Entry) -> Option<u64> {
         _ => None,
     };
     if count.is_none() {
-        ctx.push(Problem::at(literal.span, "count is how many must approve at least").label("write 1 or more"));
+        ctx.push(
+            Problem::at(literal.span, "count is how many must approve at least").label("write 1 or more"),
+        );
     }
     count
 }

@@ -89,7 +89,8 @@ impl Demand {
         } else {
             format!("{} more of {} (approved by {})", self.missing(), self.wanted, self.given.join(", "))
         };
-        let place = if self.environment == *own { String::new() } else { format!(" for {}", self.environment) };
+        let place =
+            if self.environment == *own { String::new() } else { format!(" for {}", self.environment) };
         let more = format!("{more}{place}");
         if self.others.len() < self.missing() {
             let who = if self.others.is_empty() { "nobody" } else { "only " };
@@ -203,7 +204,8 @@ fn owner<'a>(case: Case<'a>, key: &str) -> Option<&'a Person> {
 /// Whether a statement is one about this gate, whoever's environment it is for.
 fn examine(case: Case<'_>, found: &Found) -> Result<Given, String> {
     let Some(signed) = &found.signed else { return Err("an approval that cannot be read".to_owned()) };
-    let key = ssh::verify(&signed.signature, signed.statement.as_bytes()).map_err(|fault| fault.to_string())?;
+    let key =
+        ssh::verify(&signed.signature, signed.statement.as_bytes()).map_err(|fault| fault.to_string())?;
     let Some(statement) = Statement::parse(&signed.statement) else {
         return Err("a signed text that is no statement of flow".to_owned());
     };

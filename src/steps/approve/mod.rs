@@ -160,7 +160,9 @@ impl Effect for Ask {
                 return Err(self.waiting(&verdict, &keeping, cx));
             }
             let needs = self.needs(&verdict, &keeping);
-            cx.feed.send(Event::Progress { step: cx.id.clone(), text: format!("{needs} ({})", keeping.approve) }).await;
+            cx.feed
+                .send(Event::Progress { step: cx.id.clone(), text: format!("{needs} ({})", keeping.approve) })
+                .await;
             cx.cancel.unless_stopped(cx.world.clock.pause(LOOK)).await?;
         }
     }

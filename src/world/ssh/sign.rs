@@ -89,7 +89,11 @@ pub fn sign(host: &Host, here: &Path, key: Option<&str>, bytes: &[u8]) -> Result
 fn choose(host: &Host, here: &Path, key: Option<&str>) -> Result<Chosen, SignError> {
     if let Some(named) = key {
         let file = here.join(home(host, named));
-        return if file.is_file() { Ok(Chosen::File(file)) } else { Err(SignError::Missing(named.to_owned())) };
+        return if file.is_file() {
+            Ok(Chosen::File(file))
+        } else {
+            Err(SignError::Missing(named.to_owned()))
+        };
     }
     if let Some(configured) = configured(host, here) {
         return configured;
@@ -110,8 +114,11 @@ fn choose(host: &Host, here: &Path, key: Option<&str>) -> Result<Chosen, SignErr
 /// git's `user.signingkey`, when it is an SSH key: a file, or the text of a public key. Ids of
 /// OpenPGP keys are none.
 fn configured(host: &Host, here: &Path) -> Option<Result<Chosen, SignError>> {
-    let said =
-        Command::new("git").args(["config", "user.signingkey"]).current_dir(here).stdin(Stdio::null()).output();
+    let said = Command::new("git")
+        .args(["config", "user.signingkey"])
+        .current_dir(here)
+        .stdin(Stdio::null())
+        .output();
     let text = String::from_utf8_lossy(&said.ok()?.stdout).trim().to_owned();
     let literal = text.strip_prefix("key::").unwrap_or(&text);
     if ["ssh-", "ecdsa-", "sk-"].iter().any(|start| literal.starts_with(start)) {
