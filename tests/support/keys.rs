@@ -14,7 +14,8 @@ pub(crate) struct Person {
     pub file: String,
     /// `ssh-ed25519 AAAA…`, without a comment.
     pub public: String,
-    path: PathBuf,
+    /// Where it lies.
+    pub path: PathBuf,
 }
 
 impl Person {
