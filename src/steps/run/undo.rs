@@ -204,6 +204,7 @@ mod tests {
             dir: None,
             stdin: None,
             tty: false,
+            rerun: false,
             attributes: Attributes { undo, env: env.collect(), ..Attributes::default() },
         }
     }
