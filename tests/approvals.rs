@@ -78,11 +78,6 @@ impl Shop {
         let digest = plan["digest"].as_str().unwrap();
         self.project.write(&format!(".flow/store/approvals/{digest}/go/forged-1.json"), text);
     }
-
-    fn forget(&self) {
-        // There may be none yet.
-        let _ = std::fs::remove_dir_all(self.project.path(".flow/store/approvals"));
-    }
 }
 
 fn approver(person: &Person, group: &str) -> String {
@@ -510,4 +505,51 @@ fn keys_of_an_agent_and_of_git_are_found() {
     tells(&shop.project.run(&["approve", "f.plan"]).exits(2), "the agent holds 2 keys");
     agent.kill().unwrap();
     agent.wait().unwrap();
+}
+
+/// A shop whose flow does one step and fails at the next until `ready` is there.
+fn failing() -> Shop {
+    let shop = Shop::new(OPS, "");
+    let flow = shop.project.read("flows/main.kdl");
+    let second = "run \"ship\" { needs \"first\"; script \"test -e ready && echo ship >> order\" }";
+    let flow = flow.replace(
+        "run \"ship\" { needs \"go\"; script \"echo ship >> order\" }",
+        &format!("run \"first\" {{ needs \"go\"; script \"echo first >> order\" }}\n{second}"),
+    );
+    shop.project.flow_now(&flow);
+    shop
+}
+
+#[test]
+fn a_resumed_run_asks_whether_its_approval_still_counts() {
+    let shop = failing();
+    let plan = shop.plan(&[]);
+    shop.forge(&plan, &shop.ada, NAMESPACE, |_| {});
+    shop.run(&[]).exits(1);
+    let run = shop.project.journal()[0]["event"]["run"].as_str().unwrap().to_owned();
+    assert_eq!(shop.shipped(), 1);
+    shop.project.write("ready", "");
+    let past = Timestamp::now() - SignedDuration::from_mins(10);
+    shop.forge(&plan, &shop.ada, NAMESPACE, |s| s["expires"] = json!(past));
+    let ran = shop.project.run(&["resume", &run]).exits(3);
+    tells(&ran, "does not count: ada's approval expired 10 min ago");
+    assert_eq!(shop.shipped(), 1);
+    shop.forge(&plan, &shop.lin, NAMESPACE, |_| {});
+    shop.project.run(&["resume", &run]).exits(0);
+    assert_eq!(shop.project.read("order"), "first\nship\n");
+}
+
+#[test]
+fn a_break_glass_run_goes_on_and_is_still_to_be_reviewed() {
+    let shop = failing();
+    let words = ["run", "f", "--env", "prod", "--break-glass", "INC-2 down", "--key", &shop.ada.file];
+    let ran = shop.project.run(&words).exits(1);
+    let run = shop.project.journal()[0]["event"]["run"].as_str().unwrap().to_owned();
+    tells(&ran, &format!("flow review {run}"));
+    shop.project.write("ready", "");
+    shop.project.run(&["resume", &run]).exits(0);
+    assert_eq!(shop.project.read("order"), "first\nship\n");
+    tells(&shop.project.run(&["run", "f", "--env", "prod"]).exits(5), "nobody else has reviewed it");
+    shop.project.run(&["review", &run, "--key", &shop.lin.file]).exits(0);
+    shop.project.run(&["run", "f", "--env", "prod"]).exits(3);
 }

@@ -4,7 +4,7 @@ use super::approving::{ApprovalError, Said, approver, sign, statement};
 use super::failure::CliError;
 use super::session::Session;
 use crate::event::Glass;
-use crate::journal::approvals::{self, Broken, Decision, Place, VERSION};
+use crate::journal::approvals::{self, Broken, Decision, Place, Statement, VERSION};
 use crate::model::names::RunId;
 use crate::model::policy::Policy;
 use crate::plan::document::Plan;
@@ -13,6 +13,7 @@ use crate::plan::prepare::Prepared;
 use crate::steps::approve::reviewed;
 use crate::world::aws::AwsErrorClass;
 use crate::world::clock::Clock;
+use crate::world::ssh;
 
 /// Refuses while a run that broke glass in the environment has not been reviewed by somebody else.
 pub(super) async fn refuse_unreviewed(session: &Session, p: &Prepared) -> Result<(), CliError> {
@@ -92,6 +93,34 @@ pub(super) async fn sign_glass(
     let person = approver(&policy, &key).map_err(Box::new)?;
     approvals::put(&p.world.store, &plan.digest, Place::BreakGlass, &key.file_name(), &signed)?;
     Ok(Glass { by: person.name.clone(), fingerprint: key.fingerprint(), reason: reason.to_owned() })
+}
+
+/// The signature of a break-glass run that is resumed, if it is still there and an approver's.
+pub(super) async fn still_signed(
+    session: &Session,
+    p: &Prepared,
+    plan: &Plan,
+    glass: &Glass,
+) -> Result<Glass, CliError> {
+    let policy = policy(session, p).await?;
+    let found = approvals::at(&p.world.store, &plan.digest, Place::BreakGlass)?;
+    let signed = found.iter().filter_map(|found| found.signed.as_ref()).any(|signed| {
+        let key = ssh::verify(&signed.signature, signed.statement.as_bytes());
+        let statement = Statement::parse(&signed.statement);
+        let (Ok(key), Some(statement)) = (key, statement) else { return false };
+        statement.decision == Decision::BreakGlass
+            && statement.plan == plan.digest
+            && policy.owner(&key.to_line()).is_some_and(|person| person.name == glass.by)
+    });
+    if signed {
+        return Ok(glass.clone());
+    }
+    Err(Box::new(ApprovalError::NotListed {
+        fingerprint: glass.fingerprint.clone(),
+        environment: policy.environment.clone(),
+        names: policy.names().into_iter().map(str::to_owned).collect(),
+    })
+    .into())
 }
 
 /// Records that a run breaks glass, before it does anything.

@@ -16,7 +16,7 @@ use super::failure::CliError;
 use super::glass;
 use super::saved;
 use super::session::{Session, block_on};
-use crate::event::{Glass, Subscriber};
+use crate::event::{Glass, RunStarted, Subscriber};
 use crate::exec::dispatcher::Dispatcher;
 use crate::exec::signals::Signals;
 use crate::exec::{self, Options, Start};
@@ -128,7 +128,7 @@ impl Launch<'_> {
                 super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
             self.check_saved(&mut observed)?;
             refuse_unknown(&observed)?;
-            let glass = permitted(self.session, &prepared, &observed, self.manner).await?;
+            let glass = permitted(self.session, &prepared, &observed, self.manner, None).await?;
             let world = &prepared.world;
             if observed.plan.steps.iter().any(PlannedStep::executes) {
                 saved::keep(&prepared, &observed.plan)?;
@@ -212,16 +212,21 @@ impl Ready {
 }
 
 /// Whether the run may do what it would do: nothing protected without a gate, no other run that
-/// nobody reviewed. With `--break-glass`, who signed that it passes its gates.
+/// nobody reviewed. With `--break-glass`, who signed that it passes its gates; `before` is how a run
+/// that is resumed began.
 pub(super) async fn permitted(
     session: &Session,
     p: &Prepared,
     observed: &Observed,
     manner: &Manner,
+    before: Option<&RunStarted>,
 ) -> Result<Option<Glass>, CliError> {
     let ungated = gates::ungated(p, &observed.plan);
     if !ungated.is_empty() {
         return Err(Box::new(ApprovalError::Ungated(ungated)).into());
+    }
+    if let Some(glass) = before.and_then(|started| started.break_glass.as_ref()) {
+        return glass::still_signed(session, p, &observed.plan, glass).await.map(Some);
     }
     if let Some(reason) = &manner.break_glass {
         let key = manner.key.as_deref();

@@ -56,7 +56,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         };
         let Recovery { journal, state, .. } = recovery;
         let again = state.started.as_ref().map(|started| started.again.clone()).unwrap_or_default();
-        let glass = permitted(session, &prepared, &observed, &args.manner).await?;
+        let glass = permitted(session, &prepared, &observed, &args.manner, state.started.as_ref()).await?;
         let ready = Ready { prepared, observed, locks, journal, run, report, glass, resumed: Some(state) };
         ready.carry_out(again, &args.manner, (cancel, signals), begun).await
     })
@@ -133,6 +133,10 @@ async fn take_up(
     // It is still the plan that the run began with.
     if let Some(started) = &recovery.state.started {
         observed.plan.digest.clone_from(&started.plan);
+        // Its number too: what was signed for it names both.
+        if let Ok(saved) = super::saved::find(session, &started.plan) {
+            observed.plan.sequence = saved.sequence;
+        }
     }
     Ok(Some(Taken { prepared, observed, locks, recovery }))
 }

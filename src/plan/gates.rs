@@ -96,11 +96,8 @@ pub fn policies(p: &Prepared, gate: NodeId) -> Arc<[Policy]> {
         .filter(|id| p.selection.contains(*id))
         .map(|id| p.cloud_of(id).target().environment.clone())
         .collect();
-    let mut all = p.policies.all.iter();
-    all.by_ref()
-        .filter(|policy| policy.environment == *own || behind.contains(&policy.environment))
-        .cloned()
-        .collect()
+    let concerned = |policy: &&Policy| policy.environment == *own || behind.contains(&policy.environment);
+    p.policies.all.iter().filter(concerned).cloned().collect()
 }
 
 /// Every node that waits for this one, directly or not.

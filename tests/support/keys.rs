@@ -14,6 +14,7 @@ pub(crate) struct Person {
     pub file: String,
     /// `ssh-ed25519 AAAA…`, without a comment.
     pub public: String,
+    /// Where it lies.
     pub path: PathBuf,
 }
 

@@ -142,13 +142,19 @@ pub fn judge(case: Case<'_>, found: &[Found]) -> Verdict {
                 verdict.rejected.get_or_insert(format!("{name} rejected it {ago}{reason}"));
             }
             Ok(Given { key, .. }) => {
-                for (at, policy) in case.policies.iter().enumerate() {
+                let mut counted = false;
+                let mut whys = Vec::new();
+                for (given, policy) in given.iter_mut().zip(case.policies) {
                     match counts(case, policy, &key, &planners) {
-                        Ok(name) if given[at].contains(&name) => {}
-                        Ok(name) => given[at].push(name),
-                        Err(why) => push(&mut verdict.refusals, why),
+                        Ok(name) => {
+                            counted = true;
+                            push(given, name);
+                        }
+                        Err(why) => whys.push(why),
                     }
                 }
+                // Whoever answers for one environment need not answer for the others.
+                whys.into_iter().filter(|_| !counted).for_each(|why| push(&mut verdict.refusals, why));
             }
             Err(why) => push(&mut verdict.refusals, why),
         }
@@ -159,9 +165,10 @@ pub fn judge(case: Case<'_>, found: &[Found]) -> Verdict {
     verdict
 }
 
-fn push(refusals: &mut Vec<String>, why: String) {
-    if !refusals.contains(&why) {
-        refusals.push(why);
+/// Each once.
+fn push(all: &mut Vec<String>, one: String) {
+    if !all.contains(&one) {
+        all.push(one);
     }
 }
 

@@ -140,13 +140,14 @@ impl Effect for Ask {
         };
         if let Some(glass) = &keeping.glass {
             let by = format!("{} (break-glass: {})", glass.by, glass.reason);
-            return opened(by, cx).await;
+            return opened(by, Opened::Otherwise, cx).await;
         }
         let since = cx.world.clock.moment();
         loop {
             let verdict = self.verdict(&keeping, cx)?;
             if verdict.is_open() {
-                return opened(format!("{} (signed)", verdict.by().join(", ")), cx).await;
+                let by = format!("{} (signed)", verdict.by().join(", "));
+                return opened(by, Opened::Signed, cx).await;
             }
             if let Some(who) = &verdict.rejected {
                 let by = who.clone();
@@ -154,7 +155,7 @@ impl Effect for Ask {
                 return Err(Failure::of(FailureClass::Refused, who.clone()));
             }
             if let Some(by) = self.answered(cx).await? {
-                return opened(by, cx).await;
+                return opened(by, Opened::Otherwise, cx).await;
             }
             if keeping.wait.is_none_or(|wait| since.elapsed() >= wait) {
                 return Err(self.waiting(&verdict, &keeping, cx));
@@ -168,10 +169,29 @@ impl Effect for Ask {
     }
 }
 
-async fn opened(by: String, cx: &Context) -> Result<Done, Failure> {
+/// How a gate was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opened {
+    /// By what was signed, which may end: a run that is resumed asks again.
+    Signed,
+    /// By an answer, or by breaking glass.
+    Otherwise,
+}
+
+/// Whether the receipt of a gate says that it was opened by what was signed.
+#[must_use]
+pub fn was_signed(receipt: &serde_json::Value) -> bool {
+    receipt.get("signed").and_then(serde_json::Value::as_bool) == Some(true)
+}
+
+async fn opened(by: String, how: Opened, cx: &Context) -> Result<Done, Failure> {
     cx.feed.store(Event::GateAnswered { step: cx.id.clone(), approved: true, by: by.clone() }).await?;
     let outputs = [("by".to_owned(), by.clone().into())].into();
-    Ok(Done { summary: format!("opened by {by}"), outputs, receipt: serde_json::Value::Null })
+    let receipt = match how {
+        Opened::Signed => serde_json::json!({ "signed": true }),
+        Opened::Otherwise => serde_json::Value::Null,
+    };
+    Ok(Done { summary: format!("opened by {by}"), outputs, receipt })
 }
 
 impl Ask {
