@@ -107,7 +107,7 @@ impl Launch<'_> {
                 super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
             self.check_saved(&mut observed)?;
             refuse_unknown(&observed)?;
-            self.carry_out(prepared, observed, locks, (cancel, signals), begun).await
+            Box::pin(self.carry_out(prepared, observed, locks, (cancel, signals), begun)).await
         })
     }
 

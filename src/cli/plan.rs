@@ -86,7 +86,7 @@ pub(super) async fn look(
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed))
     };
-    unless_interrupted(cancel, work).await
+    unless_interrupted(cancel, Box::pin(work)).await
 }
 
 /// Makes the plan of a run: under the locks of all that it may change, so that nothing of what is
@@ -106,7 +106,7 @@ pub(super) async fn look_locked(
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed, locks))
     };
-    unless_interrupted(cancel, work).await
+    unless_interrupted(cancel, Box::pin(work)).await
 }
 
 async fn unless_interrupted<T>(

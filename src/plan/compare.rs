@@ -142,8 +142,8 @@ fn common(saved: &Plan, fresh: &Plan, found: &mut Vec<Difference>) {
         say(&format!("parameter {name}"), &value(saved), &value(fresh));
     }
     let (was, is) = (&saved.basis, &fresh.basis);
-    let named = BTreeSet::from_iter(was.settings.keys().chain(is.settings.keys()));
-    for name in named {
+    let settings = BTreeSet::from_iter(was.settings.keys().chain(is.settings.keys()));
+    for name in settings {
         let value = |rows: &Rows| rows.get(name).cloned().unwrap_or_else(none);
         say(name, &value(&was.settings), &value(&is.settings));
     }
