@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::project::{Project, Ran};
+use crate::support::shop::Shop;
 
 /// A checkout with one environment and these lines in flow `f`.
 fn project(lines: &str) -> Project {
@@ -294,4 +295,75 @@ fn a_plan_says_what_to_type_next() {
     assert!(!plan.out.contains("--plan "), "{}", plan.out);
     let saved = project.run(&["plan", "f", "--env", "dev", "--out", "x.plan"]).exits(0);
     saved.prints("flow run f --env dev --plan x.plan");
+}
+
+/// Saves the shop's plan, changes something, and says what the refusal names. Nothing is done.
+#[track_caller]
+fn refused(shop: &Shop, change: impl FnOnce(&Shop), named: &str) {
+    let file = ["plan", "deploy", "--env", "sandbox", "--out", "deploy.plan"];
+    shop.project.run(&file).exits(0);
+    change(shop);
+    let before = shop.task_definitions();
+    let ran = shop.project.run(&["run", "--plan", "deploy.plan"]).exits(5).says(named);
+    assert!(ran.err.starts_with("refused: the "), "{}", ran.err);
+    assert_eq!(shop.task_definitions(), before);
+}
+
+/// Somebody registers a task definition and makes the service run it.
+fn roll_by_hand(shop: &Shop, service: &str) {
+    let now = json!({ "taskDefinition": shop.task_definition(service) });
+    let mut definition = shop.sandbox.ecs("DescribeTaskDefinition", &now)["taskDefinition"].take();
+    for member in
+        ["taskDefinitionArn", "revision", "status", "registeredAt", "registeredBy", "compatibilities"]
+    {
+        definition.as_object_mut().unwrap().remove(member);
+    }
+    let registered = shop.sandbox.ecs("RegisterTaskDefinition", &definition);
+    let arn = registered["taskDefinition"]["taskDefinitionArn"].as_str().unwrap();
+    let name = format!("shop-sandbox-{service}");
+    let update = json!({ "cluster": "shop-sandbox", "service": name, "taskDefinition": arn });
+    shop.sandbox.ecs("UpdateService", &update);
+}
+
+#[test]
+fn whatever_somebody_changes_in_the_world_is_named() {
+    let shop = Shop::deployed();
+    let digest = || shop.plan(&[]).0["digest"].clone();
+    let deployed = digest();
+    assert_eq!(digest(), deployed, "the same world");
+
+    refused(
+        &shop,
+        |shop| roll_by_hand(shop, "api"),
+        "  service[api]  task definition shop-sandbox-api:2 → :3\n",
+    );
+    let html = [("Content-Type", "text/html")];
+    let put =
+        |key: &str| drop(shop.sandbox.rest("PUT", &format!("/shop-sandbox-site/{key}"), &html, b"by hand"));
+    refused(&shop, |_| put("index.html"), "index.html");
+    refused(&shop, |_| put("foreign.html"), "  site  other objects ");
+    let migration = "tests/fixtures/shop/backend/migrations/0099_note.sql";
+    let write = |shop: &Shop, text: &str| shop.project.write(migration, text);
+    let named = |what: &str| format!("  schema  {migration} {what}\n");
+    refused(&shop, |shop| write(shop, "-- flow: expand\nCREATE TABLE note (id int);\n"), &named("is new"));
+    refused(&shop, |shop| write(shop, "-- flow: expand\nCREATE TABLE note (n int);\n"), &named("changed"));
+    std::fs::remove_file(shop.project.path(migration)).unwrap();
+    let version = "  compile[api]  tests/fixtures/shop/backend/api/version.h changed\n";
+    refused(&shop, |shop| shop.set_version("api", "2.0.0"), version);
+    let (from, to) = ("each.svc].uri}\"", "each.svc].uri}\" memory=99");
+    refused(
+        &shop,
+        |shop| shop.edit("flows/deploy.kdl", from, to),
+        "  service[api]      container api memory is new\n",
+    );
+
+    // Neither a comment nor what file-making steps made is a difference.
+    let planned = digest();
+    shop.project.run(&["plan", "deploy", "--env", "sandbox", "--out", "deploy.plan"]).exits(0);
+    shop.edit("flows/deploy.kdl", "// flows/deploy.kdl", "// what is deployed:");
+    shop.run(&["--only", "compile"]).exits(0);
+    assert_eq!(digest(), planned);
+    shop.project.run(&["run", "--plan", "deploy.plan"]).exits(0);
+    assert_eq!(shop.ask("api")["version"], "2.0.0");
+    shop.project.run(&["run", "--plan", "deploy.plan"]).exits(5).says("this plan was used by run ");
 }

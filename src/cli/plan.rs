@@ -119,7 +119,7 @@ pub(super) async fn look(
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed))
     };
-    unless_interrupted(cancel, work).await
+    unless_interrupted(cancel, Box::pin(work)).await
 }
 
 /// Makes the plan of a run: under the locks of all that it may change, so that nothing of what is
@@ -134,7 +134,7 @@ pub(super) async fn look_locked(
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed, locks))
     };
-    unless_interrupted(cancel, work).await
+    unless_interrupted(cancel, Box::pin(work)).await
 }
 
 /// Prepares a run under its locks, once all that interrupted runs left open there is settled; `own`

@@ -142,8 +142,8 @@ fn common(saved: &Plan, fresh: &Plan, found: &mut Vec<Difference>) {
         say(&format!("parameter {name}"), &value(saved), &value(fresh));
     }
     let (was, is) = (&saved.basis, &fresh.basis);
-    let named = BTreeSet::from_iter(was.settings.keys().chain(is.settings.keys()));
-    for name in named {
+    let settings = BTreeSet::from_iter(was.settings.keys().chain(is.settings.keys()));
+    for name in settings {
         let value = |rows: &Rows| rows.get(name).cloned().unwrap_or_else(none);
         say(name, &value(&was.settings), &value(&is.settings));
     }
@@ -318,12 +318,10 @@ fn walk(path: &str, was: &Json, is: &Json, found: &mut Vec<Difference>) {
                 found.push(world(&format!("the order of {path}"), None, None));
             }
         }
-        (Json::Null, is) if is.is_object() || is.is_array() => {
-            found.push(Difference { how: How::Added, ..world(path, None, None) })
-        }
-        (was, Json::Null) if was.is_object() || was.is_array() => {
-            found.push(Difference { how: How::Removed, ..world(path, None, None) })
-        }
+        (Json::Null, Json::Object(_)) => walk(path, &Json::Object(serde_json::Map::new()), is, found),
+        (Json::Object(_), Json::Null) => walk(path, was, &Json::Object(serde_json::Map::new()), found),
+        (Json::Null, Json::Array(_)) => walk(path, &Json::Array(Vec::new()), is, found),
+        (Json::Array(_), Json::Null) => walk(path, was, &Json::Array(Vec::new()), found),
         (Json::Null, is) => found.push(world(path, Some("none".to_owned()), Some(show(is)))),
         (was, Json::Null) => found.push(world(path, Some(show(was)), Some("none".to_owned()))),
         (was, is) => found.push(world(path, Some(show(was)), Some(show(is)))),
@@ -351,5 +349,44 @@ fn short(text: &str) -> String {
         (false, _) => text.to_owned(),
         (true, "") => digits.chars().take(12).collect(),
         (true, name) => format!("{name}:{}", digits.chars().take(12).collect::<String>()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_named_as_the_operator_knows_them() {
+        let said = |was: Json, is: Json| -> Vec<String> {
+            facts(&was, &is).iter().map(ToString::to_string).collect()
+        };
+        let long = |digit: &str| format!("sha256:{}", digit.repeat(64));
+        for (was, is, expected) in [
+            (serde_json::json!({ "desired": 2 }), serde_json::json!({ "desired": 2 }), vec![]),
+            (
+                serde_json::json!({ "task definition": "shop-api:41", "desired": 2 }),
+                serde_json::json!({ "desired": 3, "task definition": "shop-api:43" }),
+                vec!["desired 2 → 3", "task definition shop-api:41 → :43"],
+            ),
+            (
+                serde_json::json!({ "image": long("a") }),
+                serde_json::json!({ "image": long("b") }),
+                vec!["image sha256:aaaaaaaaaaaa → sha256:bbbbbbbbbbbb"],
+            ),
+            (
+                serde_json::json!({ "objects": null }),
+                serde_json::json!({ "objects": { "index.html": "5d41" } }),
+                vec!["objects index.html none → 5d41"],
+            ),
+            (
+                serde_json::json!({ "applied": ["1", "2"] }),
+                serde_json::json!({ "applied": ["1", "3"] }),
+                vec!["applied 2 is gone", "applied 3 is new"],
+            ),
+            (serde_json::json!({ "tags": { "a": "1" } }), Json::Null, vec!["tags a 1 → none"]),
+        ] {
+            assert_eq!(said(was, is), expected);
+        }
     }
 }

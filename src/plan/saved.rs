@@ -141,8 +141,8 @@ impl Unverified {
     pub fn verify(self, sealer: &Sealer) -> Result<Plan, Refusal> {
         let steps = self.plan.steps.iter().all(|step| step.digest == step.covered());
         let digest = self.plan.digest == self.plan.covered();
-        let sealed = self.seal == sealer.digest(&canonical(&self.json));
-        if steps && digest && sealed { Ok(self.plan) } else { Err(Refusal::Altered) }
+        let whole = self.seal == sealer.digest(&canonical(&self.json));
+        if steps && digest && whole { Ok(self.plan) } else { Err(Refusal::Altered) }
     }
 }
 

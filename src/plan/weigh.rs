@@ -103,8 +103,9 @@ impl Observer<'_> {
     ) -> Result<(), Failure> {
         let after = basis.after.take();
         match (seen, step) {
-            (Seen::Planned(look), Some(_)) => basis.baseline = look.proposal.baseline.clone(),
-            (Seen::Planned(look), None) if !made => basis.baseline = look.proposal.baseline.clone(),
+            (Seen::Planned(look), step) if !made || (step.is_some() && !look.proposal.baseline.is_null()) => {
+                basis.baseline = look.proposal.baseline.clone();
+            }
             (_, None) => basis.after = after,
             (_, Some(step)) => match self.cancel.unless_stopped(step.observe(cx)).await? {
                 Ok(facts) => basis.baseline = facts,
