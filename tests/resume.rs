@@ -248,3 +248,16 @@ fn killed_at_every_point_it_ends_as_if_it_had_not_been() {
     }
     eprintln!("{points} points, {runs} runs");
 }
+
+#[test]
+fn a_run_whose_files_changed_meanwhile_is_refused_and_says_what() {
+    let (project, run) = died("resume \"rerun\"");
+    project.write("go", "");
+    let flow = project.read("flows/main.kdl");
+    project.flow_now(&flow.replace("echo made=c", "echo made=other"));
+    project.run(&["resume", &run]).exits(5).says("command").says("flow run ship --env dev");
+    assert!(!world(&project).contains_key("c"));
+    project.flow_now(&format!("// a comment changes nothing\n{flow}"));
+    project.run(&["resume", &run]).exits(0);
+    assert_eq!(world(&project)["a"], 1);
+}

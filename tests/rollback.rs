@@ -3,6 +3,8 @@
 //! The steps are programs with `undo` that write down what they do, outside of the workspace.
 
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -294,7 +296,7 @@ fn an_undo_that_fails_is_told_with_what_is_left() {
     let ran = world
         .run()
         .exits(8)
-        .says("not all of it could be taken back")
+        .says("not all of it was undone")
         .says("Could not be taken back: b.")
         .says("Not taken back: a.")
         .says("flow rollback f --env dev --to 1");
@@ -319,6 +321,33 @@ fn what_cannot_be_undone_stays_and_is_named() {
 fn nothing_is_taken_back_where_nothing_was_done() {
     let world = World::new("on-failure \"rollback\"\nrun \"x\" { command \"false\"; inputs \"*.none\" }");
     world.run().exits(1).says("Nothing had to be taken back.");
+}
+
+#[test]
+fn a_signal_ends_what_is_being_taken_back_and_what_is_left_is_named() {
+    let slow = r#"run "b" {
+        command "sh" "-c" "echo +b >> $STATE/log"
+        inherit "STATE"
+        needs "a"
+        undo { command "sh" "-c" "touch $STATE/undoing; sleep 60" }
+    }
+    "#;
+    let world = World::new(&["on-failure \"rollback\"\n", &step("a", ""), slow, MAY_FAIL].concat());
+    world.touch("fail");
+    let flow = world.project.start(&["run", "f", "--env", "dev"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !world.state("undoing").exists() {
+        assert!(Instant::now() < deadline, "nothing is taken back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let killed = Command::new("kill").args(["-TERM", &flow.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    Ran::from(flow.wait_with_output().unwrap())
+        .exits(8)
+        .says("Could not be taken back: b.")
+        .says("Not taken back: a.");
+    assert_eq!(world.noted(), ["+a", "+b"]);
+    assert_eq!(world.releases()[0], "1 failed", "what stands now is recorded");
 }
 
 #[test]
@@ -452,7 +481,7 @@ fn nothing_goes_back_past_a_contract_migration() {
     let ran = shop
         .run(&[])
         .exits(8)
-        .says("not all of it could be taken back")
+        .says("not all of it was undone")
         .says("0900_drop.sql")
         .says("Because of it these stay too")
         .says("flow rollback deploy --env sandbox --to 1");

@@ -7,6 +7,7 @@ use super::failure::CliError;
 use super::launch::{Manner, Ready, permitted, refuse_unknown};
 use super::plan::{prepare_locked, unless_interrupted};
 use super::recovery::{request_of, take_over};
+use super::saved::{self, Refused};
 use super::session::{Session, block_on};
 use crate::event::{Event, RunOutcome, Subscriber};
 use crate::exec::recover::{self, Recovery};
@@ -16,9 +17,11 @@ use crate::journal::locks::Held;
 use crate::journal::log;
 use crate::journal::replay::RunState;
 use crate::journal::runs;
-use crate::model::names::RunId;
+use crate::model::names::{RunId, StepId};
+use crate::plan::compare::{Side, differences};
 use crate::plan::observe::{Observed, observe};
 use crate::plan::prepare::Prepared;
+use crate::plan::saved::Refusal;
 use crate::report::out;
 use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::Clock;
@@ -88,6 +91,28 @@ fn again(state: &RunState) -> String {
     state.started.as_ref().map(|started| started.again.clone()).unwrap_or_default()
 }
 
+/// What is left of a run is carried out if it is still what the run began with: the files, and the
+/// world of the steps that it has not touched yet.
+fn refuse_changed(state: &RunState, prepared: &Prepared, observed: &mut Observed) -> Result<(), CliError> {
+    let Some(started) = &state.started else { return Ok(()) };
+    let plan = saved::of_run(prepared, &started.plan)?;
+    let done = prepared.done.keys().cloned().collect();
+    let mut differences = differences(&plan, &observed.plan, &done);
+    let begun = |step: &StepId| state.steps.get(step).is_some_and(|step| step.before.is_some());
+    // An effect that was begun may have changed the world itself.
+    differences.retain(|found| found.side != Side::World || !found.step.as_ref().is_some_and(begun));
+    if !differences.is_empty() {
+        let refusal = Refusal::Changed { created: plan.created, differences };
+        let new = Some(started.again.clone()).filter(|again| !again.is_empty());
+        return Err(CliError::Refused(Box::new(Refused { refusal, new })));
+    }
+    // It stays the plan that the run began with, under the number that this run may have taken.
+    let fresh = &mut observed.plan;
+    (fresh.digest, fresh.sequence, fresh.created, fresh.expires) =
+        (plan.digest, plan.sequence, plan.created, plan.expires);
+    Ok(())
+}
+
 /// A run that was taken up again.
 struct Taken {
     prepared: Prepared,
@@ -130,13 +155,10 @@ async fn take_up(
     prepared.done = recover::done(&recovery.state, &prepared);
     let mut observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
     refuse_unknown(&observed)?;
-    // It is still the plan that the run began with.
-    if let Some(started) = &recovery.state.started {
-        observed.plan.digest.clone_from(&started.plan);
-        // Its number too: what was signed for it names both.
-        if let Ok(saved) = super::saved::find(session, &started.plan) {
-            observed.plan.sequence = saved.sequence;
-        }
+    if let Err(refused) = refuse_changed(&recovery.state, &prepared, &mut observed) {
+        let note = "It was to go on and was refused, since something has changed.".to_owned();
+        recovery.close(Some(&prepared), RunOutcome::Refused, vec![note])?;
+        return Err(refused);
     }
     Ok(Some(Taken { prepared, observed, locks, recovery }))
 }

@@ -271,7 +271,8 @@ async fn finish(
         feed.send(Event::Warning { text: format!("the release could not be recorded: {problem}") }).await;
     }
     if shared.options.keeping.glass.is_some() {
-        let text = format!("somebody else has to review this run before the next one: flow review {}", shared.run);
+        let text =
+            format!("somebody else has to review this run before the next one: flow review {}", shared.run);
         feed.send(Event::Warning { text }).await;
     }
     let summary = finish::summary(shared, &facts);

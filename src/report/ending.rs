@@ -259,7 +259,7 @@ impl View<'_> {
             RunOutcome::RollbackFailed => match self.started.back_to {
                 Some(to) => format!("{} is not back at release {to} after {took}.", self.what()),
                 None => {
-                    format!("{} failed after {took}, and not all of it could be taken back.", self.what())
+                    format!("{} failed after {took}, and not all of it was undone.", self.what())
                 }
             },
             _ => format!("{} failed after {took}.", self.what()),
@@ -640,7 +640,7 @@ mod tests {
 
         ✗ service[api]     ohi-prod-api:41 was deleted                          4.0s
 
-          deploy to prod failed after 31.0s, and not all of it could be taken back.
+          deploy to prod failed after 31.0s, and not all of it was undone.
           Release 17 is the last good one.
           Not started: edge.
           Could not be taken back: service[api].
