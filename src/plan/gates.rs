@@ -130,7 +130,9 @@ pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
         }
         let gates = gates_before(p, id);
         let action = |gate: &StepId| plan.steps.iter().find(|step| step.id == *gate);
-        if gates.iter().any(|gate| action(gate).is_some_and(|gate| gate.action == Action::Run)) {
+        // One that was opened before the run was resumed stands open.
+        let asks = |gate: &StepId| action(gate).is_some_and(|gate| gate.action == Action::Run);
+        if gates.iter().any(|gate| asks(gate) || p.done.contains_key(gate)) {
             continue;
         }
         let skipped = gates.iter().filter_map(action).filter(|gate| gate.action == Action::Skipped);
