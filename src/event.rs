@@ -181,6 +181,9 @@ pub struct RunStarted {
     pub params: BTreeMap<String, serde_json::Value>,
     /// `USER@HOST`, and the CI job's link if there is one.
     pub by: String,
+    /// Who let it pass its gates, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Glass>,
     /// How many steps will run.
     pub to_run: usize,
     /// How many are as wanted already.
@@ -206,6 +209,17 @@ pub struct RunStarted {
     /// What was asked for, as `plan` writes it: a run that is resumed asks for the same.
     #[serde(default)]
     pub asked: serde_json::Value,
+}
+
+/// Who let a run pass its gates without the other approvals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Glass {
+    /// The approver who signed it.
+    pub by: String,
+    /// With which key, `SHA256:…`.
+    pub fingerprint: String,
+    /// `INC-1 the disk is full`
+    pub reason: String,
 }
 
 /// How a step ended.

@@ -8,6 +8,8 @@
 
 mod support;
 
+mod approvals;
+mod approvers;
 mod audit;
 mod crash;
 mod deploy;

@@ -102,7 +102,10 @@ fn what_nobody_can_tell_stops_with_the_two_commands_that_settle_it() {
         project.run(&["reconcile", &run]).exits(7).says("a program cannot be asked");
         project.run(&["run", "ship", "--env", "dev"]).exits(7).says("what an earlier run did must be known");
         let mark = format!("b={word}");
-        project.run(&["reconcile", &run, "--mark", &mark, "--reason", "I looked"]).exits(0).says("flow resume");
+        project
+            .run(&["reconcile", &run, "--mark", &mark, "--reason", "I looked"])
+            .exits(0)
+            .says("flow resume");
         project.run(&["resume", &run]).exits(0);
         let made = world(&project);
         assert_eq!((made["a"], made["begun"], made["c"]), (1, begun, 1), "{word}: {made:?}");
@@ -127,10 +130,14 @@ fn only_what_is_open_can_be_marked() {
 fn the_next_run_settles_what_a_dead_one_left_and_records_what_it_did() {
     let (project, run) = died("probe { command \"test\" \"-e\" \"go\" }");
     project.write("go", "");
-    project.run(&["run", "ship", "--env", "dev"]).exits(0).says(&format!("run {run} was interrupted in the middle of b: it was done"));
+    project
+        .run(&["run", "ship", "--env", "dev"])
+        .exits(0)
+        .says(&format!("run {run} was interrupted in the middle of b: it was done"));
     assert_eq!(world(&project)["begun"], 1, "b was done, and its probe says so");
     let releases = project.run(&["releases", "--env", "dev", "--json"]).exits(0).json();
-    let of_dead = releases["releases"].as_array().unwrap().iter().find(|release| release["run"] == run.as_str());
+    let of_dead =
+        releases["releases"].as_array().unwrap().iter().find(|release| release["run"] == run.as_str());
     assert!(of_dead.is_some(), "{releases}");
     project.run(&["resume", &run]).exits(5).says("has changed dev since").says("flow run ship --env dev");
 }
@@ -204,7 +211,8 @@ fn killed_at_every_point_it_ends_as_if_it_had_not_been() {
     let again = |project: Project, at: usize| {
         let project = project.var("FLOW_CRASH_AT", "0");
         let runs = project.run(&["runs", "--json"]).exits(0).json();
-        let interrupted = runs["runs"].as_array().unwrap().first().filter(|run| run["outcome"] != "succeeded");
+        let interrupted =
+            runs["runs"].as_array().unwrap().first().filter(|run| run["outcome"] != "succeeded");
         match interrupted.and_then(|run| run["id"].as_str()) {
             Some(run) => project.run(&["resume", run]).exits(0),
             // It died before its first record, or after its last.

@@ -3,6 +3,8 @@
 //! The steps are programs with `undo` that write down what they do, outside of the workspace.
 
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -261,7 +263,7 @@ fn a_failed_run_ends_where_it_began() {
         .run()
         .exits(9)
         .says("taking back what this run did, since last failed")
-        .says("what it had changed was taken back")
+        .says("its changes were taken back")
         .says("Release 1 stays live.")
         .says("Taken back: a, b, c.");
     let noted = world.noted();
@@ -294,7 +296,7 @@ fn an_undo_that_fails_is_told_with_what_is_left() {
     let ran = world
         .run()
         .exits(8)
-        .says("not all of it could be taken back")
+        .says("not all of it was undone")
         .says("Could not be taken back: b.")
         .says("Not taken back: a.")
         .says("flow rollback f --env dev --to 1");
@@ -311,7 +313,7 @@ fn what_cannot_be_undone_stays_and_is_named() {
     let world = World::new(&failing(manual));
     world.run().exits(0);
     world.touch("fail");
-    world.run().exits(9).says("mail stays: manual");
+    world.run().exits(9).says("mail: manual");
     assert_eq!(world.releases(), ["2 failed", "1", "0 found"], "what stays is recorded");
 }
 
@@ -319,6 +321,33 @@ fn what_cannot_be_undone_stays_and_is_named() {
 fn nothing_is_taken_back_where_nothing_was_done() {
     let world = World::new("on-failure \"rollback\"\nrun \"x\" { command \"false\"; inputs \"*.none\" }");
     world.run().exits(1).says("Nothing had to be taken back.");
+}
+
+#[test]
+fn a_signal_ends_what_is_being_taken_back_and_what_is_left_is_named() {
+    let slow = r#"run "b" {
+        command "sh" "-c" "echo +b >> $STATE/log"
+        inherit "STATE"
+        needs "a"
+        undo { command "sh" "-c" "touch $STATE/undoing; sleep 60" }
+    }
+    "#;
+    let world = World::new(&["on-failure \"rollback\"\n", &step("a", ""), slow, MAY_FAIL].concat());
+    world.touch("fail");
+    let flow = world.project.start(&["run", "f", "--env", "dev"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !world.state("undoing").exists() {
+        assert!(Instant::now() < deadline, "nothing is taken back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let killed = Command::new("kill").args(["-TERM", &flow.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    Ran::from(flow.wait_with_output().unwrap())
+        .exits(8)
+        .says("Could not be taken back: b.")
+        .says("Not taken back: a.");
+    assert_eq!(world.noted(), ["+a", "+b"]);
+    assert_eq!(world.releases()[0], "1 failed", "what stands now is recorded");
 }
 
 #[test]
@@ -430,23 +459,49 @@ fn what_a_rollback_of_the_shop_would_miss_is_found_beforehand() {
     assert!(ran.out.contains("schema") && ran.out.contains("0900_drop"), "{}", ran.out);
 }
 
+/// Everything is deployed, and then a check that comes last fails.
+fn fails_at_the_end(shop: &Shop) {
+    let smoke = "run \"smoke\" { command \"false\"; needs \"edge\"; undo \"none\" }";
+    shop.edit(
+        "flows/deploy.kdl",
+        "    on-failure \"rollback\"",
+        &format!("    {smoke}\n    on-failure \"rollback\""),
+    );
+}
+
+#[test]
+fn nothing_goes_back_past_a_contract_migration() {
+    let shop = Shop::deployed();
+    shop.change(1);
+    shop.project.write(
+        "tests/fixtures/shop/backend/migrations/0900_drop.sql",
+        "-- flow: contract\nalter table item drop column name;\n",
+    );
+    fails_at_the_end(&shop);
+    let ran = shop
+        .run(&[])
+        .exits(8)
+        .says("not all of it was undone")
+        .says("0900_drop.sql")
+        .says("Because of it these stay too")
+        .says("flow rollback deploy --env sandbox --to 1");
+    println!("{}", ran.err);
+    assert_eq!(shop.ask("api")["version"], "2.0.1", "the code that was made for the new schema");
+    shop.back(&["--check", "--to", "1"]).exits(5).prints("0900_drop.sql");
+}
+
 #[test]
 fn a_failed_deploy_of_the_shop_ends_where_it_began() {
     let shop = Shop::deployed();
     let before = Stand::of(&shop);
     let definitions = shop.task_definitions();
     shop.change(1);
-    // The page is deployed, and then a check that comes last fails.
-    shop.edit(
-        "flows/deploy.kdl",
-        "    on-failure \"rollback\"",
-        "    run \"smoke\" { command \"false\"; needs \"edge\"; undo \"none\" }\n    on-failure \"rollback\"",
-    );
-    let ran = shop.run(&[]).exits(9).says("what it had changed was taken back");
+    fails_at_the_end(&shop);
+    let ran = shop.run(&[]).exits(9).says("its changes were taken back");
     println!("{}", ran.err);
     let after = Stand::of(&shop);
     assert_eq!((&after.versions, &after.site), (&before.versions, &before.site));
     assert_eq!(shop.task_definitions(), definitions);
     assert_eq!(after.invalidations, before.invalidations + 2, "one for the page, one for the way back");
-    assert!(ran.err.contains("schema stays"), "{}", ran.err);
+    assert!(ran.err.contains("schema: "), "{}", ran.err);
 }

@@ -119,13 +119,12 @@ fn a_secret_is_shown_and_kept_nowhere() {
     assert_eq!(CANARY.len(), 40);
     for log in ["plain", "json"] {
         let project = project();
-        for arguments in
-            [vec!["plan", "leak", "--env", "dev"], vec!["plan", "leak", "--env", "dev", "--json"]]
-        {
-            let plan = project.run(&arguments).exits(0);
+        for more in [vec![], vec!["--json"], vec!["--out", "saved.plan"]] {
+            let plan = project.run(&[vec!["plan", "leak", "--env", "dev"], more].concat()).exits(0);
             nowhere("the plan", plan.out.as_bytes());
             nowhere("the plan's messages", plan.err.as_bytes());
         }
+        nowhere("the saved plan", project.read("saved.plan").as_bytes());
         let ran = project.run(&["run", "leak", "--env", "dev", "--log", log]).exits(1).says("***");
         nowhere("standard error", ran.err.as_bytes());
         nowhere("standard output", ran.out.as_bytes());

@@ -31,6 +31,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let canceller = Arc::new(Canceller::new());
         // No run will record them.
         let _signals = Signals::listen(Arc::clone(&canceller));
+        // Under the lock: what a run is about to change is no state to go back to.
         let (prepared, observed, _locks) =
             look_locked(session, args.selection.request(), &canceller.view()).await?;
         if let Some(current) = &prepared.current {

@@ -15,6 +15,7 @@ use crate::plan::graph::unresolved;
 use crate::plan::load::LoadError;
 use crate::plan::observe::PlanFailure;
 use crate::plan::params::ParamError;
+use crate::plan::policy::PolicyError;
 use crate::plan::prepare::PrepareError;
 use crate::plan::propose::NoProposal;
 use crate::plan::selection::SelectionError;
@@ -28,6 +29,7 @@ use crate::syntax::source::Sources;
 use crate::world::aws::IdentityError;
 use crate::world::files::FileError;
 
+use super::approving::ApprovalError;
 use super::locking::Locked;
 use super::saved::Refused;
 use super::session::Session;
@@ -69,6 +71,12 @@ pub(super) enum CliError {
         /// The newest release.
         id: u64,
     },
+    /// Something about approvals.
+    #[error(transparent)]
+    Approval(#[from] Box<ApprovalError>),
+    /// It is not known who may approve.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// No run of that name.
     #[error(transparent)]
     FindRun(FindError),
@@ -173,6 +181,12 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         (CliError::Interrupted, _) => (vec![error.to_string()], Exit::Interrupted),
         (CliError::Plan(failures), Some(session)) => plan_failures(failures, session),
         (CliError::Prepare(error), _) => prepare(error),
+        (CliError::Approval(error), _) => error.lines(),
+        (CliError::Policy(error), _) => {
+            let mut lines = vec![format!("error: {error}")];
+            let exit = policy(error, &mut lines);
+            (lines, exit)
+        }
         (CliError::Unknown(steps), _) => {
             let mut lines = vec![format!("error: {error}; nothing was run")];
             lines.extend(steps.iter().map(|(step, why)| format!("  {step}  {why}")));
@@ -284,12 +298,36 @@ fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
             lines[0] = lines[0].replacen("error", "refused", 1);
             Exit::Refused
         }
+        PrepareError::Policy(error) => policy(error, &mut lines),
         PrepareError::Stopped(_) => Exit::Interrupted,
         PrepareError::Problems(_) => Exit::Usage,
         PrepareError::Back(error) => back(error, &mut lines),
         PrepareError::File(_) | PrepareError::Release(_) => Exit::Failed,
     };
     (lines, exit)
+}
+
+/// It is not known who may approve, or the files would have it otherwise.
+pub(super) fn policy(error: &PolicyError, lines: &mut Vec<String>) -> Exit {
+    let refused = |lines: &mut Vec<String>| lines[0] = lines[0].replacen("error", "refused", 1);
+    match error {
+        PolicyError::Key { .. } | PolicyError::ValidBefore { .. } => Exit::Usage,
+        PolicyError::Unread { .. } => {
+            lines.push("  nothing was run: the account says who may approve there".to_owned());
+            Exit::Failed
+        }
+        PolicyError::Unwritten { .. } => Exit::Failed,
+        PolicyError::Damaged { environment, .. } => {
+            refused(lines);
+            lines.push(format!("  write it again: flow approvers set --env {environment}"));
+            Exit::Refused
+        }
+        PolicyError::Loosened(_) => {
+            refused(lines);
+            lines.push("  files may ask for more than the account's record, never for less".to_owned());
+            Exit::Refused
+        }
+    }
 }
 
 fn selection(error: &SelectionError) -> Vec<String> {

@@ -3,10 +3,14 @@
 //! here and nowhere else.
 
 mod adopt;
+mod approve;
+mod approvers;
+mod approving;
 mod audit;
 mod check;
 mod diff;
 mod failure;
+mod glass;
 mod launch;
 mod list;
 mod locking;
@@ -18,6 +22,7 @@ mod reconcile;
 mod recovery;
 mod releases;
 mod resume;
+mod review;
 mod rollback;
 mod run;
 mod runs;
@@ -63,6 +68,9 @@ enum Command {
     Rollback(rollback::Args),
     Adopt(adopt::Args),
     Diff(diff::Args),
+    Approve(approve::Args),
+    Approvers(approvers::Args),
+    Review(review::Args),
     Locks(locks::Args),
     Unlock(unlock::Args),
     Audit(audit::Args),
@@ -99,6 +107,9 @@ pub fn main() -> Exit {
         Command::Rollback(args) => rollback::exec(&session, &args),
         Command::Adopt(args) => adopt::exec(&session, &args),
         Command::Diff(args) => diff::exec(&session, &args),
+        Command::Approve(args) => approve::exec(&session, &args),
+        Command::Approvers(args) => approvers::exec(&session, &args),
+        Command::Review(args) => review::exec(&session, &args),
         Command::Locks(args) => locks::exec(&session, &args),
         Command::Unlock(args) => unlock::exec(&session, &args),
         Command::Audit(args) => audit::exec(&session, &args),

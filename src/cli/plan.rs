@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Done;
+use super::approving::{ApprovalError, Said, sign, statement};
 use super::failure::CliError;
 use super::launch::refuse_unknown;
 use super::locking;
@@ -12,6 +13,7 @@ use super::selection::Selection;
 use super::session::{Session, block_on};
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
+use crate::journal::approvals::{self, Decision, Place};
 use crate::journal::locks::Held;
 use crate::model::names::RunId;
 use crate::plan::document::Plan;
@@ -32,6 +34,14 @@ pub(super) struct Args {
     /// Save it in this file, to be approved and run as it is
     #[arg(long, value_name = "FILE")]
     out: Option<String>,
+
+    /// Sign it as its maker: under four eyes whoever made a plan may not approve it
+    #[arg(long)]
+    sign: bool,
+
+    /// The SSH key to sign with
+    #[arg(long, value_name = "FILE")]
+    key: Option<String>,
 
     /// As JSON
     #[arg(long)]
@@ -68,6 +78,11 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             refuse_unknown(&observed)?;
             saved::write(session, &prepared, plan, file)?;
         }
+        if args.sign {
+            refuse_unknown(&observed)?;
+            saved::keep(&prepared, plan)?;
+            sign_plan(session, &prepared, plan, args.key.as_deref())?;
+        }
         if args.json {
             out::json(&to_json(plan, &prepared.sealer));
         } else {
@@ -75,6 +90,22 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         }
         Ok(Exit::Success)
     })
+}
+
+/// Signs a plan as its maker.
+fn sign_plan(session: &Session, p: &Prepared, plan: &Plan, key: Option<&str>) -> Result<(), CliError> {
+    let said = Said { decision: Decision::Plan, gate: None, lifetime: None, reason: None, run: None };
+    let (signed, key) = sign(session, key, statement(plan, said).to_text())
+        .map_err(|error| Box::new(ApprovalError::from(error)))?;
+    approvals::put(&p.world.store, &plan.digest, Place::Plan, &key.file_name(), &signed)?;
+    let line = key.to_line();
+    let named = p.policies.all.iter().find_map(|policy| policy.owner(&line));
+    let who = named.map_or_else(
+        || format!("{}, who is on no list of approvers", key.fingerprint()),
+        |person| person.name.clone(),
+    );
+    out::note(&format!("signed by {who}"));
+    Ok(())
 }
 
 /// Makes a plan. After a signal its programs get their grace; what else goes on is let go at once.

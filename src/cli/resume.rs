@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Done;
 use super::failure::CliError;
-use super::launch::{Manner, Ready, refuse_unknown};
+use super::launch::{Manner, Ready, permitted, refuse_unknown};
 use super::plan::{prepare_locked, unless_interrupted};
 use super::recovery::{request_of, take_over};
 use super::saved::{self, Refused};
@@ -59,7 +59,8 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         };
         let Recovery { journal, state, .. } = recovery;
         let again = state.started.as_ref().map(|started| started.again.clone()).unwrap_or_default();
-        let ready = Ready { prepared, observed, locks, journal, run, report, resumed: Some(state) };
+        let glass = permitted(session, &prepared, &observed, &args.manner, state.started.as_ref()).await?;
+        let ready = Ready { prepared, observed, locks, journal, run, report, glass, resumed: Some(state) };
         ready.carry_out(again, &args.manner, (cancel, signals), begun).await
     })
 }

@@ -37,6 +37,7 @@ use crate::plan::observe::Observed;
 use crate::plan::prepare::Prepared;
 use crate::plan::scope::RunFacts;
 use crate::steps::Answers;
+use crate::steps::approve::Keeping;
 use crate::world::cancel::Cancel;
 use crate::world::clock::Moment;
 
@@ -55,6 +56,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Who answers gates.
     pub answers: Answers,
+    /// How gates are treated.
+    pub keeping: Arc<Keeping>,
 }
 
 /// What is needed to start a run.
@@ -196,6 +199,7 @@ fn started(shared: &Shared, again: String) -> RunStarted {
         dirty: plan.source.dirty,
         params: plan.selection.params.clone(),
         by: p.world.host.operator(),
+        break_glass: shared.options.keeping.glass.clone(),
         to_run: plan.to_run().count(),
         unchanged: plan.steps.iter().filter(|step| !step.action.will_run()).count(),
         planned: plan.to_run().map(|step| step.id.clone()).collect(),
@@ -265,6 +269,11 @@ async fn finish(
     if let Some(problem) = problem {
         outcome = if outcome == RunOutcome::Succeeded { RunOutcome::Failed } else { outcome };
         feed.send(Event::Warning { text: format!("the release could not be recorded: {problem}") }).await;
+    }
+    if shared.options.keeping.glass.is_some() {
+        let text =
+            format!("somebody else has to review this run before the next one: flow review {}", shared.run);
+        feed.send(Event::Warning { text }).await;
     }
     let summary = finish::summary(shared, &facts);
     let ended = RunEnded {

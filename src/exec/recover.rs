@@ -290,7 +290,9 @@ pub fn done(state: &RunState, p: &Prepared) -> BTreeMap<StepId, DoneBefore> {
         // What stands in `finally` belongs to the end of a run, of which there may have been one.
         let of_an_end = node_of(p, id).is_some_and(|node| node.finally)
             && state.closed.is_some_and(|closed| step.pass <= closed);
-        step.phase == Phase::Ended(StepOutcome::Succeeded) && !step.hides && !of_an_end
+        // What somebody signed may have expired, or the list may be another: such a gate asks again.
+        let asks_again = crate::steps::approve::was_signed(&step.receipt);
+        step.phase == Phase::Ended(StepOutcome::Succeeded) && !step.hides && !of_an_end && !asks_again
     };
     let done = state.steps.iter().filter(|(id, step)| is_done(id, step));
     done.map(|(id, step)| {

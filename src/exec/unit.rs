@@ -150,6 +150,7 @@ impl Unit {
         let mut cx = context(p, self.id, self.feed.clone(), canceller.view());
         cx.run = Some(self.shared.run.clone());
         cx.answers = self.shared.options.answers.clone();
+        cx.gatekeeper.run = Some(Arc::clone(&self.shared.options.keeping));
         let scope = StepScope { values: &self.values, each: &node.each, steps: &self.shared.observed.table };
         let around = Surroundings {
             scope: &scope,

@@ -393,7 +393,7 @@ impl<'a> Unwinding<'a> {
             }
         }
         for (id, end) in ends.iter().filter(|(_, end)| !end.stays.is_empty()) {
-            notes.push(format!("{id} stays: {}.", end.stays.join("; ")));
+            notes.push(format!("{id}: {}.", end.stays.join("; ")));
         }
         for id in &self.by_hand {
             notes.push(format!("{id} stays: its kind has no way back."));

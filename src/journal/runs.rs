@@ -275,6 +275,7 @@ mod tests {
             dirty: false,
             params: BTreeMap::new(),
             by: "ada@build-7".to_owned(),
+            break_glass: None,
             to_run: 1,
             unchanged: 0,
             planned: vec![StepId::parse("schema")],

@@ -161,6 +161,11 @@ pub fn definition(
     if let Some(Goal::Recorded(way)) = &node.goal {
         rows.add("state to return to", &way.to.clone().unwrap_or_default().to_string());
         rows.add("state to leave", &way.now.to_string());
+        // What the flow says today gives it what states do not hold; it need not hold any more.
+        if let Ok(settings) = node.step.settings.resolve(scope) {
+            rows.settings("", &settings);
+        }
+        let _ = rows.common(&node.step.common, scope);
         return Ok(rows.rows);
     }
     rows.settings("", &node.step.settings.resolve(scope)?);

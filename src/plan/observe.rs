@@ -16,12 +16,13 @@ use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::Nature;
 use crate::model::names::{StepId, StepName};
 use crate::model::value::{Field, Outputs};
-use crate::steps::{Answers, Context, Failure, FailureClass, Proposal};
+use crate::steps::{Answers, Context, Failure, FailureClass, Gatekeeper, Proposal};
 use crate::world::cancel::{Cancel, Stopped};
 
 use super::basis::Basis;
 use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, Source, VERSION};
 use super::fronts::Fronts;
+use super::gates::PlannedApprovals;
 use super::graph::{Goal, Node, NodeId};
 use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
@@ -151,6 +152,7 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         expires: created.checked_add(LIFETIME).ok(),
         flow_version: env!("CARGO_PKG_VERSION").to_owned(),
         policy: None,
+        approvals: PlannedApprovals::default(),
         source: Source {
             commit: p.world.git.facts().sha.clone(),
             dirty: p.world.git.facts().dirty,
@@ -169,6 +171,8 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         steps,
         counts: BTreeMap::new(),
     };
+    plan.policy = p.policies.digest();
+    plan.approvals = super::gates::planned(p, &plan.steps, &observer.table);
     plan.seal();
     Ok(Observed { plan, table: observer.table })
 }
@@ -176,6 +180,13 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
 /// What else to know before saying yes.
 fn notes(p: &Prepared) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(policy) = p.policies.all.first()
+        && policy.source == crate::model::policy::Source::Files
+        && !policy.approvers.is_empty()
+    {
+        let why = if p.cloud.target().account.is_some() { "has no record" } else { "names no account" };
+        notes.push(format!("Who may approve is what the files say: {} {why}.", policy.environment));
+    }
     if let Some(back) = &p.back {
         if back.to.failed {
             notes.push(format!("Release {} is of a run that failed.", back.to.id));
@@ -451,6 +462,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         feed,
         cancel,
         answers: Answers::Nobody,
+        gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None },
         sealer: p.sealer.clone(),
     }
 }

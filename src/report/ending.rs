@@ -254,12 +254,12 @@ impl View<'_> {
             RunOutcome::Refused => format!("{} was refused after {took}.", self.what()),
             RunOutcome::Unknown => format!("{} stopped after {took} with an unknown outcome.", self.what()),
             RunOutcome::RolledBack => {
-                format!("{} failed after {took}, and what it had changed was taken back.", self.what())
+                format!("{} failed after {took}, and its changes were taken back.", self.what())
             }
             RunOutcome::RollbackFailed => match self.started.back_to {
                 Some(to) => format!("{} is not back at release {to} after {took}.", self.what()),
                 None => {
-                    format!("{} failed after {took}, and not all of it could be taken back.", self.what())
+                    format!("{} failed after {took}, and not all of it was undone.", self.what())
                 }
             },
             _ => format!("{} failed after {took}.", self.what()),
@@ -379,10 +379,14 @@ impl View<'_> {
         } else {
             self.started.again.clone()
         };
-        let log = (self.ended.outcome != RunOutcome::Waiting).then_some(("log", log));
+        let waits = self.ended.outcome == RunOutcome::Waiting;
+        // A gate that waits for signatures has said how its plan is run afterwards.
+        let said = waits && self.ending.troubled.iter().any(says_then);
+        let log = (!waits).then_some(("log", log));
+        let again = (!said).then_some(("again", again));
         let back =
             self.started.live.filter(|_| self.can_go_back()).map(|live| ("back", self.rollback(Some(live))));
-        for (label, command) in log.into_iter().chain([("again", again)]).chain(back) {
+        for (label, command) in log.into_iter().chain(again).chain(back) {
             lines.push(format!("    {}   {command}", self.look.paint(Color::Dim, &text::pad(label, 5))));
         }
     }
@@ -414,6 +418,11 @@ impl View<'_> {
     fn say(&self, lines: &mut Vec<String>, text: &str) {
         lines.extend(lines::paragraph(self.look, text));
     }
+}
+
+fn says_then(step: &StepEnded) -> bool {
+    let help = step.failure.as_ref().and_then(|failure| failure.help.as_ref());
+    help.is_some_and(|help| help.starts_with("then: "))
 }
 
 /// An empty line, unless there is one.
@@ -609,7 +618,7 @@ mod tests {
 
         ✗ health           503 from https://api.example.com                     5.0s
 
-          deploy to prod failed after 31.0s, and what it had changed was taken back.
+          deploy to prod failed after 31.0s, and its changes were taken back.
           Release 17 stays live.
           Not started: edge.
           Taken back: service[api].
@@ -631,7 +640,7 @@ mod tests {
 
         ✗ service[api]     ohi-prod-api:41 was deleted                          4.0s
 
-          deploy to prod failed after 31.0s, and not all of it could be taken back.
+          deploy to prod failed after 31.0s, and not all of it was undone.
           Release 17 is the last good one.
           Not started: edge.
           Could not be taken back: service[api].

@@ -61,6 +61,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         dirty: false,
         params: BTreeMap::new(),
         by: "ada@build-7".to_owned(),
+        break_glass: None,
         to_run: planned.len(),
         unchanged: 27,
         planned: planned.iter().map(|name| step(name)).collect(),

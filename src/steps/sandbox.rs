@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{Answers, Attributes, Context, Done, Failure, Kind, Proposal, Recorded};
+use super::{Answers, Attributes, Context, Done, Failure, Gatekeeper, Kind, Proposal, Recorded};
 use crate::event::{Event, Feed, Message};
 use crate::model::names::{EnvName, FlowName, RunId, StepId};
 use crate::model::settings::{Given, GivenNode, Ready};
@@ -123,6 +123,7 @@ impl Bench {
             feed: Feed::new(id, sender),
             cancel: self.canceller.view(),
             answers: Answers::Nobody,
+            gatekeeper: Gatekeeper::default(),
             sealer: crate::world::keyed::Sealer::load(&Store::folder(self.path(".flow/store"))).unwrap(),
         }
     }

@@ -134,10 +134,11 @@ impl Step for CfnDeploy {
     }
 
     async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
-        let template = Template::read(cx, &self.template).await?;
+        // The file may be another by now; it only tells which secrets were given.
         let existing = stack::describe(cx, &self.stack).await?;
-        let request = self.request(template, existing.as_ref())?;
-        reconcile::settle(open, cx, &self.stack, Some(&request)).await
+        let template = Template::read(cx, &self.template).await.ok();
+        let request = template.and_then(|template| self.request(template, existing.as_ref()).ok());
+        reconcile::settle(open, cx, &self.stack, request.as_ref()).await
     }
 }
 

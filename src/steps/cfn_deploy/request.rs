@@ -127,7 +127,7 @@ impl Request {
 
     /// Keyed digests of the values that may not be shown.
     pub(super) fn sealed(&self, sealer: &Sealer) -> BTreeMap<String, String> {
-        let sealed = self.parameters.iter().filter_map(|(name, given)| {
+        let digests = self.parameters.iter().filter_map(|(name, given)| {
             let hidden = self.template.parameters.get(name).is_some_and(|declared| declared.no_echo);
             match given {
                 Given::Secret(value) => Some((name.clone(), sealer.digest(value.expose()))),
@@ -135,7 +135,7 @@ impl Request {
                 Given::Plain(_) | Given::Previous => None,
             }
         });
-        sealed.collect()
+        digests.collect()
     }
 
     /// For the request; never shown. An empty list would not be the same as none.

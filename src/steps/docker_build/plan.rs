@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::back::{State, tags_of};
 use super::bases::{self, Base, Origin};
 use super::content::{Content, Part};
-use super::context::{BuildContext, What};
+use super::context::{BuildContext, ContextError, What};
 use super::publish::Publish;
 use super::scan::Severity;
 use super::{DockerBuild, dockerfile, error, record};
@@ -48,7 +48,7 @@ impl Step for DockerBuild {
             .filter(|image| record.as_ref().is_some_and(|record| record.digest == image.digest))
             .cloned();
         let baseline = self.baseline(&repository, &found, &prepared.bases);
-        let inputs = prepared.inputs(cx);
+        let inputs = inputs(&prepared.context, cx);
         let standing = State::standing(self, cx, &found);
         let mut proposal = match trusted {
             Some(image) => {
@@ -75,6 +75,14 @@ impl Step for DockerBuild {
         Ok(self.baseline(&repository, &found, &bases))
     }
 
+    async fn inputs(&self, cx: &Context) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        if self.existing {
+            return Ok(Some(BTreeMap::new()));
+        }
+        // A folder that cannot be sent yet is still to be made; what makes it counts by itself.
+        Ok(Some(self.read_context(cx).await?.map(|context| inputs(&context, cx)).unwrap_or_default()))
+    }
+
     async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
         super::reconcile::reconcile(self, open, cx).await
     }
@@ -91,14 +99,12 @@ pub(super) async fn own_repository<'a>(cx: &'a Context, named: &str) -> Result<R
     Ok(Repository::new(&cx.cloud, host, name))
 }
 
-impl Prepared {
-    /// Digests of what is sent, by path relative to the project.
-    fn inputs(&self, cx: &Context) -> BTreeMap<String, String> {
-        let root = cx.world.files.root();
-        let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
-        let files = self.context.entries.iter().filter(|entry| entry.what != What::Folder);
-        files.map(|entry| (shown(&entry.source), entry.digest())).collect()
-    }
+/// Digests of what is sent, by path relative to the project.
+fn inputs(context: &BuildContext, cx: &Context) -> BTreeMap<String, String> {
+    let root = cx.world.files.root();
+    let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let files = context.entries.iter().filter(|entry| entry.what != What::Folder);
+    files.map(|entry| (shown(&entry.source), entry.digest())).collect()
 }
 
 impl DockerBuild {
@@ -171,10 +177,7 @@ impl DockerBuild {
         cx: &Context,
         repository: &Repository<'_>,
     ) -> Result<Prepared, Failure> {
-        let files = cx.world.files.clone();
-        let (folder, dockerfile) = (self.context.clone(), self.dockerfile.clone());
-        let read = move || BuildContext::read(&files, &folder, dockerfile.as_deref());
-        let sent = tokio::task::spawn_blocking(read).await.map_err(|error| error::broken(&error))??;
+        let sent = self.read_context(cx).await??;
         let found =
             dockerfile::bases(&sent.dockerfile_text, self.target.as_deref(), &self.args, &self.platform)?;
         let bases = bases::resolve(cx, repository, &found.images).await?;
@@ -195,6 +198,14 @@ impl DockerBuild {
             content.add(Part::Target, target);
         }
         Ok(Prepared { context: sent, bases, content, unclear: found.unclear })
+    }
+
+    /// What would be sent now.
+    async fn read_context(&self, cx: &Context) -> Result<Result<BuildContext, ContextError>, Failure> {
+        let files = cx.world.files.clone();
+        let (folder, dockerfile) = (self.context.clone(), self.dockerfile.clone());
+        let read = move || BuildContext::read(&files, &folder, dockerfile.as_deref());
+        Ok(tokio::task::spawn_blocking(read).await.map_err(|error| error::broken(&error))?)
     }
 
     /// `existing`: the image that the tag names.
