@@ -140,7 +140,8 @@ pub struct Unmade<'a> {
 impl StepTable for Unmade<'_> {
     fn known(&self, id: &StepId) -> Option<Known> {
         match self.table.known(id)? {
-            Known::Outputs { .. } if (self.unmade)(id) => Some(Known::After(std::sync::Arc::default())),
+            // What is certain of it already is certain only once its files are there.
+            Known::Outputs { .. } | Known::After(_) if (self.unmade)(id) => Some(Known::After(std::sync::Arc::default())),
             known => Some(known),
         }
     }

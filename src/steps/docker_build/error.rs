@@ -21,9 +21,21 @@ impl From<EngineError> for Failure {
             EngineError::NoSecrets(_) => {
                 Self::new(reason).help("build on an engine of this machine, or of the CI job")
             }
+            // What was pushed is named by its content: doing it again is free.
+            EngineError::Push(_) if !is_final(&reason) => {
+                Self::of(FailureClass::Passing, format!("the push broke off: {reason}"))
+            }
             EngineError::NotFound(_) | EngineError::Refused(_) | EngineError::Push(_) => Self::new(reason),
         }
     }
+}
+
+/// Whether a registry's refusal stays one however often it is asked.
+fn is_final(reason: &str) -> bool {
+    const FINAL: [&str; 7] =
+        ["denied", "unauthorized", "forbidden", "no basic auth", "name unknown", "name invalid", "tag invalid"];
+    let reason = reason.to_lowercase();
+    FINAL.iter().any(|word| reason.contains(word))
 }
 
 /// `BuildKit`'s reason without the names of its parts in front.
