@@ -181,6 +181,9 @@ pub struct RunStarted {
     pub params: BTreeMap<String, serde_json::Value>,
     /// `USER@HOST`, and the CI job's link if there is one.
     pub by: String,
+    /// Who let it pass its gates, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<Glass>,
     /// How many steps will run.
     pub to_run: usize,
     /// How many are as wanted already.
@@ -203,6 +206,20 @@ pub struct RunStarted {
     /// The release that this run goes back to.
     #[serde(default)]
     pub back_to: Option<u64>,
+    /// What was asked for, as `plan` writes it: a run that is resumed asks for the same.
+    #[serde(default)]
+    pub asked: serde_json::Value,
+}
+
+/// Who let a run pass its gates without the other approvals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Glass {
+    /// The approver who signed it.
+    pub by: String,
+    /// With which key, `SHA256:…`.
+    pub fingerprint: String,
+    /// `INC-1 the disk is full`
+    pub reason: String,
 }
 
 /// How a step ended.
@@ -416,6 +433,9 @@ impl Feed {
 pub trait Subscriber: Send {
     /// Something happened. Events come in the order of the journal, secrets masked already.
     fn event(&mut self, time: Timestamp, event: &Event);
+
+    /// Something that happened before, in a run that goes on now: counted, not shown.
+    fn recall(&mut self, _time: Timestamp, _event: &Event) {}
 
     /// Time passed: redraws, and says what still runs. Called several times a second.
     fn tick(&mut self, now: Timestamp);

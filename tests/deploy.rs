@@ -114,7 +114,8 @@ fn history_tells_what_was_deployed() {
     let shop = Shop::deployed();
     let releases = shop.project.run(&["releases", "--env", "sandbox", "--json"]).exits(0).json();
     assert_eq!(releases["version"], 1);
-    assert_eq!(releases["releases"].as_array().unwrap().len(), 1, "{releases:#}");
+    assert_eq!(releases["releases"].as_array().unwrap().len(), 2, "{releases:#}");
+    assert_eq!(releases["releases"][1]["adopted"], true, "what was there before: {releases:#}");
     assert_eq!(releases["releases"][0]["id"], 1, "{releases:#}");
 
     let runs = shop.project.run(&["runs", "--json"]).exits(0).json();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::project::{Project, Ran};
+use crate::support::sandbox::Sandbox;
 
 /// For what happens at once, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(20);
@@ -36,9 +37,8 @@ const STANDS: &str = r#"
     flow "build" {
         run "file" { inputs "flows/*"; outputs "made"; command "touch" "made" }
     }
-    flow "both" {
+    flow "small" {
         run "here" { command "true" }
-        run "there" { environment "other"; command "true" }
     }"#;
 
 fn runs(project: &Project) -> usize {
@@ -89,7 +89,7 @@ fn the_second_run_says_who_holds_the_lock() {
     // What only makes files, plans, and other environments need not wait.
     project.run(&["run", "build", "--env", "dev"]).exits(0);
     project.run(&["plan", "deploy", "--env", "dev"]).exits(0);
-    project.run(&["run", "both", "--env", "other"]).exits(0);
+    project.run(&["run", "small", "--env", "other"]).exits(0);
     project.write("go", "");
     end(flow).exits(0);
     assert_eq!(runs(&project), 1, "the refused run did nothing");
@@ -99,13 +99,21 @@ fn the_second_run_says_who_holds_the_lock() {
 
 #[test]
 fn a_step_in_another_environment_needs_that_ones_lock_too() {
-    let project = Project::new().flow(STANDS);
-    let flow = started(&project);
+    // A step that acts in an environment of its own is asked whose account that is.
+    let sandbox = Sandbox::find();
+    let endpoint = &sandbox.endpoint;
+    let with = |project: Project, (name, value): &(String, String)| project.var(name, value);
+    let project = sandbox.variables().iter().fold(Project::new(), with).flow(STANDS);
     project.write(
         "flows/more.kdl",
-        r#"flow "crosses" { run "there" { environment "dev"; command "touch" "crossed" } }"#,
+        format!(
+            "environment \"third\" {{ region \"us-east-1\"; endpoint {endpoint:?} }}
+             flow \"crosses\" {{ run \"there\" {{ environment \"third\"; command \"touch\" \"crossed\" }} }}"
+        ),
     );
-    project.run(&["run", "crosses", "--env", "other"]).exits(4).says("dev is locked by run");
+    let flow = project.start(&["run", "deploy", "--env", "third"]);
+    until("its step has started", || runs(&project) == 1);
+    project.run(&["run", "crosses", "--env", "other"]).exits(4).says("third is locked by run");
     assert!(!project.path("crossed").exists());
     project.write("go", "");
     end(flow).exits(0);
@@ -144,7 +152,7 @@ fn the_lock_of_a_killed_run_does_not_stay() {
     let nothing = project.run(&["unlock", "dev", "--token", "1", "--reason", "dead"]).exits(0);
     assert!(nothing.err.starts_with("nothing to unlock: run "), "{}", nothing.err);
     nothing.says("died and holds nothing any more");
-    assert_ne!(project.run(&["run", "both", "--env", "dev"]).code, Some(4));
+    assert_ne!(project.run(&["run", "small", "--env", "dev"]).code, Some(4));
 }
 
 #[test]

@@ -8,16 +8,21 @@
 
 mod support;
 
+mod approvals;
+mod approvers;
+mod audit;
 mod crash;
 mod deploy;
 mod failures;
 mod language;
 mod layers;
 mod load;
-mod plans;
 mod locks;
 mod lost_replies;
+mod plans;
+mod resume;
 mod rollback;
 mod running;
 mod secrets;
 mod signals;
+mod store;

@@ -3,8 +3,14 @@
 //! The steps are programs with `undo` that write down what they do, outside of the workspace.
 
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use crate::support::project::{Project, Ran};
+use crate::support::shop::Shop;
+use crate::support::stand::{Stand, invalidations};
 
 /// A project whose programs keep their state elsewhere.
 struct World {
@@ -257,7 +263,7 @@ fn a_failed_run_ends_where_it_began() {
         .run()
         .exits(9)
         .says("taking back what this run did, since last failed")
-        .says("what it had changed was taken back")
+        .says("its changes were taken back")
         .says("Release 1 stays live.")
         .says("Taken back: a, b, c.");
     let noted = world.noted();
@@ -290,7 +296,7 @@ fn an_undo_that_fails_is_told_with_what_is_left() {
     let ran = world
         .run()
         .exits(8)
-        .says("not all of it could be taken back")
+        .says("not all of it was undone")
         .says("Could not be taken back: b.")
         .says("Not taken back: a.")
         .says("flow rollback f --env dev --to 1");
@@ -307,7 +313,7 @@ fn what_cannot_be_undone_stays_and_is_named() {
     let world = World::new(&failing(manual));
     world.run().exits(0);
     world.touch("fail");
-    world.run().exits(9).says("mail stays: manual");
+    world.run().exits(9).says("mail: manual");
     assert_eq!(world.releases(), ["2 failed", "1", "0 found"], "what stays is recorded");
 }
 
@@ -315,6 +321,33 @@ fn what_cannot_be_undone_stays_and_is_named() {
 fn nothing_is_taken_back_where_nothing_was_done() {
     let world = World::new("on-failure \"rollback\"\nrun \"x\" { command \"false\"; inputs \"*.none\" }");
     world.run().exits(1).says("Nothing had to be taken back.");
+}
+
+#[test]
+fn a_signal_ends_what_is_being_taken_back_and_what_is_left_is_named() {
+    let slow = r#"run "b" {
+        command "sh" "-c" "echo +b >> $STATE/log"
+        inherit "STATE"
+        needs "a"
+        undo { command "sh" "-c" "touch $STATE/undoing; sleep 60" }
+    }
+    "#;
+    let world = World::new(&["on-failure \"rollback\"\n", &step("a", ""), slow, MAY_FAIL].concat());
+    world.touch("fail");
+    let flow = world.project.start(&["run", "f", "--env", "dev"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !world.state("undoing").exists() {
+        assert!(Instant::now() < deadline, "nothing is taken back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let killed = Command::new("kill").args(["-TERM", &flow.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    Ran::from(flow.wait_with_output().unwrap())
+        .exits(8)
+        .says("Could not be taken back: b.")
+        .says("Not taken back: a.");
+    assert_eq!(world.noted(), ["+a", "+b"]);
+    assert_eq!(world.releases()[0], "1 failed", "what stands now is recorded");
 }
 
 #[test]
@@ -341,4 +374,134 @@ fn two_releases_are_compared() {
     assert!(json["differences"].as_array().unwrap().iter().any(|row| row["id"] == "d"), "{json:#}");
     world.project.run(&["diff", "1", "1", "--env", "dev"]).exits(0).prints("nothing differs");
     world.project.run(&["diff", "1", "7", "--env", "dev"]).exits(2).says("dev has no release 7");
+}
+
+impl Shop {
+    fn back(&self, more: &[&str]) -> Ran {
+        self.project.run(&[&["rollback", "deploy", "--env", "sandbox"], more].concat())
+    }
+}
+
+/// Deploy A, deploy B (a service, the site's page and an expand migration), back to A.
+#[test]
+fn the_shop_goes_back_to_what_it_was() {
+    let shop = Shop::deployed();
+    let a = Stand::of(&shop);
+    let definitions = shop.task_definitions();
+    shop.change(1);
+    shop.run(&[]).exits(0).says("release 2\n");
+    let b = Stand::of(&shop);
+    assert_ne!((&a.versions, &a.site), (&b.versions, &b.site));
+
+    shop.back(&["--check"]).exits(0).prints("rollback-ready: release 1");
+    let plan = shop.back(&["--dry-run"]).exits(0).prints("back to release 1");
+    println!("{}", plan.out);
+    assert_eq!(Stand::of(&shop), b, "neither changes anything");
+
+    let ran = shop.back(&["--to", "1", "--incident", "1m"]).exits(0).says("back to release 1");
+    println!("{}", ran.err);
+    assert!(ran.err.contains("healthy again 1m"), "{}", ran.err);
+    let back = Stand::of(&shop);
+    assert_eq!((&back.versions, &back.site), (&a.versions, &a.site));
+    assert_eq!(shop.task_definitions(), definitions, "the recorded revisions, no new ones");
+    assert_eq!((&back.revisions, &back.images), (&b.revisions, &b.images), "nothing is registered or built");
+    assert_eq!(back.migrations, b.migrations, "an expand migration stays");
+    assert!(plan.out.contains("0101_note") || plan.out.contains("note"), "and is named: {}", plan.out);
+    assert_eq!(back.invalidations, b.invalidations + 1);
+    assert!(invalidations(&shop).iter().any(|paths| *paths == ["/", "/index.html"]));
+
+    // And forward again: what was left is still there.
+    shop.run(&[]).exits(0);
+    assert_eq!(Stand::of(&shop).versions, b.versions);
+}
+
+#[test]
+fn what_a_rollback_of_the_shop_would_miss_is_found_beforehand() {
+    let shop = Shop::deployed();
+    let old = shop.task_definition("api");
+    let described = shop.sandbox.ecs("DescribeTaskDefinition", &json!({ "taskDefinition": old }));
+    let image = described["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap().to_owned();
+    shop.change(1);
+    shop.run(&[]).exits(0);
+    shop.back(&["--check"]).exits(0);
+
+    // The definition can be registered again as long as it is only inactive.
+    shop.sandbox.ecs("DeregisterTaskDefinition", &json!({ "taskDefinition": old }));
+    shop.back(&["--check"]).exits(0);
+
+    let digest = image.split_once('@').unwrap().1;
+    shop.sandbox.json(
+        "AmazonEC2ContainerRegistry_V20150921.BatchDeleteImage",
+        &json!({ "repositoryName": "shop-api", "imageIds": [{ "imageDigest": digest }] }),
+    );
+    let ran = shop.back(&["--check"]).exits(5).prints("not rollback-ready");
+    println!("{}", ran.out);
+    assert!(ran.out.contains("service[api]") && ran.out.contains(&digest[7..19]), "{}", ran.out);
+    shop.back(&[]).exits(1);
+
+    // The page's older version is gone.
+    let listed = shop.sandbox.rest("GET", "/shop-sandbox-site?versions&prefix=index.html", &[], b"");
+    let oldest = listed.elements("VersionId").pop().unwrap();
+    shop.sandbox.rest("DELETE", &format!("/shop-sandbox-site/index.html?versionId={oldest}"), &[], b"");
+    let ran = shop.back(&["--check"]).exits(5);
+    println!("{}", ran.out);
+    assert!(ran.out.contains("site") && ran.out.contains("index.html"), "{}", ran.out);
+
+    // A contract migration in between.
+    shop.project.write(
+        "tests/fixtures/shop/backend/migrations/0900_drop.sql",
+        "-- flow: contract\nalter table item drop column name;\n",
+    );
+    shop.commit("contract");
+    shop.run(&["--only", "schema"]).exits(0);
+    let ran = shop.back(&["--check", "--to", "1"]).exits(5);
+    println!("{}", ran.out);
+    assert!(ran.out.contains("schema") && ran.out.contains("0900_drop"), "{}", ran.out);
+}
+
+/// Everything is deployed, and then a check that comes last fails.
+fn fails_at_the_end(shop: &Shop) {
+    let smoke = "run \"smoke\" { command \"false\"; needs \"edge\"; undo \"none\" }";
+    shop.edit(
+        "flows/deploy.kdl",
+        "    on-failure \"rollback\"",
+        &format!("    {smoke}\n    on-failure \"rollback\""),
+    );
+}
+
+#[test]
+fn nothing_goes_back_past_a_contract_migration() {
+    let shop = Shop::deployed();
+    shop.change(1);
+    shop.project.write(
+        "tests/fixtures/shop/backend/migrations/0900_drop.sql",
+        "-- flow: contract\nalter table item drop column name;\n",
+    );
+    fails_at_the_end(&shop);
+    let ran = shop
+        .run(&[])
+        .exits(8)
+        .says("not all of it was undone")
+        .says("0900_drop.sql")
+        .says("Because of it these stay too")
+        .says("flow rollback deploy --env sandbox --to 1");
+    println!("{}", ran.err);
+    assert_eq!(shop.ask("api")["version"], "2.0.1", "the code that was made for the new schema");
+    shop.back(&["--check", "--to", "1"]).exits(5).prints("0900_drop.sql");
+}
+
+#[test]
+fn a_failed_deploy_of_the_shop_ends_where_it_began() {
+    let shop = Shop::deployed();
+    let before = Stand::of(&shop);
+    let definitions = shop.task_definitions();
+    shop.change(1);
+    fails_at_the_end(&shop);
+    let ran = shop.run(&[]).exits(9).says("its changes were taken back");
+    println!("{}", ran.err);
+    let after = Stand::of(&shop);
+    assert_eq!((&after.versions, &after.site), (&before.versions, &before.site));
+    assert_eq!(shop.task_definitions(), definitions);
+    assert_eq!(after.invalidations, before.invalidations + 2, "one for the page, one for the way back");
+    assert!(ran.err.contains("schema: "), "{}", ran.err);
 }

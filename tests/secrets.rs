@@ -119,13 +119,12 @@ fn a_secret_is_shown_and_kept_nowhere() {
     assert_eq!(CANARY.len(), 40);
     for log in ["plain", "json"] {
         let project = project();
-        for arguments in
-            [vec!["plan", "leak", "--env", "dev"], vec!["plan", "leak", "--env", "dev", "--json"]]
-        {
-            let plan = project.run(&arguments).exits(0);
+        for more in [vec![], vec!["--json"], vec!["--out", "saved.plan"]] {
+            let plan = project.run(&[vec!["plan", "leak", "--env", "dev"], more].concat()).exits(0);
             nowhere("the plan", plan.out.as_bytes());
             nowhere("the plan's messages", plan.err.as_bytes());
         }
+        nowhere("the saved plan", project.read("saved.plan").as_bytes());
         let ran = project.run(&["run", "leak", "--env", "dev", "--log", log]).exits(1).says("***");
         nowhere("standard error", ran.err.as_bytes());
         nowhere("standard output", ran.out.as_bytes());
@@ -143,8 +142,24 @@ fn a_secret_is_shown_and_kept_nowhere() {
         }
         for step in ["by-env", "escaped", "fails"] {
             let run = project.journal()[0]["event"]["run"].as_str().unwrap().to_owned();
-            let log = project.run(&["log", &run, step]).exits(0).prints("***");
-            nowhere("flow log", log.out.as_bytes());
+            for format in [None, Some("--json")] {
+                let arguments: Vec<&str> = ["log", &run, step].into_iter().chain(format).collect();
+                let log = project.run(&arguments).exits(0).prints("***");
+                nowhere("flow log", log.out.as_bytes());
+            }
+        }
+        let run = project.journal()[0]["event"]["run"].as_str().unwrap().to_owned();
+        for arguments in [
+            vec!["log", &run],
+            vec!["log", &run, "--json"],
+            vec!["runs", "--json"],
+            vec!["releases", "--env", "dev", "--json"],
+            vec!["locks", "--json"],
+            vec!["audit", "verify", "--json"],
+        ] {
+            let shown = project.run(&arguments).exits(0);
+            nowhere(&arguments.join(" "), shown.out.as_bytes());
+            nowhere(&arguments.join(" "), shown.err.as_bytes());
         }
     }
 }
@@ -201,4 +216,32 @@ fn a_missing_secret_stops_everything_before_the_first_step() {
     assert_ne!(ran.code, Some(0));
     ran.says("NOT_THERE");
     assert!(!project.path("first").exists());
+}
+
+#[test]
+fn a_program_that_fails_while_the_plan_is_made_shows_no_secret() {
+    let project = Project::new().var("CANARY", CANARY).flow(
+        r#"
+        environment "dev"
+        flow "leak" {
+            secret "canary" from="env:CANARY"
+            run "asked" {
+                env SECRET="${secret.canary}"
+                command "true"
+                probe { command "sh" "-c" "echo \"refused: $SECRET\" >&2; kill -SEGV $$$$" }
+            }
+        }"#,
+    );
+    for command in [vec!["plan"], vec!["plan", "--json"], vec!["run"]] {
+        let arguments: Vec<&str> = command
+            .iter()
+            .copied()
+            .take(1)
+            .chain(["leak", "--env", "dev"])
+            .chain(command.iter().copied().skip(1))
+            .collect();
+        let ran = project.run(&arguments).exits(1).says("refused: ***");
+        nowhere("standard error", ran.err.as_bytes());
+        nowhere("standard output", ran.out.as_bytes());
+    }
 }

@@ -252,11 +252,37 @@ fn finally_tidies_up_after_an_interruption() {
     assert_eq!(project.read("tidied"), "interrupted\n");
 }
 
+#[test]
+fn a_signal_during_finally_leaves_no_success() {
+    let project = Project::new().flow(&format!(
+        r#"
+        environment "dev"
+        flow "wait" {{
+            run "first" {{ command "true" }}
+            finally {{ {} }}
+        }}"#,
+        listener("a")
+    ));
+    let flow = project.start(&["run", "wait", "--env", "dev"]);
+    until("it has started", || project.path("started-a").exists());
+    send(&flow, Signal::TERM);
+    end(flow).exits(6);
+    assert_eq!(terms(&project, "a"), "TERM\n");
+}
+
 /// A child and a grandchild, each of which writes down the signals it gets.
 const FAMILY: &str = r#"
     inherit "FLOW_TEST_PROJECT"
-    script "(trap 'echo TERM >> terms-grandchild; exit 0' TERM; touch started-grandchild; while :; do sleep 5 & wait $!; done) &
-            trap 'echo TERM >> terms-child; wait; exit 0' TERM; touch started-child; while :; do sleep 5 & wait $!; done"
+    script """
+        (
+            trap 'echo TERM >> terms-grandchild; exit 0' TERM
+            touch started-grandchild
+            while :; do sleep 5 & wait $!; done
+        ) &
+        trap 'echo TERM >> terms-child; wait; exit 0' TERM
+        touch started-child
+        while :; do sleep 5 & wait $!; done
+        """
 "#;
 
 fn family_started(project: &Project) {
@@ -307,7 +333,7 @@ fn after_kill_a_probe_does_not_go_on_either() {
 #[test]
 fn what_only_makes_files_is_ended_by_the_next_run() {
     let project = project(&format!(
-        "run \"family\" {{ {FAMILY}; inputs \"flows/*\" }}
+        "run \"family\" {{ inputs \"flows/*\"; {FAMILY} }}
          run \"other\" {{ command \"true\" }}"
     ));
     let flow = project.start(&["run", "wait", "--env", "dev", "--only", "family"]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Done;
 use super::failure::CliError;
-use super::plan::look;
+use super::plan::look_locked;
 use super::selection::Selection;
 use super::session::{Session, block_on};
 use crate::exec::adopt;
@@ -31,7 +31,9 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let canceller = Arc::new(Canceller::new());
         // No run will record them.
         let _signals = Signals::listen(Arc::clone(&canceller));
-        let (prepared, observed) = look(session, args.selection.request(), &canceller.view()).await?;
+        // Under the lock: what a run is about to change is no state to go back to.
+        let (prepared, observed, _locks) =
+            look_locked(session, args.selection.request(), &canceller.view()).await?;
         if let Some(current) = &prepared.current {
             return Err(CliError::Adopted {
                 environment: current.environment.to_string(),

@@ -1,19 +1,21 @@
 //! From errors to words, hints and exit codes: the only place that does it.
 
 use crate::event::JournalDown;
+use crate::exec::recover::{RecoverError, Unclear};
 use crate::exit::Exit;
 use crate::journal::locks::{Holder, LockError};
-use crate::journal::log::ReadError;
+use crate::journal::log::{ReadError, ResumeError};
 use crate::journal::plans;
 use crate::journal::releases::ReleaseError;
 use crate::journal::runs::FindError;
-use crate::model::names::EnvName;
+use crate::model::names::{EnvName, RunId, StepId};
 use crate::model::units::count;
 use crate::plan::backwards::BackError;
 use crate::plan::graph::unresolved;
 use crate::plan::load::LoadError;
 use crate::plan::observe::PlanFailure;
 use crate::plan::params::ParamError;
+use crate::plan::policy::PolicyError;
 use crate::plan::prepare::PrepareError;
 use crate::plan::propose::NoProposal;
 use crate::plan::selection::SelectionError;
@@ -27,8 +29,9 @@ use crate::syntax::source::Sources;
 use crate::world::aws::IdentityError;
 use crate::world::files::FileError;
 
-use super::saved::Refused;
+use super::approving::ApprovalError;
 use super::locking::Locked;
+use super::saved::Refused;
 use super::session::Session;
 
 /// Why a command could not do what it was asked.
@@ -68,12 +71,50 @@ pub(super) enum CliError {
         /// The newest release.
         id: u64,
     },
+    /// Something about approvals.
+    #[error(transparent)]
+    Approval(#[from] Box<ApprovalError>),
+    /// It is not known who may approve.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// No run of that name.
     #[error(transparent)]
     FindRun(FindError),
     /// A run that cannot be told.
     #[error(transparent)]
     Story(#[from] StoryError),
+    /// A run that is not gone on with.
+    #[error("run {run} cannot be resumed: {why}")]
+    NotResumable {
+        /// The run.
+        run: RunId,
+        /// Why.
+        why: String,
+        /// The command line that begins it anew.
+        again: String,
+    },
+    /// A run whose journal cannot be taken over.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// What an interrupted run left cannot be recorded.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// An interrupted run left effects of which nobody knows whether they were made.
+    #[error("run {run} left effects of which nobody knows whether they were made")]
+    Unclear {
+        /// The run.
+        run: RunId,
+        /// The effects.
+        unclear: Vec<Unclear>,
+    },
+    /// A step that cannot be marked.
+    #[error("{why}")]
+    NoMark {
+        /// Why.
+        why: String,
+        /// The steps that can be.
+        open: Vec<StepId>,
+    },
     /// A release that cannot be read.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -117,9 +158,35 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             CliError::Problems(problems) | CliError::Prepare(PrepareError::Problems(problems)),
             Some(session),
         ) => (vec![draw(problems, &session.loaded.sources, session)], Exit::Usage),
+        (CliError::NotResumable { again, .. }, _) => {
+            let mut lines = vec![format!("refused: {error}")];
+            lines.extend((!again.is_empty()).then(|| format!("  begin a new run: {again}")));
+            (lines, Exit::Refused)
+        }
+        (CliError::Resume(ResumeError::Alive(run)), _) => {
+            (vec![format!("error: {error}"), format!("  watch it: flow log {run} -f")], Exit::Locked)
+        }
+        (CliError::Resume(ResumeError::Nothing(_)), _) => (vec![error.to_string()], Exit::Usage),
+        (CliError::Recover(RecoverError::Interrupted), _) => (vec![error.to_string()], Exit::Interrupted),
+        (CliError::Unclear { run, unclear }, _) => {
+            let mut lines = super::recovery::mark_commands(run, unclear);
+            lines.push("nothing was run: what an earlier run did must be known first".to_owned());
+            (lines, Exit::Unknown)
+        }
+        (CliError::NoMark { open, .. }, _) => {
+            let names: Vec<String> = open.iter().map(ToString::to_string).collect();
+            let open = if names.is_empty() { "nothing is open".to_owned() } else { names.join(", ") };
+            (vec![format!("error: {error}"), format!("  open: {open}")], Exit::Usage)
+        }
         (CliError::Interrupted, _) => (vec![error.to_string()], Exit::Interrupted),
         (CliError::Plan(failures), Some(session)) => plan_failures(failures, session),
         (CliError::Prepare(error), _) => prepare(error),
+        (CliError::Approval(error), _) => error.lines(),
+        (CliError::Policy(error), _) => {
+            let mut lines = vec![format!("error: {error}")];
+            let exit = policy(error, &mut lines);
+            (lines, exit)
+        }
         (CliError::Unknown(steps), _) => {
             let mut lines = vec![format!("error: {error}; nothing was run")];
             lines.extend(steps.iter().map(|(step, why)| format!("  {step}  {why}")));
@@ -169,7 +236,7 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             lines.push("  all locks: flow locks".to_owned());
             (lines, Exit::Refused)
         }
-        (CliError::JournalDown(_), _) => (
+        (CliError::JournalDown(_) | CliError::Lock(LockError::File(_)), _) => (
             vec![
                 format!("error: {error}"),
                 "  nothing was run: what cannot be recorded is not done".to_owned(),
@@ -231,12 +298,36 @@ fn prepare(error: &PrepareError) -> (Vec<String>, Exit) {
             lines[0] = lines[0].replacen("error", "refused", 1);
             Exit::Refused
         }
+        PrepareError::Policy(error) => policy(error, &mut lines),
         PrepareError::Stopped(_) => Exit::Interrupted,
         PrepareError::Problems(_) => Exit::Usage,
         PrepareError::Back(error) => back(error, &mut lines),
         PrepareError::File(_) | PrepareError::Release(_) => Exit::Failed,
     };
     (lines, exit)
+}
+
+/// It is not known who may approve, or the files would have it otherwise.
+pub(super) fn policy(error: &PolicyError, lines: &mut Vec<String>) -> Exit {
+    let refused = |lines: &mut Vec<String>| lines[0] = lines[0].replacen("error", "refused", 1);
+    match error {
+        PolicyError::Key { .. } | PolicyError::ValidBefore { .. } => Exit::Usage,
+        PolicyError::Unread { .. } => {
+            lines.push("  nothing was run: the account says who may approve there".to_owned());
+            Exit::Failed
+        }
+        PolicyError::Unwritten { .. } => Exit::Failed,
+        PolicyError::Damaged { environment, .. } => {
+            refused(lines);
+            lines.push(format!("  write it again: flow approvers set --env {environment}"));
+            Exit::Refused
+        }
+        PolicyError::Loosened(_) => {
+            refused(lines);
+            lines.push("  files may ask for more than the account's record, never for less".to_owned());
+            Exit::Refused
+        }
+    }
 }
 
 fn selection(error: &SelectionError) -> Vec<String> {

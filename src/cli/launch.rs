@@ -5,14 +5,18 @@
 //! is carried out, the locks are given back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use super::Done;
+use super::approve::run_command;
+use super::approving::{ApprovalError, bound};
 use super::failure::CliError;
+use super::glass;
 use super::saved;
 use super::session::{Session, block_on};
-use crate::event::Subscriber;
+use crate::event::{Glass, RunStarted, Subscriber};
 use crate::exec::dispatcher::Dispatcher;
 use crate::exec::signals::Signals;
 use crate::exec::{self, Options, Start};
@@ -20,9 +24,13 @@ use crate::exit::Exit;
 use crate::journal::locks::Held;
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
+use crate::journal::replay::RunState;
 use crate::journal::runs;
 use crate::model::change::Action;
+use crate::model::names::RunId;
+use crate::model::units::parse_duration;
 use crate::plan::document::{Plan, PlannedStep};
+use crate::plan::gates;
 use crate::plan::observe::Observed;
 use crate::plan::prepare::{Prepared, Request};
 use crate::plan::saved::check_unchanged;
@@ -30,6 +38,7 @@ use crate::report::console::Console;
 use crate::report::json::Json;
 use crate::report::plain::Plain;
 use crate::steps::Answers;
+use crate::steps::approve::Keeping;
 use crate::world::cancel::{Cancel, Canceller};
 use crate::world::clock::{Clock, Moment};
 use crate::world::host;
@@ -50,6 +59,18 @@ pub(super) struct Manner {
     /// After a failure go on with what does not depend on it
     #[arg(long)]
     pub keep_going: bool,
+
+    /// Wait so long at a gate for approvals instead of ending with 3
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait_approval: Option<Duration>,
+
+    /// Pass the gates, signed by an approver, with this reason; somebody else reviews it afterwards
+    #[arg(long, value_name = "REASON")]
+    pub break_glass: Option<String>,
+
+    /// The SSH key to sign with
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
 
     /// How to tell what happens
     #[arg(long, value_name = "HOW", default_value = "auto")]
@@ -107,7 +128,17 @@ impl Launch<'_> {
                 super::plan::look_locked(self.session, self.request.clone(), &cancel).await?;
             self.check_saved(&mut observed)?;
             refuse_unknown(&observed)?;
-            Box::pin(self.carry_out(prepared, observed, locks, (cancel, signals), begun)).await
+            let glass = permitted(self.session, &prepared, &observed, self.manner, None).await?;
+            let world = &prepared.world;
+            if observed.plan.steps.iter().any(PlannedStep::executes) {
+                saved::keep(&prepared, &observed.plan)?;
+            }
+            Scratch::clear(&world.files)?;
+            let journal = Journal::begin(&world.store, world.clock)?;
+            let run = journal.run().clone();
+            let report = self.manner.report(self.session);
+            let ready = Ready { prepared, observed, locks, journal, run, report, glass, resumed: None };
+            ready.carry_out(self.again, self.manner, (cancel, signals), begun).await
         })
     }
 
@@ -118,45 +149,101 @@ impl Launch<'_> {
         (observed.plan.created, observed.plan.expires) = (plan.created, plan.expires);
         Ok(())
     }
+}
 
-    async fn carry_out(
+/// A run that can be carried out.
+pub(super) struct Ready {
+    /// Everything that is the same for all steps.
+    pub prepared: Prepared,
+    /// The plan.
+    pub observed: Observed,
+    /// The locks of what it may change.
+    pub locks: Vec<Held>,
+    /// Where it is recorded.
+    pub journal: Journal,
+    /// Its id.
+    pub run: RunId,
+    /// Who watches.
+    pub report: Box<dyn Subscriber>,
+    /// Who signed that it passes its gates.
+    pub glass: Option<Glass>,
+    /// How far it came before.
+    pub resumed: Option<RunState>,
+}
+
+impl Ready {
+    /// Carries it out and says how it ended.
+    pub(super) async fn carry_out(
         self,
-        prepared: Prepared,
-        observed: Observed,
-        mut locks: Vec<Held>,
+        again: String,
+        manner: &Manner,
         (cancel, signals): (Cancel, Signals),
         begun: Moment,
     ) -> Done {
+        let Self { prepared, observed, mut locks, journal, run, report, glass, resumed } = self;
         let world = prepared.world.clone();
-        if observed.plan.steps.iter().any(PlannedStep::executes) {
-            saved::keep(&prepared, &observed.plan)?;
-        }
-        Scratch::clear(&world.files)?;
-        let journal =
-            Journal::begin(&world.store, world.clock)?.under(locks.iter().map(Held::fence).collect());
-        let run = journal.run().clone();
+        let journal = journal.under(locks.iter().map(Held::fence).collect());
         locks.iter_mut().try_for_each(|lock| lock.name_run(&run))?;
+        if let Some(glass) = &glass {
+            glass::record(&prepared, &observed.plan, &run, glass)?;
+        }
         let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
         let logs = StepLogs::new(world.store.clone(), run.clone());
-        let report = self.manner.report(self.session);
         let dispatcher = Dispatcher::new(journal, logs, vec![report], world.masker.clone(), world.clock);
         let start = Start {
             options: Options {
-                jobs: self.manner.jobs.map(usize::from),
-                keep_going: self.manner.keep_going,
-                answers: self.manner.answers(),
+                jobs: manner.jobs.map(usize::from),
+                keep_going: manner.keep_going,
+                answers: manner.answers(),
+                keeping: Arc::new(manner.keeping(&observed.plan, glass)),
             },
-            again: self.again,
+            again,
             past,
             begun,
             run,
             prepared,
             observed,
+            resumed,
         };
         let ended = exec::run(start, dispatcher, cancel, signals).await;
         drop(locks);
         Ok(Exit::from_code(ended.exit))
     }
+}
+
+/// Whether the run may do what it would do: nothing protected without a gate, no other run that
+/// nobody reviewed. With `--break-glass`, who signed that it passes its gates; `before` is how a run
+/// that is resumed began.
+pub(super) async fn permitted(
+    session: &Session,
+    p: &Prepared,
+    observed: &Observed,
+    manner: &Manner,
+    before: Option<&RunStarted>,
+) -> Result<Option<Glass>, CliError> {
+    let ungated = gates::ungated(p, &observed.plan);
+    if !ungated.is_empty() {
+        return Err(Box::new(ApprovalError::Ungated(ungated)).into());
+    }
+    if let Some(glass) = before.and_then(|started| started.break_glass.as_ref()) {
+        return glass::still_signed(session, p, &observed.plan, glass).await.map(Some);
+    }
+    if let Some(reason) = &manner.break_glass {
+        let key = manner.key.as_deref();
+        return glass::sign_glass(session, p, &observed.plan, reason, key).await.map(Some);
+    }
+    if !p.changes().is_empty() {
+        glass::refuse_unreviewed(session, p).await?;
+    }
+    if observed.plan.to_run().any(|step| step.kind != "approve") && p.policies.all.is_empty() {
+        // Files that say nothing of approvals may have said something before.
+        glass::refuse_loosened(session, p).await?;
+    }
+    Ok(None)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "write a time such as 30m or 1h30m".to_owned())
 }
 
 /// A run does nothing while part of what it would do is not known.
@@ -172,7 +259,7 @@ pub(super) fn refuse_unknown(observed: &Observed) -> Result<(), CliError> {
 }
 
 impl Manner {
-    fn report(&self, session: &Session) -> Box<dyn Subscriber> {
+    pub(super) fn report(&self, session: &Session) -> Box<dyn Subscriber> {
         let look = session.look();
         let interactive = terminal::stderr_is_terminal()
             && !session.host.is_ci()
@@ -184,6 +271,18 @@ impl Manner {
                 Box::new(Console::new(err, look, Box::new(|| terminal::size().unwrap_or((80, 24))), self.all))
             }
             Log::Auto | Log::Plain => Box::new(Plain::new(err, look, self.all)),
+        }
+    }
+
+    /// How the gates of a plan are treated.
+    fn keeping(&self, plan: &Plan, glass: Option<Glass>) -> Keeping {
+        let short = plan.digest.get(..12).unwrap_or(&plan.digest);
+        Keeping {
+            bound: bound(plan),
+            wait: self.wait_approval,
+            glass,
+            approve: format!("flow approve {short}"),
+            then: run_command(plan),
         }
     }
 

@@ -3,9 +3,14 @@
 //! here and nowhere else.
 
 mod adopt;
+mod approve;
+mod approvers;
+mod approving;
+mod audit;
 mod check;
 mod diff;
 mod failure;
+mod glass;
 mod launch;
 mod list;
 mod locking;
@@ -13,7 +18,11 @@ mod locks;
 mod log;
 mod plan;
 mod ready;
+mod reconcile;
+mod recovery;
 mod releases;
+mod resume;
+mod review;
 mod rollback;
 mod run;
 mod runs;
@@ -51,14 +60,20 @@ enum Command {
     Check(check::Args),
     Plan(plan::Args),
     Run(run::Args),
+    Resume(resume::Args),
+    Reconcile(reconcile::Args),
     Runs(runs::Args),
     Log(log::Args),
     Releases(releases::Args),
     Rollback(rollback::Args),
     Adopt(adopt::Args),
     Diff(diff::Args),
+    Approve(approve::Args),
+    Approvers(approvers::Args),
+    Review(review::Args),
     Locks(locks::Args),
     Unlock(unlock::Args),
+    Audit(audit::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -84,14 +99,20 @@ pub fn main() -> Exit {
         Command::Check(args) => check::exec(&session, &args),
         Command::Plan(args) => plan::exec(&session, &args),
         Command::Run(args) => run::exec(&session, &args),
+        Command::Resume(args) => resume::exec(&session, &args),
+        Command::Reconcile(args) => reconcile::exec(&session, &args),
         Command::Runs(args) => runs::exec(&session, &args),
         Command::Log(args) => log::exec(&session, &args),
         Command::Releases(args) => releases::exec(&session, &args),
         Command::Rollback(args) => rollback::exec(&session, &args),
         Command::Adopt(args) => adopt::exec(&session, &args),
         Command::Diff(args) => diff::exec(&session, &args),
+        Command::Approve(args) => approve::exec(&session, &args),
+        Command::Approvers(args) => approvers::exec(&session, &args),
+        Command::Review(args) => review::exec(&session, &args),
         Command::Locks(args) => locks::exec(&session, &args),
         Command::Unlock(args) => unlock::exec(&session, &args),
+        Command::Audit(args) => audit::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

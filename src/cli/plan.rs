@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use super::Done;
+use super::approving::{ApprovalError, Said, sign, statement};
 use super::failure::CliError;
 use super::launch::refuse_unknown;
-use super::saved;
 use super::locking;
+use super::recovery;
+use super::saved;
 use super::selection::Selection;
 use super::session::{Session, block_on};
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
-use crate::plan::document::Plan;
+use crate::journal::approvals::{self, Decision, Place};
 use crate::journal::locks::Held;
+use crate::model::names::RunId;
+use crate::plan::document::Plan;
 use crate::plan::observe::{Observed, observe};
 use crate::plan::prepare::{Prepared, Request};
 use crate::plan::saved::to_json;
@@ -30,6 +34,14 @@ pub(super) struct Args {
     /// Save it in this file, to be approved and run as it is
     #[arg(long, value_name = "FILE")]
     out: Option<String>,
+
+    /// Sign it as its maker: under four eyes whoever made a plan may not approve it
+    #[arg(long)]
+    sign: bool,
+
+    /// The SSH key to sign with
+    #[arg(long, value_name = "FILE")]
+    key: Option<String>,
 
     /// As JSON
     #[arg(long)]
@@ -66,6 +78,11 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             refuse_unknown(&observed)?;
             saved::write(session, &prepared, plan, file)?;
         }
+        if args.sign {
+            refuse_unknown(&observed)?;
+            saved::keep(&prepared, plan)?;
+            sign_plan(session, &prepared, plan, args.key.as_deref())?;
+        }
         if args.json {
             out::json(&to_json(plan, &prepared.sealer));
         } else {
@@ -73,6 +90,22 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         }
         Ok(Exit::Success)
     })
+}
+
+/// Signs a plan as its maker.
+fn sign_plan(session: &Session, p: &Prepared, plan: &Plan, key: Option<&str>) -> Result<(), CliError> {
+    let said = Said { decision: Decision::Plan, gate: None, lifetime: None, reason: None, run: None };
+    let (signed, key) = sign(session, key, statement(plan, said).to_text())
+        .map_err(|error| Box::new(ApprovalError::from(error)))?;
+    approvals::put(&p.world.store, &plan.digest, Place::Plan, &key.file_name(), &signed)?;
+    let line = key.to_line();
+    let named = p.policies.all.iter().find_map(|policy| policy.owner(&line));
+    let who = named.map_or_else(
+        || format!("{}, who is on no list of approvers", key.fingerprint()),
+        |person| person.name.clone(),
+    );
+    out::note(&format!("signed by {who}"));
+    Ok(())
 }
 
 /// Makes a plan. After a signal its programs get their grace; what else goes on is let go at once.
@@ -97,19 +130,35 @@ pub(super) async fn look_locked(
     cancel: &Cancel,
 ) -> Result<(Prepared, Observed, Vec<Held>), CliError> {
     let work = async {
-        let mut prepared = session.prepare(request.clone(), cancel).await?;
-        prepared.check_branch()?;
-        let locks = locking::take(session, &prepared.changes())?;
-        if prepared.is_outdated()? {
-            prepared = session.prepare(request, cancel).await?;
-        }
+        let (prepared, locks) = prepare_locked(session, request, None, cancel).await?;
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed, locks))
     };
     unless_interrupted(cancel, Box::pin(work)).await
 }
 
-async fn unless_interrupted<T>(
+/// Prepares a run under its locks, once all that interrupted runs left open there is settled; `own`
+/// is the run itself when it goes on.
+pub(super) async fn prepare_locked(
+    session: &Session,
+    request: Request,
+    own: Option<&RunId>,
+    cancel: &Cancel,
+) -> Result<(Prepared, Vec<Held>), CliError> {
+    let mut prepared = session.prepare(request.clone(), cancel).await?;
+    prepared.check_branch()?;
+    let changes = prepared.changes();
+    let locks = locking::take(session, &changes)?;
+    for environment in &changes {
+        recovery::settle_others(session, environment, own, cancel).await?;
+    }
+    if prepared.is_outdated()? {
+        prepared = session.prepare(request, cancel).await?;
+    }
+    Ok((prepared, locks))
+}
+
+pub(super) async fn unless_interrupted<T>(
     cancel: &Cancel,
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {

@@ -58,6 +58,13 @@ pub(super) fn find(session: &Session, typed: &str) -> Result<Plan, CliError> {
     Ok(unverified.verify(&Sealer::load(&store)?).map_err(refused)?)
 }
 
+/// The plan that a run began with.
+pub(super) fn of_run(prepared: &Prepared, digest: &str) -> Result<Plan, CliError> {
+    let refused = |refusal| CliError::Refused(Box::new(Refused { refusal, new: None }));
+    let (_, bytes) = plans::find(&prepared.world.store, digest).map_err(CliError::FindPlan)?;
+    Ok(saved::read(&bytes).map_err(refused)?.verify(&prepared.sealer).map_err(refused)?)
+}
+
 fn bytes(session: &Session, typed: &str) -> Result<Vec<u8>, CliError> {
     let files = Files::new("/");
     let path = here(session)?.join(typed);

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::event::{Event, JournalDown, Message, Subscriber};
@@ -80,6 +81,7 @@ impl Dispatcher {
             match self.journal.append(&event, false) {
                 Ok(time) => shown.push((time, event)),
                 Err(error) => {
+                    self.say_once(&error, &mut shown);
                     // What happened is still shown, even where it can no longer be recorded.
                     shown.push((self.clock.now(), event));
                     down = Some(error);
@@ -92,12 +94,8 @@ impl Dispatcher {
             None if waiting.is_empty() => Ok(()),
             None => self.journal.sync(),
         };
-        if let Err(error) = &answer
-            && !self.said
-        {
-            self.said = true;
-            let text = format!("{error}; nothing more is started");
-            shown.push((self.clock.now(), Event::Warning { text }));
+        if let Err(error) = &answer {
+            self.say_once(error, &mut shown);
         }
         for waiter in waiting {
             // Whoever no longer waits was stopped meanwhile.
@@ -106,6 +104,15 @@ impl Dispatcher {
         for (time, event) in shown {
             self.logs.event(time, &event);
             self.reports.iter_mut().for_each(|report| report.event(time, &event));
+        }
+    }
+
+    /// Why nothing can be recorded any more: before what is shown of it, since the end comes last.
+    fn say_once(&mut self, error: &JournalDown, shown: &mut Vec<(Timestamp, Event)>) {
+        if !self.said {
+            self.said = true;
+            let text = format!("{error}; nothing more is started");
+            shown.push((self.clock.now(), Event::Warning { text }));
         }
     }
 }

@@ -78,6 +78,27 @@ fn unfinished(shared: &Shared, ends: &Ends) -> bool {
     })
 }
 
+/// How the run ended once `finally` is through too: what went wrong there, and a signal that came
+/// meanwhile, leave no success.
+#[must_use]
+pub fn after_finally(shared: &Shared, before: RunOutcome, ends: &Ends, cancel: &Cancel) -> RunOutcome {
+    let unknown = ends.values().any(|end| end.outcome == StepOutcome::Unknown);
+    match before {
+        RunOutcome::Succeeded => match outcome(shared, ends, cancel) {
+            RunOutcome::Succeeded if !any_failed(ends) => RunOutcome::Succeeded,
+            // The rollback itself went well.
+            RunOutcome::Succeeded | RunOutcome::RollbackFailed => RunOutcome::Failed,
+            worse => worse,
+        },
+        RunOutcome::Failed | RunOutcome::Refused | RunOutcome::Waiting | RunOutcome::Interrupted
+            if unknown =>
+        {
+            RunOutcome::Unknown
+        }
+        before => before,
+    }
+}
+
 /// Whether any step went wrong.
 #[must_use]
 pub fn any_failed(ends: &Ends) -> bool {
@@ -191,7 +212,7 @@ pub fn record_release(
         params: shared.observed.plan.selection.params.clone(),
         steps,
     };
-    match p.releases.write(release) {
+    match p.releases.write_once(release) {
         Ok(written) => (Some(written.id), None),
         Err(error) => (None, Some(error)),
     }

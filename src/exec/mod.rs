@@ -14,6 +14,7 @@ pub mod adopt;
 pub mod claim;
 pub mod dispatcher;
 pub mod finish;
+pub mod recover;
 pub mod scheduler;
 pub mod signals;
 pub mod unit;
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::event::{Event, Feed, Message, RunEnded, RunOutcome, RunStarted};
 use crate::journal::releases::ReleaseError;
+use crate::journal::replay::RunState;
 use crate::journal::runs::Past;
 use crate::journal::sequence::{self, Taken};
 use crate::model::change::Action;
@@ -35,6 +37,7 @@ use crate::plan::observe::Observed;
 use crate::plan::prepare::Prepared;
 use crate::plan::scope::RunFacts;
 use crate::steps::Answers;
+use crate::steps::approve::Keeping;
 use crate::world::cancel::Cancel;
 use crate::world::clock::Moment;
 
@@ -53,6 +56,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Who answers gates.
     pub answers: Answers,
+    /// How gates are treated.
+    pub keeping: Arc<Keeping>,
 }
 
 /// What is needed to start a run.
@@ -71,6 +76,8 @@ pub struct Start {
     pub again: String,
     /// When it was asked for: the plan is part of what it takes.
     pub begun: Moment,
+    /// The run as far as it came before, when it is resumed; that it is, is recorded already.
+    pub resumed: Option<RunState>,
 }
 
 /// What is shared by all units of a run.
@@ -126,20 +133,18 @@ const QUEUE: usize = 1024;
 
 /// Carries a plan out and records it.
 pub async fn run(start: Start, dispatcher: Dispatcher, cancel: Cancel, signals: Signals) -> Ended {
-    let Start { mut prepared, observed, options, run, past, again, begun } = start;
+    let Start { mut prepared, observed, options, run, past, again, begun, resumed } = start;
     let (sender, receiver) = mpsc::channel(QUEUE);
-    prepared.values.run = RunFacts {
-        id: Some(run.to_string()),
-        time: Some(prepared.world.clock.now().strftime("%Y%m%dT%H%M%SZ").to_string()),
-        ..RunFacts::default()
-    };
+    let began = resumed.as_ref().and_then(|state| state.began);
+    prepared.values.run = RunFacts::of(&run, began.unwrap_or_else(|| prepared.world.clock.now()));
     let stage = Stage::Wanted;
     let claim = Arc::new(claim(&prepared, &observed, &run));
     let shared = Arc::new(Shared { prepared, observed, options, run, past, sender, stage, claim });
     let dispatching = tokio::spawn(dispatcher.run(receiver));
     let feed = Feed::new(StepId::plain(StepName::new("")), shared.sender.clone());
     let work = async {
-        if feed.store(Event::RunStarted(started(&shared, again))).await.is_err() {
+        let before = resumed.as_ref().map(|state| recover::ends(state, &shared));
+        if resumed.is_none() && feed.store(Event::RunStarted(started(&shared, again))).await.is_err() {
             // Nothing was done; the dispatcher has said why.
             return Ended { outcome: RunOutcome::Failed, exit: finish::exit_code(RunOutcome::Failed) };
         }
@@ -147,7 +152,11 @@ pub async fn run(start: Start, dispatcher: Dispatcher, cancel: Cancel, signals: 
         if let Err(error) = adopt::first(&shared) {
             return unrecorded(&error, &feed, begun.elapsed()).await;
         }
-        let ends = Scheduler::new(Arc::clone(&shared), cancel.clone(), false).run().await;
+        let mut ends = before.unwrap_or_default();
+        // What was being taken back is taken back further.
+        if !resumed.is_some_and(|state| state.unwinding) {
+            ends.extend(Scheduler::new(Arc::clone(&shared), cancel.clone(), false).run().await);
+        }
         finish(&shared, ends, &cancel, &feed, begun.elapsed()).await
     };
     let ended = tokio::select! {
@@ -190,12 +199,14 @@ fn started(shared: &Shared, again: String) -> RunStarted {
         dirty: plan.source.dirty,
         params: plan.selection.params.clone(),
         by: p.world.host.operator(),
+        break_glass: shared.options.keeping.glass.clone(),
         to_run: plan.to_run().count(),
         unchanged: plan.steps.iter().filter(|step| !step.action.will_run()).count(),
         planned: plan.to_run().map(|step| step.id.clone()).collect(),
         live_since: p.live.as_ref().map(|release| release.created),
         again,
         back_to: plan.back_to,
+        asked: serde_json::to_value(&p.request).unwrap_or_default(),
         last_duration_ms: shared.past.run_ms,
         target_ms: p.flow.target.map(|target| u64::try_from(target.as_millis()).unwrap_or(u64::MAX)),
     }
@@ -221,7 +232,9 @@ async fn unrecorded(error: &ReleaseError, feed: &Feed, took: Duration) -> Ended 
 }
 
 async fn announce_settled(shared: &Shared, feed: &Feed) {
-    for step in shared.observed.plan.steps.iter().filter(|step| !step.executes()) {
+    let done = &shared.prepared.done;
+    let settled = shared.observed.plan.steps.iter();
+    for step in settled.filter(|step| !step.executes() && !done.contains_key(&step.id)) {
         let reason = if step.action == Action::Skipped { step.summary.clone() } else { String::new() };
         feed.send(Event::StepSettled {
             step: step.id.clone(),
@@ -252,14 +265,15 @@ async fn finish(
         Scheduler::new(Arc::clone(shared), cancel.clone(), true).with_facts(facts.clone()).run().await;
     ends.extend(at_end);
     let (release, problem) = finish::record_release(shared, outcome, &ends, unwound.as_ref(), healthy);
-    let mut outcome = if finish::any_failed(&ends) && outcome == RunOutcome::Succeeded {
-        RunOutcome::Failed
-    } else {
-        outcome
-    };
+    let mut outcome = finish::after_finally(shared, outcome, &ends, cancel);
     if let Some(problem) = problem {
         outcome = if outcome == RunOutcome::Succeeded { RunOutcome::Failed } else { outcome };
         feed.send(Event::Warning { text: format!("the release could not be recorded: {problem}") }).await;
+    }
+    if shared.options.keeping.glass.is_some() {
+        let text =
+            format!("somebody else has to review this run before the next one: flow review {}", shared.run);
+        feed.send(Event::Warning { text }).await;
     }
     let summary = finish::summary(shared, &facts);
     let ended = RunEnded {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::event::{Event, Feed, StepEnded, StepOutcome};
 use crate::journal::releases::Recorded;
+use crate::journal::replay::HIDES;
 use crate::model::change::Action;
 use crate::model::kind::Nature;
 use crate::model::step::Retry;
@@ -149,6 +150,7 @@ impl Unit {
         let mut cx = context(p, self.id, self.feed.clone(), canceller.view());
         cx.run = Some(self.shared.run.clone());
         cx.answers = self.shared.options.answers.clone();
+        cx.gatekeeper.run = Some(Arc::clone(&self.shared.options.keeping));
         let scope = StepScope { values: &self.values, each: &node.each, steps: &self.shared.observed.table };
         let around = Surroundings {
             scope: &scope,
@@ -382,6 +384,7 @@ impl Unit {
         };
         let mut recorded = None;
         let mut stays = Vec::new();
+        let mut hides = false;
         let made = match &attempt {
             Attempt::Done(_, outcome, _) => *outcome == StepOutcome::Succeeded && self.needs_intent(),
             Attempt::Failed { intended, .. } => *intended,
@@ -402,6 +405,7 @@ impl Unit {
                 }
                 let table = &self.shared.observed.table;
                 table.set(&node.id, Known::Outputs { outputs: Arc::new(outputs.clone()), changed });
+                hides = outputs.values().any(Value::is_secret);
                 ended.outcome = outcome;
                 ended.summary = done.summary;
                 ended.outputs = outputs.into_iter().filter(|(_, value)| !value.is_secret()).collect();
@@ -433,6 +437,10 @@ impl Unit {
             };
         }
         let mut outcome = ended.outcome;
+        if hides {
+            // If this is lost, so is the end behind it.
+            let _ = self.feed.note(HIDES, serde_json::Value::Null).await;
+        }
         let stored = self.feed.store(Event::StepEnded(ended)).await;
         if made && stored.is_err() {
             // The journal knows of an effect that began, and not how it ended.

@@ -205,6 +205,8 @@ struct Unwinding<'a> {
     by_hand: Vec<StepId>,
     /// Programs that failed.
     halves: Vec<StepId>,
+    /// Infrastructure that was not there before: what goes back leaves it, and nothing else hangs on it.
+    created: Vec<StepId>,
 }
 
 impl<'a> Unwinding<'a> {
@@ -218,6 +220,7 @@ impl<'a> Unwinding<'a> {
             held: BTreeMap::new(),
             by_hand: Vec::new(),
             halves: Vec::new(),
+            created: Vec::new(),
         };
         for (id, node) in graph.iter().filter(|(_, node)| !node.finally) {
             let Some(step) = state.steps.get(&node.id) else { continue };
@@ -228,8 +231,10 @@ impl<'a> Unwinding<'a> {
                 Phase::Pending | Phase::Ended(StepOutcome::UpToDate | StepOutcome::RolledBack)
             );
             let done = step.phase == Phase::Ended(StepOutcome::Succeeded);
+            let created = before.is_null() && node.step.kind.nature == Nature::Infrastructure;
             match back_of(node) {
                 _ if untouched => {}
+                _ if created => unwinding.created.push(node.id.clone()),
                 // `undo` is for what was done; what a program did that failed nobody knows.
                 _ if !done && node.step.kind.nature == Nature::Program => {
                     if !matches!(node.step.common.undo, Some(Undo::None)) {
@@ -388,15 +393,21 @@ impl<'a> Unwinding<'a> {
             }
         }
         for (id, end) in ends.iter().filter(|(_, end)| !end.stays.is_empty()) {
-            notes.push(format!("{id} stays: {}.", end.stays.join("; ")));
+            notes.push(format!("{id}: {}.", end.stays.join("; ")));
         }
         for id in &self.by_hand {
             notes.push(format!("{id} stays: its kind has no way back."));
         }
+        for id in &self.created {
+            notes.push(format!(
+                "{id} stays: this run created it, and infrastructure is never deleted unasked."
+            ));
+        }
         for id in &self.halves {
             notes.push(format!("{id} failed: what it had done by then is not known and stays."));
         }
-        let whole = failed.is_empty() && left.is_empty() && self.refused.is_empty();
+        let whole =
+            self.created.is_empty() && failed.is_empty() && left.is_empty() && self.refused.is_empty();
         Unwound {
             outcome: if whole { RunOutcome::RolledBack } else { RunOutcome::RollbackFailed },
             taken_back: taken_back.into_iter().collect(),

@@ -71,6 +71,23 @@ impl Journal {
         }
     }
 
+    /// Goes on with the journal of a run whose process is gone. Returns it with all that is in it.
+    pub fn resume(store: &Store, clock: Clock, run: &RunId) -> Result<(Self, Vec<Record>), ResumeError> {
+        let key = key(run);
+        let Some(file) = store.take_over(&key).map_err(ReadError::from)? else {
+            return Err(ResumeError::Alive(run.clone()));
+        };
+        // Read under the lock: nobody adds anything any more.
+        let mut reader = Reader::new(store, run);
+        let records = reader.rest()?;
+        if records.is_empty() {
+            return Err(ResumeError::Nothing(run.clone()));
+        }
+        let (seq, prev) = (reader.line, reader.prev);
+        let journal = Self { run: run.clone(), file, clock, seq, prev, down: None, fences: Vec::new() };
+        Ok((journal, records))
+    }
+
     /// The run it belongs to.
     #[must_use]
     pub fn run(&self) -> &RunId {
@@ -166,6 +183,20 @@ pub enum ReadError {
     },
 }
 
+/// A run that cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// Its process lives.
+    #[error("run {0} is still under way")]
+    Alive(RunId),
+    /// It died before its first record.
+    #[error("run {0} did nothing and recorded nothing")]
+    Nothing(RunId),
+    /// Its journal cannot be read or written.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
 /// Reads a journal as far as it is written, and goes on where it stopped.
 #[derive(Debug)]
 pub struct Reader {
@@ -186,6 +217,17 @@ impl Reader {
     /// end is a record that was never acknowledged, and is left alone.
     pub fn next_records(&mut self) -> Result<Vec<Record>, ReadError> {
         self.tail.lines()?.iter().map(|line| self.check(line)).collect()
+    }
+
+    fn rest(&mut self) -> Result<Vec<Record>, ReadError> {
+        let mut records = Vec::new();
+        loop {
+            let more = self.next_records()?;
+            if more.is_empty() {
+                return Ok(records);
+            }
+            records.extend(more);
+        }
     }
 
     fn check(&mut self, line: &[u8]) -> Result<Record, ReadError> {
@@ -227,15 +269,7 @@ fn version(line: &[u8]) -> Option<u32> {
 
 /// All records of a run so far.
 pub fn read(store: &Store, run: &RunId) -> Result<Vec<Record>, ReadError> {
-    let mut reader = Reader::new(store, run);
-    let mut records = Vec::new();
-    loop {
-        let more = reader.next_records()?;
-        if more.is_empty() {
-            return Ok(records);
-        }
-        records.extend(more);
-    }
+    Reader::new(store, run).rest()
 }
 
 #[cfg(test)]
@@ -290,6 +324,25 @@ mod tests {
             store.put(&key(&run), &bytes[..end]).unwrap();
             assert_eq!(read(&store, &run).unwrap().len(), 2, "cut at {end}");
         }
+    }
+
+    #[test]
+    fn a_journal_that_was_cut_anywhere_goes_on_in_one_chain() {
+        let (_folder, store, run) = journal_of(3);
+        let bytes = store.get(&key(&run)).unwrap().unwrap();
+        let first = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for end in first..=bytes.len() {
+            store.put(&key(&run), &bytes[..end]).unwrap();
+            let (mut journal, before) = Journal::resume(&store, Clock, &run).unwrap();
+            assert!(matches!(Journal::resume(&store, Clock, &run), Err(ResumeError::Alive(_))));
+            journal.append(&signal(9), true).unwrap();
+            drop(journal);
+            let records = read(&store, &run).unwrap();
+            assert_eq!(records.len(), before.len() + 1, "cut at {end}");
+            assert_eq!(records.last().map(|record| &record.event), Some(&signal(9)));
+        }
+        store.put(&key(&run), &bytes[..first - 1]).unwrap();
+        assert!(matches!(Journal::resume(&store, Clock, &run), Err(ResumeError::Nothing(_))));
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! runs/<run>/journal.jsonl         every recorded event of a run, chained and synced   log
 //! runs/<run>/logs/<step>.log       what its programs and containers wrote              logs
 //! releases/<env>/<number>.json     what an environment runs                            releases
+//! approvals/<plan digest>/…        who agreed to what                                  approvals
+//! locks/<env>/<token>.jsonl        who may change it                                   locks
 //! plans/<digest>.json              what runs were going to do                          plans
 //! sequences/<env>/<flow>/<n>.json  which run was the n-th that changed something       sequence
-//! locks/<env>/<token>.jsonl        who may change it                                   locks
 //! ```
 //!
 //! History, endings and reports are derived from these and can be made again.
 
+pub mod approvals;
 pub mod ids;
 pub mod locks;
 pub mod log;

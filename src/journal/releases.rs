@@ -173,6 +173,20 @@ impl Releases {
         Ok(None)
     }
 
+    /// The same, once: what a run recorded before it was interrupted is not recorded again.
+    pub fn write_once(&self, release: Release) -> Result<Release, ReleaseError> {
+        if let Some(before) = self.current(&release.environment, &release.flow)? {
+            let same = before.run == release.run
+                && before.failed == release.failed
+                && before.adopted == release.adopted
+                && release.steps.iter().all(|(step, recorded)| before.steps.get(step) == Some(recorded));
+            if same {
+                return Ok(before);
+            }
+        }
+        self.write(release)
+    }
+
     /// Writes a release under the next free number, which takes the place of `release.id`, and adds
     /// the steps that it does not have from the flow's release before. Returns it as written, once
     /// it is on disk.
@@ -267,6 +281,22 @@ mod tests {
         assert_eq!(releases.current(&prod, &FlowName::new("deploy")).unwrap(), Some(failed));
         let ids: Vec<u64> = releases.list(&prod, 3).unwrap().iter().map(|release| release.id).collect();
         assert_eq!(ids, [4, 3, 2]);
+    }
+
+    #[test]
+    fn what_a_run_recorded_already_is_not_recorded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let releases = Releases::new(Store::folder(folder.path().to_owned()));
+        let write = |failed, steps: &[(&str, &str)]| {
+            releases.write_once(release("deploy", failed, steps)).unwrap().id
+        };
+        assert_eq!(write(true, &[("schema", "s1")]), 1);
+        assert_eq!(write(true, &[("schema", "s1")]), 1);
+        assert_eq!(write(true, &[("schema", "s1"), ("site", "w1")]), 2);
+        assert_eq!(write(false, &[("schema", "s1"), ("site", "w1")]), 3);
+        assert_eq!(write(false, &[("schema", "s1")]), 3);
+        releases.write(Release { run: RunId::new("h2x4"), ..release("deploy", false, &[]) }).unwrap();
+        assert_eq!(write(false, &[("schema", "s1")]), 5, "another run came in between");
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub struct RunState {
     pub signals: Vec<String>,
     /// How it ended; absent while it goes on, and when it died.
     pub ended: Option<RunEnded>,
+    /// Whether what it did was being taken back when its records end.
+    pub unwinding: bool,
+    /// How often it was resumed.
+    pub resumed: u32,
+    /// How often it had been resumed when it last came to an end; absent while it never did.
+    pub closed: Option<u32>,
 }
 
 /// A step as far as it is recorded.
@@ -43,7 +49,7 @@ pub struct StepState {
     pub intent: Option<OpenIntent>,
     /// The state that stood before its first effect in this run; absent while there was none.
     pub before: Option<Json>,
-    /// What was noted in the middle of effects, in order.
+    /// What was noted in the middle of its last effect, in order.
     pub notes: Vec<(String, Json)>,
     /// When its first attempt began.
     pub began: Option<Timestamp>,
@@ -57,7 +63,14 @@ pub struct StepState {
     pub receipt: Json,
     /// Why it failed, or why its last attempt did.
     pub failure: Option<FailureRecord>,
+    /// How often the run had been resumed when it ended.
+    pub pass: u32,
+    /// Whether part of what it handed on is secret, and so not recorded.
+    pub hides: bool,
 }
+
+/// Key of the note that says that part of what a step hands on is secret.
+pub const HIDES: &str = "secret-outputs";
 
 /// Where a step stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,15 +138,34 @@ impl RunState {
                 self.began = Some(time);
                 self.started = Some(started.clone());
             }
-            Event::RunResumed { .. } => self.ended = None,
+            Event::RunResumed { .. } => {
+                self.ended = None;
+                self.resumed += 1;
+            }
+            Event::RollbackStarted { .. } => self.unwinding = true,
             Event::Interrupted { signal, .. } => self.signals.push(signal.clone()),
-            Event::RunEnded(ended) => self.ended = Some(ended.clone()),
+            Event::RunEnded(ended) => {
+                self.ended = Some(ended.clone());
+                self.unwinding = false;
+                self.closed = Some(self.resumed);
+            }
             event => {
-                if let Some(step) = event.step() {
-                    self.steps.entry(step.clone()).or_default().apply(time, event);
+                if let Some(id) = event.step() {
+                    let step = self.steps.entry(id.clone()).or_default();
+                    step.apply(time, event);
+                    if matches!(event, Event::StepEnded(_)) {
+                        step.pass = self.resumed;
+                    }
                 }
             }
         }
+    }
+
+    /// Effects that were announced and have no recorded end.
+    pub fn open(&self) -> Vec<(StepId, OpenIntent, Vec<(String, Json)>)> {
+        let open =
+            |(id, step): (&StepId, &StepState)| Some((id.clone(), step.intent.clone()?, step.notes.clone()));
+        self.unsettled().filter_map(open).collect()
     }
 
     /// Steps of which nobody knows whether their effect was made: it was announced and has no
@@ -159,12 +191,15 @@ impl StepState {
             }
             Event::StepStarted { attempt, summary, .. } => {
                 self.phase = Phase::Running;
+                self.hides = false;
                 self.attempts = *attempt;
                 self.began.get_or_insert(time);
                 self.summary.clone_from(summary);
             }
             Event::Intent { attempt, action, summary, baseline, standing, .. } => {
                 self.phase = Phase::Intent;
+                // Those of an effect that is over say nothing of this one.
+                self.notes.clear();
                 self.before.get_or_insert_with(|| standing.clone());
                 self.intent = Some(OpenIntent {
                     attempt: *attempt,
@@ -175,6 +210,7 @@ impl StepState {
                     since: time,
                 });
             }
+            Event::Noted { key, .. } if key == HIDES => self.hides = true,
             Event::Noted { key, data, .. } => self.notes.push((key.clone(), data.clone())),
             // Only what is known to have failed is tried again.
             Event::StepRetried { reason, .. } => {
@@ -193,12 +229,10 @@ impl StepState {
                 self.receipt.clone_from(&ended.receipt);
                 self.failure.clone_from(&ended.failure);
             }
-            // Settled: made, or as if it had not begun. What nobody can tell stays open.
+            // Not made: as if it had not begun. What was made stays open until its end is recorded
+            // with what came of it, and what nobody can tell until somebody can.
             Event::StepReconciled { done, .. } => match done {
-                Some(true) => {
-                    self.phase = Phase::Ended(StepOutcome::Succeeded);
-                    self.intent = None;
-                }
+                Some(true) => {}
                 Some(false) => {
                     self.phase = Phase::Pending;
                     self.intent = None;
@@ -317,6 +351,23 @@ mod tests {
             }),
             ended(),
             (1..3_u32).prop_map(|times| Event::Interrupted { signal: "SIGINT".to_owned(), times }),
+            text().prop_map(|by| Event::RunResumed { by }),
+            text().prop_map(|reason| Event::RollbackStarted { reason }),
+            (step(), any::<Option<bool>>(), text()).prop_map(|(step, done, by)| Event::StepReconciled {
+                step,
+                done,
+                by
+            }),
+            step().prop_map(|step| Event::Noted { step, key: HIDES.to_owned(), data: Json::Null }),
+            any::<u64>().prop_map(|duration_ms| Event::RunEnded(RunEnded {
+                outcome: crate::event::RunOutcome::Interrupted,
+                exit: 6,
+                duration_ms,
+                release: None,
+                summary: Vec::new(),
+                notes: Vec::new(),
+                healthy_after_ms: None,
+            })),
         ]
     }
 
@@ -378,12 +429,17 @@ mod tests {
                 failure: None,
             })
         };
+        let asked = |done| Event::StepReconciled { step: step.clone(), done, by: "asked".to_owned() };
         for (after, open) in [
             (None, true),
             (Some(retried), false),
             (Some(end(StepOutcome::Failed)), false),
             (Some(end(StepOutcome::Succeeded)), false),
             (Some(end(StepOutcome::Unknown)), true),
+            (Some(asked(Some(false))), false),
+            (Some(asked(None)), true),
+            // Its outputs and its receipt are still to be recorded.
+            (Some(asked(Some(true))), true),
         ] {
             let mut state = RunState::default();
             state.apply(time, &intent);

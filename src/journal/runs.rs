@@ -30,8 +30,14 @@ pub struct RunSummary {
     pub duration_ms: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether it recorded an end; one that does not and does not go on has died.
+    #[serde(skip)]
+    pub closed: bool,
     /// The release it recorded.
     pub release: Option<u64>,
+    /// The release that it was to go back to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_to: Option<u64>,
     /// Steps that it was going to run.
     pub to_run: usize,
     /// Commit of the checkout.
@@ -94,6 +100,34 @@ pub fn list(store: &Store) -> Result<(Vec<RunSummary>, Vec<ReadError>), FileErro
     Ok((runs, unreadable))
 }
 
+/// Runs of an environment that may have left effects open: they died, or ended not knowing. Those
+/// that cannot be read are left out: they are told by [`list`] and cannot be settled.
+pub fn unsettled(store: &Store, environment: &EnvName) -> Result<Vec<RunSummary>, FileError> {
+    let (runs, _) = list(store)?;
+    let open = |run: &RunSummary| match run.outcome {
+        Outcome::Interrupted => !run.closed,
+        Outcome::Unknown => true,
+        _ => false,
+    };
+    Ok(runs.into_iter().filter(|run| run.environment == *environment && open(run)).collect())
+}
+
+/// A later run of the same flow in the same environment that began an effect.
+pub fn overtaking(store: &Store, run: &RunSummary) -> Result<Option<RunId>, FileError> {
+    let (runs, _) = list(store)?;
+    // Newest first.
+    let later = runs.into_iter().take_while(|other| other.id != run.id).filter(|other| {
+        other.flow == run.flow && other.environment == run.environment && other.started >= run.started
+    });
+    for other in later {
+        let Ok(records) = log::read(store, &other.id) else { continue };
+        if records.iter().any(|record| matches!(record.event, Event::Intent { .. })) {
+            return Ok(Some(other.id));
+        }
+    }
+    Ok(None)
+}
+
 /// One run; `None` when it never got to its first record.
 pub fn summary(store: &Store, run: &RunId) -> Result<Option<RunSummary>, ReadError> {
     let key = log::key(run);
@@ -113,6 +147,7 @@ pub fn summary(store: &Store, run: &RunId) -> Result<Option<RunSummary>, ReadErr
         let what = "does not say what the run is".to_owned();
         return Err(ReadError::Damaged { run: run.clone(), line: 1, what });
     };
+    let closed = matches!(last.event, Event::RunEnded(_));
     let so_far = u64::try_from(last.time.as_millisecond() - first.time.as_millisecond()).ok();
     let (outcome, duration_ms, release) = match last.event {
         Event::RunEnded(ended) => (ended.outcome.into(), Some(ended.duration_ms), ended.release),
@@ -126,7 +161,9 @@ pub fn summary(store: &Store, run: &RunId) -> Result<Option<RunSummary>, ReadErr
         started: first.time,
         duration_ms,
         outcome,
+        closed,
         release,
+        back_to: started.back_to,
         to_run: started.to_run,
         commit: started.commit,
         by: started.by,
@@ -238,6 +275,7 @@ mod tests {
             dirty: false,
             params: BTreeMap::new(),
             by: "ada@build-7".to_owned(),
+            break_glass: None,
             to_run: 1,
             unchanged: 0,
             planned: vec![StepId::parse("schema")],
@@ -246,6 +284,7 @@ mod tests {
             target_ms: None,
             again: String::new(),
             back_to: None,
+            asked: serde_json::Value::Null,
         })
     }
 

@@ -8,6 +8,7 @@ pub mod flow;
 pub mod image;
 pub mod kind;
 pub mod names;
+pub mod policy;
 pub mod project;
 pub mod secret;
 pub mod settings;

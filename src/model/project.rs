@@ -72,6 +72,10 @@ pub struct Environment {
     pub secrets: Vec<SecretDeclaration>,
     /// Who may sign.
     pub approvers: Vec<Approver>,
+    /// How many must sign at least, whatever a gate says.
+    pub least: u64,
+    /// Whoever made a plan may never approve it.
+    pub four_eyes: bool,
 }
 
 /// A variable of an environment.

@@ -40,6 +40,17 @@ pub fn show_duration(duration: Duration) -> String {
     }
 }
 
+/// `40 s`, `14 min`, `2 h`, `3 days`: how long ago something was.
+#[must_use]
+pub fn show_rough(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
 /// `512 B`, `1.2 MB`: powers of 1000, one decimal.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {

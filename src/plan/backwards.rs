@@ -34,7 +34,7 @@ use super::graph::{Edge, Goal, Graph, Node, NodeId, Why};
 use super::selection::{Selection, SelectionError, Typed, only};
 
 /// What was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Wish {
     /// The release to go back to; `None` for the newest good one before what stands.
     pub to: Option<u64>,

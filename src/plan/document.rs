@@ -20,6 +20,7 @@ use crate::model::value::Outputs;
 use crate::world::files::digest;
 
 use super::basis::{Basis, PlanBasis};
+use super::gates::PlannedApprovals;
 use super::selection::Typed;
 
 /// Version of the JSON.
@@ -50,6 +51,9 @@ pub struct Plan {
     /// Digest of who may approve it, where that is not read from the files alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// Who may approve it, and what each gate asks for.
+    #[serde(default)]
+    pub approvals: PlannedApprovals,
     /// What it was made from; outside the digest.
     pub source: Source,
     /// What was asked for.

@@ -16,14 +16,15 @@ use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::Nature;
 use crate::model::names::{StepId, StepName};
 use crate::model::value::{Field, Outputs};
-use crate::steps::{Answers, Context, Failure, FailureClass, Proposal};
+use crate::steps::{Answers, Context, Failure, FailureClass, Gatekeeper, Proposal};
 use crate::world::cancel::{Cancel, Stopped};
 
 use super::basis::Basis;
 use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, Source, VERSION};
 use super::fronts::Fronts;
+use super::gates::PlannedApprovals;
 use super::graph::{Goal, Node, NodeId};
-use super::prepare::Prepared;
+use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use super::saved::LIFETIME;
 use super::scope::{Known, StepScope, StepTable};
@@ -58,7 +59,9 @@ pub struct Table {
 }
 
 impl Table {
-    fn new(p: &Prepared) -> Self {
+    /// What is known before anything was looked at.
+    #[must_use]
+    pub fn new(p: &Prepared) -> Self {
         let mut table = Self::default();
         for (id, node) in p.graph.iter() {
             table.by_name.entry(node.id.name.clone()).or_default().push(node.id.clone());
@@ -80,6 +83,9 @@ impl Table {
                 );
             } else {
                 table.set(&node.id, Known::Nothing);
+            }
+            if let Some(done) = p.done.get(&node.id) {
+                table.set(&node.id, known_before(done));
             }
         }
         table
@@ -115,7 +121,8 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
     let mut steps = in_order(p, planned);
     settle_gates(p, &mut steps);
     for step in &steps {
-        if step.action == Action::UpToDate && p.graph.find_id(&step.id).is_some() {
+        let now = step.action == Action::UpToDate && !p.done.contains_key(&step.id);
+        if now && p.graph.find_id(&step.id).is_some() {
             observer
                 .table
                 .set(&step.id, Known::Outputs { outputs: Arc::new(step.outputs.clone()), changed: false });
@@ -145,6 +152,7 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         expires: created.checked_add(LIFETIME).ok(),
         flow_version: env!("CARGO_PKG_VERSION").to_owned(),
         policy: None,
+        approvals: PlannedApprovals::default(),
         source: Source {
             commit: p.world.git.facts().sha.clone(),
             dirty: p.world.git.facts().dirty,
@@ -163,6 +171,8 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         steps,
         counts: BTreeMap::new(),
     };
+    plan.policy = p.policies.digest();
+    plan.approvals = super::gates::planned(p, &plan.steps, &observer.table);
     plan.seal();
     Ok(Observed { plan, table: observer.table })
 }
@@ -170,6 +180,13 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
 /// What else to know before saying yes.
 fn notes(p: &Prepared) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(policy) = p.policies.all.first()
+        && policy.source == crate::model::policy::Source::Files
+        && !policy.approvers.is_empty()
+    {
+        let why = if p.cloud.target().account.is_some() { "has no record" } else { "names no account" };
+        notes.push(format!("Who may approve is what the files say: {} {why}.", policy.environment));
+    }
     if let Some(back) = &p.back {
         if back.to.failed {
             notes.push(format!("Release {} is of a run that failed.", back.to.id));
@@ -230,7 +247,10 @@ impl<'a> Observer<'a> {
                 Ok(step) => {
                     planned.insert(id, step);
                 }
-                Err(why) => failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why }),
+                Err(why) => {
+                    let why = why.masked(&p.world.masker);
+                    failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why });
+                }
             }
             for follower in &followers[id.0] {
                 if let Some(left) = waiting.get_mut(follower) {
@@ -249,6 +269,14 @@ impl<'a> Observer<'a> {
         let p = self.p;
         let node = p.graph.node(id);
         let scope = StepScope { values: &p.values, each: &node.each, steps: &self.table };
+        let done = p.done.get(&node.id);
+        // Whether what it made is still there must be seen for files: this may be another machine.
+        let makes_files =
+            node.step.kind.nature == Nature::Program && !node.step.is_deploying(p.cloud.target().protected);
+        if let Some(done) = done.filter(|_| !makes_files) {
+            let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
+            return self.done_before(id, &cx, done).await;
+        }
         if node.finally {
             let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
             let basis = self.basis(id, &cx, Seen::Unseen).await?;
@@ -272,10 +300,15 @@ impl<'a> Observer<'a> {
             self.cancel.unless_stopped(proposed).await.map_err(interrupted)?
         };
         match looked {
-            Ok(Proposed::Ready(look)) => {
-                let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
-                Ok(self.planned(id, *look, basis))
-            }
+            Ok(Proposed::Ready(look)) => match done {
+                Some(done) if look.proposal.action == Action::UpToDate => {
+                    self.done_before(id, &cx, done).await
+                }
+                _ => {
+                    let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
+                    Ok(self.planned(id, *look, basis))
+                }
+            },
             Ok(Proposed::Skipped(when)) => {
                 self.table.set(&node.id, Known::Skipped(when.clone()));
                 let basis = self.basis(id, &cx, Seen::Skipped).await?;
@@ -288,6 +321,20 @@ impl<'a> Observer<'a> {
             Err(NoProposal::Failure(failure)) => self.missing(id, &cx, failure).await,
             Err(unresolved) => Err(unresolved),
         }
+    }
+
+    /// What the run did before it was interrupted is not looked at again.
+    async fn done_before(
+        &self,
+        id: NodeId,
+        cx: &Context,
+        done: &DoneBefore,
+    ) -> Result<PlannedStep, NoProposal> {
+        self.table.set(&self.p.graph.node(id).id, known_before(done));
+        let mut proposal = Proposal::up_to_date(done.summary.clone(), done.outputs.clone());
+        proposal.receipt = done.receipt.clone();
+        let basis = self.basis(id, cx, Seen::Unseen).await?;
+        Ok(self.step(id, proposal, basis))
     }
 
     fn planned(&self, id: NodeId, look: Look, basis: Basis) -> PlannedStep {
@@ -396,6 +443,10 @@ impl<'a> Observer<'a> {
     }
 }
 
+fn known_before(done: &DoneBefore) -> Known {
+    Known::Outputs { outputs: Arc::new(done.outputs.clone()), changed: true }
+}
+
 /// The context in which a step is planned or carried out.
 #[must_use]
 pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context {
@@ -411,6 +462,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         feed,
         cancel,
         answers: Answers::Nobody,
+        gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None },
         sealer: p.sealer.clone(),
     }
 }

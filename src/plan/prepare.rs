@@ -6,14 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cache::successes::Successes;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
 use crate::journal::sequence;
 use crate::model::flow::Flow;
 use crate::model::kind::Nature;
 use crate::model::names::{EnvName, FlowName, StepId};
+use crate::model::policy::Policy;
 use crate::model::project::{Environment, Project, SecretDeclaration};
 use crate::model::template::Reference;
+use crate::model::value::Field;
 use crate::model::value::Outputs;
 use crate::syntax::problem::{Problems, nearest};
 use crate::world::World;
@@ -29,12 +33,13 @@ use crate::world::store::Store;
 use super::backwards::{self, BackError, Backwards, Wish};
 use super::graph::{Goal, Graph, NodeId};
 use super::params::{self, ParamError};
+use super::policy::{self, Policies, PolicyError};
 use super::scope::{RunFacts, Values, each_scope};
 use super::selection::{self, Selection, SelectionError, Typed};
 use super::target;
 
 /// What was asked for on the command line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// The flow.
     pub flow: FlowName,
@@ -71,6 +76,12 @@ pub struct Prepared {
     pub cloud: Arc<Cloud>,
     /// Accounts of environments that single steps name.
     pub others: BTreeMap<EnvName, Arc<Cloud>>,
+    /// Those environments as written.
+    pub sides: Vec<Arc<Environment>>,
+    /// Who may approve; read where somebody is asked.
+    pub policies: Policies,
+    /// The project's name.
+    pub project: String,
     /// The live release of this environment.
     pub live: Option<Release>,
     /// The newest release of this flow here, failed or not: how its steps stand.
@@ -89,6 +100,19 @@ pub struct Prepared {
     pub sequence: u64,
     /// The rollback that it is, if it is one.
     pub back: Option<Arc<Backwards>>,
+    /// What the run has done already, when it is resumed.
+    pub done: BTreeMap<StepId, DoneBefore>,
+}
+
+/// A step that a run did before it was interrupted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DoneBefore {
+    /// What was shown behind its name.
+    pub summary: String,
+    /// What it handed on.
+    pub outputs: Outputs,
+    /// What a rollback needs.
+    pub receipt: serde_json::Value,
 }
 
 /// Why a request cannot even be planned.
@@ -156,6 +180,9 @@ pub enum PrepareError {
     /// There is nothing to go back to.
     #[error(transparent)]
     Back(#[from] BackError),
+    /// It is not known who may approve.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 }
 
 fn auto(branch: Option<&String>, matching: &[String]) -> String {
@@ -226,6 +253,14 @@ pub async fn prepare(
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let others = other_clouds(project, &graph, &selection, &values, &world)?;
     cancel.unless_stopped(Box::pin(verify(&graph, &selection, &cloud, &others))).await??;
+    let sides: Vec<Arc<Environment>> = project
+        .environments
+        .iter()
+        .filter(|side| others.contains_key(&side.name.value))
+        .map(|side| Arc::new(side.clone()))
+        .collect();
+    let around = (project, environment, &sides[..], &*cloud, &others);
+    let policies = cancel.unless_stopped(Box::pin(policies(&graph, &selection, &values, around))).await??;
     values.secrets = load_secrets(flow, environment, &graph, &selection, &world, &cloud, cancel).await;
     Ok(Prepared {
         flow: Arc::new(flow.clone()),
@@ -239,6 +274,9 @@ pub async fn prepare(
         values,
         cloud,
         others,
+        sides,
+        policies,
+        project: project.name.clone(),
         live,
         current,
         good,
@@ -246,6 +284,7 @@ pub async fn prepare(
         world,
         files_digest,
         back,
+        done: BTreeMap::new(),
     })
 }
 
@@ -334,6 +373,11 @@ pub fn find_environment<'a>(
 }
 
 fn may_deploy_from(environment: &Environment, git: &Git) -> bool {
+    matches_any(&environment.branches, &environment.tags, git)
+}
+
+/// Whether the checkout's branch or tag is one of these; without any, every one is.
+fn matches_any(branches: &[String], tags: &[String], git: &Git) -> bool {
     let matches = |globs: &[String], name: &Option<String>| {
         name.as_ref().is_some_and(|name| {
             globs
@@ -341,23 +385,29 @@ fn may_deploy_from(environment: &Environment, git: &Git) -> bool {
                 .any(|glob| globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(name)))
         })
     };
-    (environment.branches.is_empty() && environment.tags.is_empty())
-        || matches(&environment.branches, &git.facts().branch)
-        || matches(&environment.tags, &git.facts().tag)
+    (branches.is_empty() && tags.is_empty())
+        || matches(branches, &git.facts().branch)
+        || matches(tags, &git.facts().tag)
 }
 
 impl Prepared {
-    /// Refuses a checkout that may not deploy there. Planning is allowed from anywhere.
+    /// Refuses a checkout that may not deploy there, or into an environment that a step names for
+    /// itself. Planning is allowed from anywhere.
     pub fn check_branch(&self) -> Result<(), PrepareError> {
-        let environment = &self.environment;
-        if may_deploy_from(environment, &self.values.git) {
-            return Ok(());
+        let git = &self.values.git;
+        let written = std::iter::once(&self.environment).chain(&self.sides);
+        let written = written.map(|side| (&side.name.value, &side.branches, &side.tags));
+        let recorded = self.policies.all.iter().map(|p| (&p.environment, &p.branches, &p.tags));
+        for (environment, branches, tags) in written.chain(recorded) {
+            if !matches_any(branches, tags, git) {
+                return Err(PrepareError::Branch {
+                    environment: environment.clone(),
+                    allowed: branches.iter().chain(tags).cloned().collect(),
+                    found: git.facts().branch.clone().or_else(|| git.facts().tag.clone()),
+                });
+            }
         }
-        Err(PrepareError::Branch {
-            environment: environment.name.value.clone(),
-            allowed: environment.branches.iter().chain(&environment.tags).cloned().collect(),
-            found: self.values.git.facts().branch.clone().or_else(|| self.values.git.facts().tag.clone()),
-        })
+        Ok(())
     }
 
     /// The account that a step acts in.
@@ -393,7 +443,8 @@ impl Prepared {
     pub fn is_outdated(&self) -> Result<bool, PrepareError> {
         let (environment, flow) = (&self.values.environment, &self.flow.name);
         let id = |release: &Option<Release>| release.as_ref().map(|release| release.id);
-        Ok(id(&self.live) != id(&self.releases.live(environment)?)
+        Ok(self.sequence != sequence::next(&self.world.store, environment, flow)?
+            || id(&self.live) != id(&self.releases.live(environment)?)
             || id(&self.current) != id(&self.releases.current(environment, flow)?)
             || id(&self.good) != id(&self.releases.good(environment, flow)?))
     }
@@ -446,6 +497,45 @@ fn other_clouds(
         clouds.insert(EnvName::new(name), Arc::new(Cloud::new(resolved.target, world.host.clone())));
     }
     Ok(clouds)
+}
+
+/// Who may approve in the run's environment and in those that single steps name. An account is asked
+/// for its record where something is protected or a gate may ask; anybody else need not wait for it.
+async fn policies(
+    graph: &Graph,
+    selection: &Selection,
+    values: &Values,
+    (project, environment, sides, cloud, others): (
+        &Project,
+        &Environment,
+        &[Arc<Environment>],
+        &Cloud,
+        &BTreeMap<EnvName, Arc<Cloud>>,
+    ),
+) -> Result<Policies, PrepareError> {
+    let gated = graph.iter().any(|(id, node)| {
+        let scope = each_scope(values, &node.each);
+        let mut conditions = node.step.common.when.iter();
+        selection.contains(id)
+            && node.step.kind.nature == Nature::Gate
+            && !conditions.any(|when| matches!(when.evaluate(&scope), Ok(Field::Known(false))))
+    });
+    if !gated && !environment.protected && sides.is_empty() {
+        return Ok(Policies { all: Arc::default() });
+    }
+    let mut all = Vec::new();
+    for environment in std::iter::once(environment).chain(sides.iter().map(|side| &**side)) {
+        let name = &environment.name.value;
+        let cloud = others.get(name).map_or(cloud, |cloud| &**cloud);
+        if all.iter().any(|policy: &Policy| policy.environment == *name) {
+            continue;
+        }
+        if cloud.target().account.is_some() {
+            cloud.verify().await?;
+        }
+        all.push(policy::read(project, environment, cloud).await?);
+    }
+    Ok(Policies { all: all.into() })
 }
 
 /// Asks who the credentials belong to, if any selected step can change or read an account.

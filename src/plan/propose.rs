@@ -14,6 +14,7 @@ use crate::model::value::{Field, Value};
 use crate::steps::attributes::Globs;
 use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal, Step};
 use crate::world::keyed::Sealer;
+use crate::world::masker::Masker;
 
 use super::fingerprint::{self, Key, Success};
 use super::graph::{Goal, Node};
@@ -48,6 +49,24 @@ pub enum NoProposal {
     Unresolved(Unresolved),
     /// The step says so.
     Failure(Failure),
+}
+
+impl NoProposal {
+    /// Without the run's secrets: what a program says before it fails may hold one.
+    #[must_use]
+    pub fn masked(self, masker: &Masker) -> Self {
+        let hide = |text: &String| masker.mask(text).into_owned();
+        match self {
+            Self::Failure(mut failure) => {
+                let record = &mut failure.record;
+                record.reason = hide(&record.reason);
+                record.details = record.details.iter().map(hide).collect();
+                record.help = record.help.as_ref().map(hide);
+                Self::Failure(failure)
+            }
+            unresolved @ Self::Unresolved(_) => unresolved,
+        }
+    }
 }
 
 impl From<Unresolved> for NoProposal {
@@ -152,6 +171,26 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
 
 /// Looks at a step that returns to a recorded state. What the flow says of it today need not hold
 /// any more, or have a value: only what any attempt of it may take counts.
+/// The step of a node, without a look at the world; what it waits for when that is not known yet.
+pub fn step_of(node: &Node, scope: &dyn Scope) -> Result<Field<Box<dyn Step>>, NoProposal> {
+    let Some(kind) = steps::kind(node.step.kind.name) else {
+        return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
+    };
+    if let (Some(Goal::Recorded(way)), Back::To(back)) = (&node.goal, kind.back) {
+        return Ok(Field::Known(back(way)?));
+    }
+    let settings = node.step.settings.resolve(scope)?;
+    let attributes = match attributes(&node.step.common, scope)? {
+        Field::Known(attributes) => attributes,
+        Field::After(step) => return Ok(Field::After(step)),
+    };
+    match (kind.make)(&settings, &attributes).map_err(Failure::from) {
+        Ok(step) => Ok(Field::Known(step)),
+        Err(Failure { class: FailureClass::NotYet(step), .. }) => Ok(Field::After(step)),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
 async fn return_to(
     node: &Node,
     mut step: Box<dyn Step>,

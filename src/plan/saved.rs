@@ -244,6 +244,7 @@ mod tests {
             expires: Some("2026-11-22T04:12:00Z".parse().unwrap()),
             flow_version: "0.4.0".to_owned(),
             policy: None,
+            approvals: crate::plan::gates::PlannedApprovals::default(),
             source: Source { commit: None, dirty: false, files_digest: "f".to_owned() },
             selection: PlannedSelection {
                 typed: crate::plan::selection::Typed::default(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::names::{EnvName, StepId};
+use jiff::Timestamp;
+
+use crate::model::names::{EnvName, RunId, StepId};
 use crate::model::secret::Secret;
 use crate::model::template::{GitFact, Missing, Reference, RunFact, Scope, StepReference};
 use crate::model::value::{Field, Outputs, Value};
@@ -211,6 +213,13 @@ pub(super) fn git_fact(facts: &Facts, fact: GitFact) -> Result<Value, Missing> {
 }
 
 impl RunFacts {
+    /// Of a run that began then.
+    #[must_use]
+    pub fn of(run: &RunId, began: Timestamp) -> Self {
+        let time = began.strftime("%Y%m%dT%H%M%SZ").to_string();
+        Self { id: Some(run.to_string()), time: Some(time), ..Self::default() }
+    }
+
     fn value(&self, fact: RunFact) -> Result<Value, Missing> {
         let known = |value: &Option<String>, name: &str| {
             value.clone().map(Value::Text).ok_or_else(|| Missing::NotHere(format!("run.{name}")))

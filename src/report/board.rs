@@ -75,6 +75,12 @@ impl Board {
                 self.widest = widths.max().unwrap_or_default();
                 self.header = Some(started.clone());
             }
+            // What did not succeed is to come again, and what settles is said again.
+            Event::RunResumed { .. } => {
+                self.ended = self.ended.saturating_sub(self.troubled + self.left_out + self.cached);
+                (self.troubled, self.left_out, self.cached, self.skipped) = (0, 0, 0, 0);
+                self.running.clear();
+            }
             // What is up to date is counted by the header already.
             Event::StepSettled { action, .. } => match action {
                 Action::Cached => self.cached += 1,
@@ -135,7 +141,6 @@ impl Board {
             }
             Event::Intent { .. }
             | Event::Noted { .. }
-            | Event::RunResumed { .. }
             | Event::StepReconciled { .. }
             | Event::RollbackStarted { .. }
             | Event::Warning { .. }

@@ -70,6 +70,18 @@ impl Console {
             Event::RunStarted(started) if started.to_run > 0 || self.all => {
                 self.line(lines::header(&self.look, started));
             }
+            Event::RunResumed { by } => {
+                if let Some(started) = &self.board.header {
+                    let header = lines::header(&self.look, started);
+                    self.line(header);
+                }
+                self.line(lines::resumed(&self.look, &self.board, by));
+            }
+            Event::StepReconciled { step, done, by } => {
+                if let Some(line) = lines::reconciled(&self.look, names, step, *done, by) {
+                    self.line(line);
+                }
+            }
             Event::StepSettled { step, action, reason, .. } if self.all => {
                 let line = lines::row(&self.look, names, Mark::from(*action), &step.to_string(), reason, "");
                 self.line(line);
@@ -182,6 +194,11 @@ impl Subscriber for Console {
         if at_once || (due && !self.items.is_empty()) {
             self.draw(time);
         }
+    }
+
+    fn recall(&mut self, time: Timestamp, event: &Event) {
+        self.board.event(time, event);
+        self.ending.event(event);
     }
 
     fn tick(&mut self, now: Timestamp) {
@@ -300,6 +317,8 @@ mod tests {
 
             API    https://api.example.com   2 tasks of ohi-prod-api:42
             Site   https://www.example.com   3 files, 2 paths invalidated
+
+            back to release 17: flow rollback deploy --env prod
         ");
     }
 

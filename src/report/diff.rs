@@ -219,8 +219,16 @@ mod tests {
             ],
         );
         let found = differences(&one, &two);
-        insta::assert_snapshot!(lines(&Look::plain(), &one, &two, &found).join("\n"), @"");
+        insta::assert_snapshot!(lines(&Look::plain(), &one, &two, &found).join("\n"), @r"
+        release 17 → 18 of prod
+          - gone   only in release 17
+          + new   only in release 18
+          ~ service[api]
+              containers[api].env[MODE].value  keyed:aa → keyed:bb
+              digest                           111111111111 → 222222222222
+              task-definition                  shop-api:41 → shop-api:42
+        ");
         assert_eq!(json(&one, &two, &found)["differences"][0]["id"], "gone");
-        insta::assert_snapshot!(lines(&Look::plain(), &one, &one, &[]).join("\n"), @"");
+        insta::assert_snapshot!(lines(&Look::plain(), &one, &one, &[]).join("\n"), @"release 17 → 17 of prod: nothing differs");
     }
 }

@@ -34,6 +34,8 @@ pub struct Ending {
     signal: Option<String>,
     skipped: usize,
     unwinding: bool,
+    /// Whether an effect was begun: from then on a run is gone on with, not begun anew.
+    intended: bool,
 }
 
 impl Ending {
@@ -41,9 +43,20 @@ impl Ending {
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted(started) => self.started = Some(started.clone()),
+            // Only what is done counts from here on.
+            Event::RunResumed { .. } => {
+                self.troubled.clear();
+                self.over.retain(|step| self.done.contains(step));
+                self.begun.clone_from(&self.over);
+                (self.ended, self.signal, self.skipped) = (None, None, 0);
+            }
             Event::StepSettled { action: Action::Skipped, .. } => self.skipped += 1,
-            Event::StepStarted { step, .. } | Event::Intent { step, .. } => {
+            Event::StepStarted { step, .. } => {
                 self.begun.insert(step.clone());
+            }
+            Event::Intent { step, .. } => {
+                self.begun.insert(step.clone());
+                self.intended = true;
             }
             Event::RollbackStarted { .. } => self.unwinding = true,
             Event::StepEnded(ended) => {
@@ -51,7 +64,11 @@ impl Ending {
                     // How a step was taken back is told by the notes; what went wrong there, here.
                     outcome if self.unwinding && outcome.satisfies() => {}
                     StepOutcome::RolledBack => {}
-                    StepOutcome::Succeeded | StepOutcome::Cached => self.done.push(ended.step.clone()),
+                    StepOutcome::Succeeded | StepOutcome::Cached => {
+                        if !self.done.contains(&ended.step) {
+                            self.done.push(ended.step.clone());
+                        }
+                    }
                     StepOutcome::UpToDate => {}
                     // It was going to run and did not: said with what was not started.
                     StepOutcome::Skipped => return,
@@ -237,12 +254,12 @@ impl View<'_> {
             RunOutcome::Refused => format!("{} was refused after {took}.", self.what()),
             RunOutcome::Unknown => format!("{} stopped after {took} with an unknown outcome.", self.what()),
             RunOutcome::RolledBack => {
-                format!("{} failed after {took}, and what it had changed was taken back.", self.what())
+                format!("{} failed after {took}, and its changes were taken back.", self.what())
             }
             RunOutcome::RollbackFailed => match self.started.back_to {
                 Some(to) => format!("{} is not back at release {to} after {took}.", self.what()),
                 None => {
-                    format!("{} failed after {took}, and not all of it could be taken back.", self.what())
+                    format!("{} failed after {took}, and not all of it was undone.", self.what())
                 }
             },
             _ => format!("{} failed after {took}.", self.what()),
@@ -346,18 +363,46 @@ impl View<'_> {
             Some(step) => format!("flow log {run} {}", shell_word(&step.to_string())),
             None => format!("flow log {run}"),
         };
-        let again = if self.started.again.is_empty() {
+        for step in self.unknown() {
+            for (what, word) in [("it is done", "done"), ("it is not done", "not-done")] {
+                let mark = shell_word(&format!("{}={word}", step.step));
+                let mark = format!("flow reconcile {run} --mark {mark} --reason \"…\"");
+                let what = self.look.paint(Color::Dim, &text::pad(what, 14));
+                lines.push(self.look.text(&format!("    {what}  {mark}")));
+            }
+        }
+        let again = if self.goes_on() {
+            format!("flow resume {run}")
+        } else if self.started.again.is_empty() {
             let flow = shell_word(self.started.flow.as_str());
             format!("flow run {flow} --env {}", shell_word(self.started.environment.as_str()))
         } else {
             self.started.again.clone()
         };
-        let log = (self.ended.outcome != RunOutcome::Waiting).then_some(("log", log));
+        let waits = self.ended.outcome == RunOutcome::Waiting;
+        // A gate that waits for signatures has said how its plan is run afterwards.
+        let said = waits && self.ending.troubled.iter().any(says_then);
+        let log = (!waits).then_some(("log", log));
+        let again = (!said).then_some(("again", again));
         let back =
             self.started.live.filter(|_| self.can_go_back()).map(|live| ("back", self.rollback(Some(live))));
-        for (label, command) in log.into_iter().chain([("again", again)]).chain(back) {
+        for (label, command) in log.into_iter().chain(again).chain(back) {
             lines.push(format!("    {}   {command}", self.look.paint(Color::Dim, &text::pad(label, 5))));
         }
+    }
+
+    /// Steps of which nobody knows whether they were done.
+    fn unknown(&self) -> impl Iterator<Item = &StepEnded> {
+        let unknown = |step: &&StepEnded| step.outcome == StepOutcome::Unknown;
+        self.ending.troubled.iter().filter(unknown).take(TOLD)
+    }
+
+    /// Whether the run itself is gone on with: it began an effect, and was not taken back.
+    fn goes_on(&self) -> bool {
+        let outcome = self.ended.outcome;
+        self.ending.intended
+            && (matches!(outcome, RunOutcome::Failed | RunOutcome::Interrupted | RunOutcome::Unknown)
+                || (outcome == RunOutcome::RollbackFailed && self.started.back_to.is_some()))
     }
 
     /// Whether something was changed that a rollback to the last good release could take back.
@@ -373,6 +418,11 @@ impl View<'_> {
     fn say(&self, lines: &mut Vec<String>, text: &str) {
         lines.extend(lines::paragraph(self.look, text));
     }
+}
+
+fn says_then(step: &StepEnded) -> bool {
+    let help = step.failure.as_ref().and_then(|failure| failure.help.as_ref());
+    help.is_some_and(|help| help.starts_with("then: "))
 }
 
 /// An empty line, unless there is one.
@@ -564,7 +614,19 @@ mod tests {
     fn a_failure_that_was_taken_back() {
         let undone = trouble("service[api]", StepOutcome::RolledBack, 4000, "", &[], None);
         let notes = ["Taken back: service[api].", "schema stays: 0042_note.sql (expand)."];
-        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RolledBack, undone, &notes)), @"");
+        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RolledBack, undone, &notes)), @r"
+
+        ✗ health           503 from https://api.example.com                     5.0s
+
+          deploy to prod failed after 31.0s, and its changes were taken back.
+          Release 17 stays live.
+          Not started: edge.
+          Taken back: service[api].
+          schema stays: 0042_note.sql (expand).
+
+          log     flow log k3f9 health
+          again   flow run deploy --env prod
+        ");
     }
 
     #[test]
@@ -572,7 +634,22 @@ mod tests {
         let reason = "ohi-prod-api:41 was deleted";
         let undone = trouble("service[api]", StepOutcome::RollbackFailed, 4000, reason, &[], None);
         let notes = ["Could not be taken back: service[api].", "schema stays: 0042_note.sql (expand)."];
-        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RollbackFailed, undone, &notes)), @"");
+        insta::assert_snapshot!(shown(&taken_back(RunOutcome::RollbackFailed, undone, &notes)), @r"
+
+        ✗ health           503 from https://api.example.com                     5.0s
+
+        ✗ service[api]     ohi-prod-api:41 was deleted                          4.0s
+
+          deploy to prod failed after 31.0s, and not all of it was undone.
+          Release 17 is the last good one.
+          Not started: edge.
+          Could not be taken back: service[api].
+          schema stays: 0042_note.sql (expand).
+
+          log     flow log k3f9 health
+          again   flow run deploy --env prod
+          back    flow rollback deploy --env prod --to 17
+        ");
     }
 
     #[test]
@@ -591,7 +668,12 @@ mod tests {
                 _ => {}
             }
         }
-        insta::assert_snapshot!(shown(&script), @"");
+        insta::assert_snapshot!(shown(&script), @r"
+
+        ✓ deploy to prod back to release 16 in 9.0s   release 18
+
+          healthy again 12m04s after the incident began
+        ");
     }
 
     #[test]

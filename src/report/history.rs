@@ -175,6 +175,12 @@ pub fn locks_json(locks: &[LockRow]) -> Json {
     json!({ "version": VERSION, "locks": locks })
 }
 
+/// `{version, runs: [{id, whole, …}]}`: whether the journals are what was written.
+#[must_use]
+pub fn audit_json(runs: &[Json]) -> Json {
+    json!({ "version": VERSION, "runs": runs })
+}
+
 /// `{version, records: [{seq, time, event, …}]}`: a run as its journal has it.
 #[must_use]
 pub fn records_json(records: &[Record]) -> Json {
@@ -206,9 +212,11 @@ fn run_outcome(run: &RunSummary) -> String {
     match run.outcome {
         Outcome::Running => "running".to_owned(),
         Outcome::Interrupted => "interrupted".to_owned(),
-        Outcome::Succeeded => {
-            run.release.map_or_else(|| "nothing changed".to_owned(), |release| format!("release {release}"))
-        }
+        Outcome::Succeeded => match (run.release, run.back_to) {
+            (Some(release), Some(to)) => format!("release {release}, back to {to}"),
+            (Some(release), None) => format!("release {release}"),
+            (None, _) => "nothing changed".to_owned(),
+        },
         Outcome::Failed => "failed".to_owned(),
         Outcome::Waiting => "waiting".to_owned(),
         Outcome::Refused => "refused".to_owned(),
@@ -291,7 +299,9 @@ mod tests {
             started: at(started),
             duration_ms,
             outcome,
+            closed: true,
             release: (outcome == Outcome::Succeeded).then_some(18),
+            back_to: None,
             to_run: 6,
             commit: None,
             by: "ada@build-7 https://ci.example.com/jobs/8812".to_owned(),

@@ -140,6 +140,25 @@ pub fn signal(look: &Look, signal: &str, times: u32) -> String {
     look.cut(&format!("  {signal}: {meaning}"), look.right_edge())
 }
 
+/// A run that goes on: who goes on with it, and what it need not do again.
+#[must_use]
+pub fn resumed(look: &Look, board: &Board, by: &str) -> String {
+    let who = by.split(' ').next().unwrap_or(by);
+    let done = match board.ended {
+        0 => "nothing was done before".to_owned(),
+        done => format!("{done} done before"),
+    };
+    look.cut(&format!("  {} resumed by {who}, {done}", look.mark(Mark::Run)), look.right_edge())
+}
+
+/// What became of an effect of which nothing was recorded; nothing where its step ends with it.
+#[must_use]
+pub fn reconciled(look: &Look, names: usize, step: &StepId, done: Option<bool>, by: &str) -> Option<String> {
+    let by = if by == "asked" { String::new() } else { format!(", {by}") };
+    (done == Some(false))
+        .then(|| row(look, names, Mark::Skipped, &step.to_string(), &format!("it was not done{by}"), ""))
+}
+
 /// Something to know that fails nothing.
 #[must_use]
 pub fn warning(look: &Look, text: &str) -> Vec<String> {

@@ -27,13 +27,15 @@ pub struct Plain {
     board: Board,
     ending: Ending,
     last: Option<StepId>,
+    /// Whether it was said which run this is.
+    named: bool,
 }
 
 impl Plain {
     /// A report to `out`; with `all`, steps that are as wanted get their line too.
     #[must_use]
     pub fn new(out: Out, look: Look, all: bool) -> Self {
-        Self { out, look, all, board: Board::default(), ending: Ending::default(), last: None }
+        Self { out, look, all, board: Board::default(), ending: Ending::default(), last: None, named: false }
     }
 
     /// Writes lines as they are.
@@ -61,7 +63,20 @@ impl Plain {
         match event {
             // A run without steps to run says all in its ending.
             Event::RunStarted(started) if started.to_run > 0 || self.all => {
+                self.named = true;
                 self.write(&[lines::header(&self.look, started)]);
+            }
+            Event::RunResumed { by } => {
+                let header = self.board.header.as_ref().filter(|_| !self.named);
+                let header = header.map(|started| lines::header(&self.look, started));
+                self.named = true;
+                self.write(&header.into_iter().collect::<Vec<_>>());
+                self.line(lines::resumed(&self.look, &self.board, by));
+            }
+            Event::StepReconciled { step, done, by } => {
+                if let Some(line) = lines::reconciled(&self.look, names, step, *done, by) {
+                    self.line(line);
+                }
             }
             Event::StepSettled { step, action, reason, .. } if self.all => {
                 let line = lines::row(&self.look, names, Mark::from(*action), &step.to_string(), reason, "");
@@ -110,6 +125,11 @@ impl Subscriber for Plain {
         self.board.event(time, event);
         self.ending.event(event);
         self.show(time, event);
+    }
+
+    fn recall(&mut self, time: Timestamp, event: &Event) {
+        self.board.event(time, event);
+        self.ending.event(event);
     }
 
     fn tick(&mut self, now: Timestamp) {
@@ -184,6 +204,8 @@ mod tests {
 
             API    https://api.example.com   2 tasks of ohi-prod-api:42
             Site   https://www.example.com   3 files, 2 paths invalidated
+
+            back to release 17: flow rollback deploy --env prod
         ");
     }
 
@@ -207,6 +229,7 @@ mod tests {
 
             log     flow log k3f9 'service[api]'
             again   flow run deploy --env prod
+            back    flow rollback deploy --env prod --to 17
         ");
     }
 }

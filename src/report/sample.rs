@@ -61,6 +61,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         dirty: false,
         params: BTreeMap::new(),
         by: "ada@build-7".to_owned(),
+        break_glass: None,
         to_run: planned.len(),
         unchanged: 27,
         planned: planned.iter().map(|name| step(name)).collect(),
@@ -69,6 +70,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         target_ms: Some(900_000),
         again: String::new(),
         back_to: None,
+        asked: serde_json::Value::Null,
     }
 }
 

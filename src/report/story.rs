@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::lines::{self, verdict};
-use super::look::{Look, Mark};
+use super::look::{Color, Look, Mark};
 use super::plain::Plain;
 use super::text::{self, name_list};
 use super::when;
@@ -108,6 +108,8 @@ impl RunStory {
                 &format!("{step} was in the middle of: {doing}. Whether it was done is not recorded."),
             ));
         }
+        lines.push(String::new());
+        lines.push(format!("    {}   flow resume {}", self.look.paint(Color::Dim, "go on"), self.run));
         lines
     }
 }
@@ -203,6 +205,14 @@ impl StepStory {
                 lines.extend(self.failure(ended));
                 lines
             }
+            Event::StepReconciled { done, by, .. } => {
+                let said_by = if by == "asked" { "asked" } else { by };
+                match done {
+                    Some(true) => vec![said(Mark::Done, &format!("it was done ({said_by})"))],
+                    Some(false) => vec![said(Mark::Skipped, &format!("it was not done ({said_by})"))],
+                    None => vec![said(Mark::Unknown, "nobody can tell whether it was done")],
+                }
+            }
             _ => Vec::new(),
         }
     }
@@ -229,7 +239,11 @@ impl Story for StepStory {
                 break;
             }
             for record in records {
-                ended |= matches!(record.event, Event::RunEnded(_));
+                match record.event {
+                    Event::RunEnded(_) => ended = true,
+                    Event::RunResumed { .. } => ended = false,
+                    _ => {}
+                }
                 if record.event.step() == Some(&self.step) {
                     ended |= matches!(record.event, Event::StepEnded(_) | Event::StepSettled { .. });
                     told.extend(self.record(&record).into_iter().map(|line| (record.time, line)));
@@ -330,6 +344,7 @@ mod tests {
 
             log     flow log k3f9 'service[api]'
             again   flow run deploy --env prod
+            back    flow rollback deploy --env prod --to 17
         ");
     }
 

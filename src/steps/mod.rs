@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::approve::Answers;
+pub use self::approve::{Answers, Gatekeeper};
 pub use self::attributes::Attributes;
 pub use self::back::{Back, Way};
 pub use self::failure::{Failure, FailureClass};
@@ -121,6 +121,8 @@ pub struct Context {
     pub cancel: Cancel,
     /// Who answers gates.
     pub answers: Answers,
+    /// What a gate is judged by; empty for every other step.
+    pub gatekeeper: Gatekeeper,
     /// For digests of values that not every reader of a record may see.
     pub sealer: Sealer,
 }

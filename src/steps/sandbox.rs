@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{Answers, Attributes, Context, Done, Failure, Kind, Proposal, Recorded};
+use super::{Answers, Attributes, Context, Done, Failure, Gatekeeper, Kind, Proposal, Recorded};
 use crate::event::{Event, Feed, Message};
 use crate::model::names::{EnvName, FlowName, RunId, StepId};
 use crate::model::settings::{Given, GivenNode, Ready};
@@ -123,6 +123,7 @@ impl Bench {
             feed: Feed::new(id, sender),
             cancel: self.canceller.view(),
             answers: Answers::Nobody,
+            gatekeeper: Gatekeeper::default(),
             sealer: crate::world::keyed::Sealer::load(&Store::folder(self.path(".flow/store"))).unwrap(),
         }
     }
@@ -155,6 +156,16 @@ impl Bench {
             _ => None,
         };
         events.iter().rev().find_map(text)
+    }
+
+    /// What was noted last under a key.
+    pub(super) fn note(&self, wanted: &str) -> Option<serde_json::Value> {
+        let events = self.events.lock().expect("events");
+        let noted = |event: &Event| match event {
+            Event::Noted { key, data, .. } if key == wanted => Some(data.clone()),
+            _ => None,
+        };
+        events.iter().rev().find_map(noted)
     }
 
     /// Every line of output so far.

@@ -62,6 +62,7 @@ impl Bench {
             feed: Feed::new(id, sender),
             cancel: canceller.view(),
             answers: super::Answers::Nobody,
+            gatekeeper: super::Gatekeeper::default(),
             sealer: crate::world::keyed::Sealer::load(&Store::folder(root.path().join(".flow/store")))
                 .unwrap(),
         };

@@ -51,6 +51,37 @@ impl Growing {
         }
     }
 
+    /// Takes the place of a writer that is gone: locks the file, and cuts off what stands behind its
+    /// last line end, which was never acknowledged. `None` while its writer lives.
+    pub fn take_over(path: &Path) -> Result<Option<Self>, FileError> {
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .open(path)
+            .map_err(FileError::new("cannot write", path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(FileError::new("cannot lock", path)(error)),
+        }
+        let mut growing = Self { file, path: path.to_owned() };
+        growing.cut().map_err(FileError::new("cannot write", path))?;
+        Ok(Some(growing))
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        let whole = whole_lines(&mut self.file, length)?;
+        if whole < length {
+            crash::file("cut", &self.path, "before");
+            crash::room()?;
+            self.file.set_len(whole)?;
+            self.file.sync_all()?;
+            crash::file("cut", &self.path, "after");
+        }
+        Ok(())
+    }
+
     /// Opens a file to go on writing, or makes it. Takes no lock.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let file = File::options()
@@ -186,6 +217,22 @@ fn first_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// How many of the first bytes of a file are whole lines.
+fn whole_lines(file: &mut File, length: u64) -> io::Result<u64> {
+    let mut to = length;
+    while to > 0 {
+        let start = to.saturating_sub(BLOCK);
+        let mut block = vec![0; usize::try_from(to - start).unwrap_or_default()];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut block)?;
+        if let Some(end) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + u64::try_from(end).unwrap_or_default() + 1);
+        }
+        to = start;
+    }
+    Ok(0)
+}
+
 /// Reads backwards until two line ends are seen, or one and the start of the file.
 fn last_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
     let mut from = file.seek(SeekFrom::End(0))?;
@@ -245,6 +292,27 @@ mod tests {
             let expected =
                 expected.map(|(a, b)| Ends { first: a.as_bytes().to_vec(), last: b.as_bytes().to_vec() });
             assert_eq!(ends(&path).unwrap(), expected, "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn whoever_takes_over_finds_whole_lines_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let long = "x".repeat(40_000);
+        for (text, expected) in [
+            ("", ""),
+            ("torn", ""),
+            ("one\n", "one\n"),
+            ("one\ntwo\nto", "one\ntwo\n"),
+            (&format!("one\n{long}"), "one\n"),
+            (&format!("{long}\n{long}"), &format!("{long}\n")),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let mut file = Growing::take_over(&path).unwrap().unwrap();
+            assert!(Growing::take_over(&path).unwrap().is_none(), "it is held");
+            file.append(b"next\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{expected}next\n"));
         }
     }
 

@@ -20,6 +20,7 @@ pub mod process;
 pub mod registry;
 pub mod scratch;
 pub mod secrets;
+pub mod ssh;
 pub mod store;
 pub mod terminal;
 pub mod walk;

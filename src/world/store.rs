@@ -95,6 +95,11 @@ impl Store {
         Ok(made)
     }
 
+    /// Takes the place of the writer of a file made by [`Store::begin`]; `None` while it lives.
+    pub fn take_over(&self, key: &str) -> Result<Option<Growing>, FileError> {
+        Growing::take_over(&self.path(key))
+    }
+
     /// Goes on with a file that only grows, without a lock.
     pub fn grow(&self, key: &str) -> Result<Growing, FileError> {
         let path = self.path(key);

@@ -1,6 +1,7 @@
 //! What tests stand on.
 
 pub(crate) mod http;
+pub(crate) mod keys;
 pub(crate) mod project;
 pub(crate) mod proxy;
 pub(crate) mod sandbox;

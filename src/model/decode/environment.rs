@@ -37,7 +37,15 @@ pub(super) struct Raw {
     store: Option<Spanned<Store>>,
     vars: BTreeMap<String, Var>,
     secrets: Vec<SecretDeclaration>,
+    approvals: Approvals,
+}
+
+/// `approvals { … }`
+#[derive(Clone, Debug, Default)]
+struct Approvals {
     approvers: Vec<Approver>,
+    least: Option<u64>,
+    four_eyes: Option<bool>,
 }
 
 /// Reads one node.
@@ -70,7 +78,7 @@ pub(super) fn environment(ctx: &mut Ctx, node: &Node) -> Option<Raw> {
     }
     let entries = reader.all("secret");
     let secrets = secrets(ctx, &entries);
-    let approvers = approvers(ctx, &mut reader);
+    let approvals = approvals(ctx, &mut reader);
     reader.finish("environment", &mut ctx.problems);
     Some(Raw {
         name: name.map(EnvName::new),
@@ -83,7 +91,7 @@ pub(super) fn environment(ctx: &mut Ctx, node: &Node) -> Option<Raw> {
         store,
         vars: all_vars.into_iter().map(|(name, (_, var))| (name, var)).collect(),
         secrets,
-        approvers,
+        approvals,
     })
 }
 
@@ -221,24 +229,43 @@ fn value(ctx: &mut Ctx, var: Entry) -> Option<Var> {
     Some(Var::Records(records))
 }
 
-/// `approvals { approver NAME key=… group=… valid-before=… }`
-fn approvers(ctx: &mut Ctx, reader: &mut NodeReader) -> Vec<Approver> {
-    let mut all: Vec<Approver> = Vec::new();
+/// `approvals { count N; four-eyes #true; approver NAME key=… group=… valid-before=… }`
+fn approvals(ctx: &mut Ctx, reader: &mut NodeReader) -> Approvals {
+    let body = Body::default();
+    let mut all = Approvals::default();
     for entry in reader.all("approvals") {
         let Entry::Child(node) = entry else {
             ctx.push(Problem::at(entry.name_span(), "approvals is a block"));
             continue;
         };
         let mut inner = NodeReader::new(node);
+        if let Some(entry) = inner.one("count", &mut ctx.problems) {
+            all.least = least(ctx, entry).or(all.least);
+        }
+        if let Some(entry) = inner.one("four-eyes", &mut ctx.problems) {
+            all.four_eyes = ctx.entry_flag(entry, &body).or(all.four_eyes);
+        }
         for entry in inner.all("approver") {
             let Entry::Child(node) = entry else { continue };
-            if let Some(approver) = approver(ctx, node) {
-                all.push(approver);
-            }
+            all.approvers.extend(approver(ctx, node));
         }
         inner.finish("approvals", &mut ctx.problems);
     }
     all
+}
+
+fn least(ctx: &mut Ctx, entry: Entry) -> Option<u64> {
+    let literal = entry.only(&mut ctx.problems)?;
+    let count = match literal.scalar {
+        Scalar::Int(count) => u64::try_from(count).ok().filter(|count| *count > 0),
+        _ => None,
+    };
+    if count.is_none() {
+        ctx.push(
+            Problem::at(literal.span, "count is how many must approve at least").label("write 1 or more"),
+        );
+    }
+    count
 }
 
 fn approver(ctx: &mut Ctx, node: &Node) -> Option<Approver> {
@@ -280,11 +307,11 @@ impl Raw {
                 self.secrets.push(secret.clone());
             }
         }
-        for approver in &base.approvers {
-            if !self.approvers.iter().any(|own| own.name == approver.name) {
-                self.approvers.push(approver.clone());
-            }
-        }
+        let own: Vec<String> = self.approvals.approvers.iter().map(|own| own.name.clone()).collect();
+        let further = base.approvals.approvers.iter().filter(|approver| !own.contains(&approver.name));
+        self.approvals.approvers.extend(further.cloned());
+        self.approvals.least = self.approvals.least.or(base.approvals.least);
+        self.approvals.four_eyes = self.approvals.four_eyes.or(base.approvals.four_eyes);
     }
 
     /// The environment as the rest of the program sees it.
@@ -305,7 +332,9 @@ impl Raw {
             store: self.store,
             vars: self.vars,
             secrets: self.secrets,
-            approvers: self.approvers,
+            approvers: self.approvals.approvers,
+            least: self.approvals.least.unwrap_or(1),
+            four_eyes: self.approvals.four_eyes.unwrap_or(false),
         }
     }
 }

@@ -101,10 +101,7 @@ fn only_what_was_selected_goes_back_with_its_gates_checks_and_invalidations() {
         drawn(LAYERS, &["site"], Company::All),
         ["go", "site ← go", "edge ← go site", "health ← site edge"]
     );
-    assert_eq!(
-        drawn(LAYERS, &["schema"], Company::All),
-        ["schema", "early ← schema", "health ← schema early"]
-    );
+    assert_eq!(drawn(LAYERS, &["schema"], Company::All), ["schema", "early ← schema", "health ← schema"]);
 }
 
 #[test]

@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::change_set::{ChangeSet, Reading, ResourceChange, What};
 use super::events::Events;
+use super::reconcile::EXECUTING;
+use super::record::{State, keep};
 use super::request::Request;
-use super::stack::{delete_command, describe};
-use crate::model::value::Outputs;
+use super::stack::{Stack, delete_command, describe};
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::AwsError;
 
@@ -29,7 +30,7 @@ pub(super) enum Planned {
         id: String,
         /// Sorted.
         changes: Vec<ResourceChange>,
-        /// Digest of the template it has.
+        /// The template that it has.
         template: String,
     },
 }
@@ -47,12 +48,16 @@ impl Effect for Deploy {
             Planned::Create => ChangeSetType::Create,
             Planned::Update { .. } => ChangeSetType::Update,
         };
+        // What stands and what comes can both be returned to.
+        keep(&cx.world.store, &self.request.template.body)?;
+        if let Planned::Update { template, .. } = &self.planned {
+            keep(&cx.world.store, template)?;
+        }
         let set = ChangeSet::create(cx, &self.request, kind).await?;
         match self.prepare(cx, &set).await {
             Ok(None) => {
                 self.discard(cx, &set).await;
-                let (id, outputs) = self.now(cx).await?;
-                Ok(self.done(&id, "is as wanted already", outputs))
+                self.done(cx, "is as wanted already").await
             }
             Ok(Some((id, changes))) => self.carry_out(cx, &set, &id, &changes).await,
             Err(failure) => {
@@ -75,7 +80,7 @@ impl Deploy {
             Reading::Changes(changes) => changes,
         };
         let name = &self.request.stack;
-        let (id, _) = self.now(cx).await?;
+        let id = self.now(cx).await?.id;
         let (same, differing) = match &self.planned {
             Planned::Create => (changes.iter().all(|change| change.what == What::Add), &[][..]),
             Planned::Update { id: planned, changes: then, .. } => {
@@ -109,16 +114,20 @@ impl Deploy {
                 return Err(error.into());
             }
         };
+        let note = json!({ "stack": id, "set": set.name() });
+        if let Err(down) = cx.feed.note(EXECUTING, note).await {
+            self.discard(cx, set).await;
+            return Err(down.into());
+        }
         self.execute(cx, set).await?;
         cx.feed.note("executed", json!({ "stack": id })).await?;
         let status = self.follow(cx, &mut events, changes.len()).await?;
         if matches!(status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE") {
-            let (id, outputs) = self.now(cx).await?;
             let summary = match &self.planned {
                 Planned::Create => format!("created, {} resources", changes.len()),
                 Planned::Update { .. } => super::change_set::summary(changes),
             };
-            return Ok(self.done(&id, &summary, outputs));
+            return self.done(cx, &summary).await;
         }
         Err(self.failed(&status).details(events.causes()))
     }
@@ -172,12 +181,10 @@ impl Deploy {
         }
     }
 
-    /// The stack as it is: its ARN and outputs.
-    async fn now(&self, cx: &Context) -> Result<(String, Outputs), Failure> {
+    /// The stack as it is.
+    async fn now(&self, cx: &Context) -> Result<Stack, Failure> {
         let name = &self.request.stack;
-        let stack = describe(cx, name).await?;
-        let stack = stack.ok_or_else(|| Failure::new(format!("the stack {name} is gone")))?;
-        Ok((stack.id, stack.outputs))
+        describe(cx, name).await?.ok_or_else(|| Failure::new(format!("the stack {name} is gone")))
     }
 
     /// Takes back what only was prepared, also the empty stack around a first change set.
@@ -203,15 +210,10 @@ impl Deploy {
         }
     }
 
-    fn done(&self, id: &str, summary: &str, outputs: Outputs) -> Done {
-        Done { summary: summary.to_owned(), outputs, receipt: receipt(&self.request, id, self.previous()) }
-    }
-
-    fn previous(&self) -> Option<&str> {
-        match &self.planned {
-            Planned::Create => None,
-            Planned::Update { template, .. } => Some(template),
-        }
+    async fn done(&self, cx: &Context, summary: &str) -> Result<Done, Failure> {
+        let stack = self.now(cx).await?;
+        let receipt = State::met(&self.request, &stack, &self.request.template.body, cx).to_json();
+        Ok(Done { summary: summary.to_owned(), outputs: stack.outputs, receipt })
     }
 
     fn failed(&self, status: &str) -> Failure {
@@ -254,14 +256,18 @@ impl Deploy {
     }
 }
 
-/// What a rollback needs.
-pub(super) fn receipt(request: &Request, id: &str, previous: Option<&str>) -> serde_json::Value {
-    json!({
-        "stack": id,
-        "template": request.template.digest(),
-        "previous-template": previous,
-        "parameters": request.recorded_parameters(),
-    })
+/// Upkeep: the text of a template that was deployed before flow, or into another store.
+pub(super) struct KeepSource {
+    pub body: String,
+    pub done: Done,
+}
+
+#[async_trait]
+impl Effect for KeepSource {
+    async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
+        keep(&cx.world.store, &self.body)?;
+        Ok(self.done)
+    }
 }
 
 fn is_passing(error: &AwsError) -> bool {

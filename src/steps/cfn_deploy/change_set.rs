@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_cloudformation::operation::describe_change_set::DescribeChangeSetOutput;
 use aws_sdk_cloudformation::types::{
-    ChangeAction, ChangeSetType, Replacement, ResourceAttribute, ResourceChange as Described,
+    ChangeAction, ChangeSetType, ExecutionStatus, Replacement, ResourceAttribute, ResourceChange as Described,
 };
 use serde::Serialize;
 
@@ -58,6 +58,19 @@ pub(super) enum Reading {
     NoChange,
     /// These would change; empty where only the stack's outputs do.
     Changes(Vec<ResourceChange>),
+}
+
+/// How far the execution of a change set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Execution {
+    /// Nobody has asked for it.
+    NotYet,
+    Running,
+    Complete,
+    /// CloudFormation put the stack back, or could not even do that.
+    Failed,
+    /// There is no such set any more.
+    Gone,
 }
 
 /// A change set on its way to be read or executed.
@@ -162,6 +175,31 @@ impl ChangeSet {
         }
         changes.sort();
         Ok(Reading::Changes(changes))
+    }
+
+    /// One that was made before.
+    pub(super) fn named(stack: &str, name: &str) -> Self {
+        Self { stack: stack.to_owned(), name: name.to_owned() }
+    }
+
+    /// Its name, which is also the token with which it is executed.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How far its execution is.
+    pub(super) async fn execution(&self, cx: &Context) -> Result<Execution, AwsError> {
+        match self.describe(cx, None).await {
+            Ok(found) => Ok(match found.execution_status().map_or("", ExecutionStatus::as_str) {
+                "EXECUTE_COMPLETE" => Execution::Complete,
+                "EXECUTE_FAILED" => Execution::Failed,
+                "EXECUTE_IN_PROGRESS" => Execution::Running,
+                "OBSOLETE" => Execution::Gone,
+                _ => Execution::NotYet,
+            }),
+            Err(error) if error.is_not_found() || super::stack::is_absent(&error) => Ok(Execution::Gone),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether it was executed, whatever came of it.

@@ -141,6 +141,24 @@ impl From<&aws_sdk_cloudformation::types::StackEvent> for Event {
     }
 }
 
+/// Whether any event of a stack was caused by the request with this token.
+pub(super) async fn was_asked_by(cx: &Context, stack: &str, token: &str) -> Result<bool, AwsError> {
+    let mut page = None;
+    loop {
+        let call = cx.cloud.reads().await.cloudformation.describe_stack_events();
+        let answer = call.stack_name(stack).set_next_token(page.take()).send().await;
+        let answer =
+            answer.map_err(|error| AwsError::new("CloudFormation", "DescribeStackEvents", &error))?;
+        if answer.stack_events().iter().any(|event| event.client_request_token() == Some(token)) {
+            return Ok(true);
+        }
+        match answer.next_token() {
+            Some(next) => page = Some(next.to_owned()),
+            None => return Ok(false),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

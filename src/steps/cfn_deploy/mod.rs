@@ -8,8 +8,11 @@
 //! stack's events to their end.
 
 mod apply;
+mod back;
 mod change_set;
 mod events;
+mod reconcile;
+mod record;
 mod request;
 #[cfg(test)]
 mod sandbox_tests;
@@ -20,14 +23,15 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_sdk_cloudformation::types::ChangeSetType;
-use serde_json::json;
+use serde_json::Value as Json;
 
-use self::apply::{Deploy, Planned, receipt};
+use self::apply::{Deploy, KeepSource, Planned};
 use self::change_set::{ChangeSet, Reading, ResourceChange, What};
+use self::record::facts;
 use self::request::{Given, Request};
-use self::stack::{Stack, State, busy, stuck};
+use self::stack::{CLEANING, Stack, State, busy, stuck};
 use self::template::Template;
-use super::{Attributes, Back, Context, Failure, Kind, Proposal, Step};
+use super::{Attributes, Back, Context, Done, Failure, Kind, Open, Proposal, Settled, Step};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready, known};
@@ -63,7 +67,7 @@ pub static KIND: Kind = Kind {
         repeatable: true,
     },
     make,
-    back: Back::Nothing,
+    back: Back::To(back::back),
 };
 
 #[derive(Debug)]
@@ -104,30 +108,49 @@ fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
 #[async_trait]
 impl Step for CfnDeploy {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
-        let (template, state) =
-            tokio::try_join!(Template::read(cx, &self.template), stack::state(cx, &self.stack))?;
-        match state {
-            State::Absent => Ok(plan_new(self.request(template, None)?)),
-            State::Busy(stack) => Err(busy(&self.stack, &stack)),
-            State::Stuck(stack) => Err(stuck(&self.stack, &stack)),
-            State::Cleaning(stack) => {
+        let (template, found) = tokio::try_join!(Template::read(cx, &self.template), look(cx, &self.stack))?;
+        let inputs = BTreeMap::from([(self.template.clone(), template.digest())]);
+        let baseline = facts(&self.stack, found.as_ref().map(|(stack, body)| (stack, body.as_str())));
+        let proposal = match found {
+            None => plan_new(self.request(template, None)?),
+            Some((stack, body)) => {
                 let request = self.request(template, Some(&stack))?;
-                let body = stack::template(cx, &stack.id).await?;
-                if request.is_met_by(&stack, &body) {
-                    Ok(up_to_date(&request, stack, &body))
-                } else {
-                    Err(busy(&self.stack, &stack))
-                }
-            }
-            State::Ready(stack) => {
-                let request = self.request(template, Some(&stack))?;
-                let body = stack::template(cx, &stack.id).await?;
                 // After a failed update without rollback, equality of what was asked says nothing.
                 if stack.status != "UPDATE_FAILED" && request.is_met_by(&stack, &body) {
-                    return Ok(up_to_date(&request, stack, &body));
+                    up_to_date(cx, &request, stack, &body)
+                } else if stack.status == CLEANING {
+                    return Err(busy(&self.stack, &stack));
+                } else {
+                    plan_change(cx, request, stack, &body, &|_| Ok(())).await?
                 }
-                plan_change(cx, request, stack, &body).await
             }
+        };
+        Ok(Proposal { inputs, baseline, ..proposal })
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        let found = look(cx, &self.stack).await?;
+        Ok(facts(&self.stack, found.as_ref().map(|(stack, body)| (stack, body.as_str()))))
+    }
+
+    async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        // The file may be another by now; it only tells which secrets were given.
+        let existing = stack::describe(cx, &self.stack).await?;
+        let template = Template::read(cx, &self.template).await.ok();
+        let request = template.and_then(|template| self.request(template, existing.as_ref()).ok());
+        reconcile::settle(open, cx, &self.stack, request.as_ref()).await
+    }
+}
+
+/// A stack that can be deployed to, or is at least as its last update says, and its template.
+async fn look(cx: &Context, name: &str) -> Result<Option<(Stack, String)>, Failure> {
+    match stack::state(cx, name).await? {
+        State::Absent => Ok(None),
+        State::Busy(stack) => Err(busy(name, &stack)),
+        State::Stuck(stack) => Err(stuck(name, &stack)),
+        State::Cleaning(stack) | State::Ready(stack) => {
+            let body = stack::template(cx, &stack.id).await?;
+            Ok(Some((stack, body)))
         }
     }
 }
@@ -139,12 +162,21 @@ impl CfnDeploy {
     }
 }
 
-fn up_to_date(request: &Request, stack: Stack, body: &str) -> Proposal {
+/// Nothing changes; a template that the store does not have yet is put there all the same.
+fn up_to_date(cx: &Context, request: &Request, stack: Stack, body: &str) -> Proposal {
     let summary = format!("{} is {}", request.stack, stack.status);
-    Proposal {
-        receipt: receipt(request, &stack.id, Some(&digest(body.as_bytes()))),
-        ..Proposal::up_to_date(summary, stack.outputs)
+    let state = record::State::met(request, &stack, body, cx).to_json();
+    let is_kept = record::kept(&cx.world.store, &digest(body.as_bytes())).is_ok_and(|kept| kept.is_some());
+    let proposal = Proposal {
+        receipt: state.clone(),
+        standing: state.clone(),
+        ..Proposal::up_to_date(summary.clone(), stack.outputs.clone())
+    };
+    if is_kept {
+        return proposal;
     }
+    let done = Done { summary, outputs: stack.outputs, receipt: state };
+    proposal.with(KeepSource { body: body.to_owned(), done })
 }
 
 fn plan_new(request: Request) -> Proposal {
@@ -169,49 +201,45 @@ fn plan_new(request: Request) -> Proposal {
         subject: request.stack.clone(),
         changes,
         reversible: Reversible::Manual,
-        baseline: json!({
-            "stack": null,
-            "wanted": request.template.digest(),
-            "parameters": request.recorded_parameters(),
-            "tags": request.tags,
-        }),
         ..Proposal::new(Action::Create, summary)
     }
     .with(Deploy { request, planned: Planned::Create })
 }
 
-async fn plan_change(cx: &Context, request: Request, stack: Stack, body: &str) -> Result<Proposal, Failure> {
+/// Asks CloudFormation; `allowed` says whether such changes may be made.
+async fn plan_change(
+    cx: &Context,
+    request: Request,
+    stack: Stack,
+    body: &str,
+    allowed: &(dyn Fn(&[ResourceChange]) -> Result<(), Failure> + Sync),
+) -> Result<Proposal, Failure> {
+    let standing = record::State::standing(&request.stack, &stack, body, cx).to_json();
     let set = ChangeSet::create(cx, &request, ChangeSetType::Update).await?;
     let reading = set.read(cx).await;
     let left = set.delete(cx).await.err();
     let mut proposal = match reading? {
-        Reading::NoChange => up_to_date(&request, stack, body),
-        Reading::Changes(changes) => propose(request, &stack, changes, body),
+        Reading::NoChange => up_to_date(cx, &request, stack, body),
+        Reading::Changes(changes) => {
+            allowed(&changes)?;
+            Proposal { standing, ..propose(request, &stack, changes, body) }
+        }
     };
     proposal.warnings.extend(left);
     Ok(proposal)
 }
 
 fn propose(request: Request, stack: &Stack, changes: Vec<ResourceChange>, body: &str) -> Proposal {
-    let template = digest(body.as_bytes());
     let mut warnings: Vec<String> = changes.iter().filter_map(ResourceChange::warning).collect();
     warnings.extend(task_definition_warning(&changes));
     let mut shown = request.parameter_changes(stack);
     shown.extend(changes.iter().map(ResourceChange::shown));
+    let template = body.to_owned();
     Proposal {
         subject: request.stack.clone(),
         changes: shown,
         warnings,
-        reversible: Reversible::Manual,
-        baseline: json!({
-            "stack": stack.id,
-            "template": template,
-            "wanted": request.template.digest(),
-            "parameters": request.recorded_parameters(),
-            "tags": request.tags,
-            "changes": changes,
-        }),
-        receipt: receipt(&request, &stack.id, Some(&template)),
+        reversible: Reversible::Auto,
         ..Proposal::new(change_set::action(&changes), change_set::summary(&changes))
     }
     .with(Deploy { request, planned: Planned::Update { id: stack.id.clone(), changes, template } })

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_cloudformation::types::{Capability, Parameter, Tag};
-use serde_json::json;
 
 use super::stack::Stack;
 use super::template::Template;
 use crate::model::change::Change;
 use crate::model::secret::Secret;
 use crate::steps::{Failure, FailureClass};
+use crate::world::keyed::Sealer;
 
 /// The value of a parameter.
 #[derive(Clone, Debug)]
@@ -125,20 +125,17 @@ impl Request {
             .collect()
     }
 
-    /// The values that may be recorded; `null` for the others.
-    pub(super) fn recorded_parameters(&self) -> serde_json::Value {
-        self.parameters
-            .iter()
-            .map(|(name, given)| {
-                let hidden = self.template.parameters.get(name).is_some_and(|declared| declared.no_echo);
-                let value = match given {
-                    Given::Plain(value) if !hidden => json!(value),
-                    _ => serde_json::Value::Null,
-                };
-                (name.clone(), value)
-            })
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+    /// Keyed digests of the values that may not be shown.
+    pub(super) fn sealed(&self, sealer: &Sealer) -> BTreeMap<String, String> {
+        let digests = self.parameters.iter().filter_map(|(name, given)| {
+            let hidden = self.template.parameters.get(name).is_some_and(|declared| declared.no_echo);
+            match given {
+                Given::Secret(value) => Some((name.clone(), sealer.digest(value.expose()))),
+                Given::Plain(value) if hidden => Some((name.clone(), sealer.digest(value))),
+                Given::Plain(_) | Given::Previous => None,
+            }
+        });
+        digests.collect()
     }
 
     /// For the request; never shown. An empty list would not be the same as none.
@@ -202,6 +199,7 @@ mod tests {
             reason: String::new(),
             parameters: parameters.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect(),
             tags: BTreeMap::new(),
+            capabilities: Vec::new(),
             outputs: Outputs::new(),
         }
     }
@@ -264,8 +262,11 @@ mod tests {
         let template = template(&[("Name", None, false), ("Key", None, true)], &[]);
         let given = [("Name", plain("n")), ("Key", plain("s3cr3t"))];
         let request = request(template, &given, &[], None).expect("fits");
-        assert_eq!(request.recorded_parameters(), json!({ "Key": null, "Name": "n" }));
-        let shown = format!("{:?}", request.parameter_changes(&stack(&[])));
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = crate::world::store::Store::folder(folder.path().to_owned());
+        let sealed = request.sealed(&Sealer::load(&store).expect("a key"));
+        assert_eq!(sealed.keys().collect::<Vec<_>>(), ["Key"]);
+        let shown = format!("{sealed:?} {:?}", request.parameter_changes(&stack(&[])));
         assert!(!shown.contains("s3cr3t"), "{shown}");
     }
 }

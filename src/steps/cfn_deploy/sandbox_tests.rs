@@ -1,12 +1,14 @@
 //! Stacks, really created and changed.
 
+use serde_json::{Value as Json, json};
+
 use super::KIND;
 use crate::model::change::Action;
 use crate::model::secret::Secret;
 use crate::model::settings::Ready;
 use crate::model::value::Value;
-use crate::steps::FailureClass;
 use crate::steps::sandbox::{Bench, Settings};
+use crate::steps::{Attributes, Back, Context, FailureClass, Open, Settled, Step, Way};
 
 const TEMPLATE: &str = "Parameters:
   Name:
@@ -239,4 +241,148 @@ async fn lost_answers_are_settled() {
         assert_eq!(stack.0.plan(&KIND, &ready, &cx).await.expect("planned").action, Action::UpToDate);
         stack.delete().await;
     }
+}
+
+fn back(now: &Json, to: Option<&Json>) -> Box<dyn Step> {
+    let Back::To(back) = KIND.back else { panic!("it returns to states") };
+    back(&Way { now: now.clone(), to: to.cloned() }).expect("a state")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_returns_to_what_a_release_records() {
+    let Some(stack) = Stack::new("back") else { return };
+    let bench = &stack.0;
+    let template = TEMPLATE.replace("  Days:\n", "  Key:\n    Type: String\n    NoEcho: true\n  Days:\n");
+    bench.write("stack.yaml", &template);
+    let cx = bench.context(None);
+    let with = |key: &str, days: i64| {
+        stack.named(vec![("Key", Value::Secret(Secret::new(key))), ("Days", Value::Int(days))])
+    };
+    let (first, a) = bench.run(&KIND, &with("s3cr3t-1", 7), &cx).await.expect("created");
+    assert_eq!(first.standing, Json::Null);
+    assert_eq!(first.inputs.keys().collect::<Vec<_>>(), ["stack.yaml"]);
+    let more = "  More:\n    Type: AWS::Logs::LogGroup\n    Properties:\n      LogGroupName: !Sub '${Name}-more'\nOutputs:";
+    bench.write("stack.yaml", template.replace("Outputs:", more));
+    let cx = bench.context(Some(a.receipt.clone()));
+    let (second, b) = bench.run(&KIND, &with("s3cr3t-2", 14), &cx).await.expect("changed");
+    assert_eq!(second.standing, a.receipt, "what is replaced can be returned to");
+
+    // What was added would have to be deleted.
+    let cx = bench.context(Some(b.receipt.clone()));
+    let failure = back(&b.receipt, Some(&a.receipt)).plan(&cx).await.expect_err("refused");
+    assert_eq!(failure.class, FailureClass::Refused);
+    assert!(failure.record.details[0].starts_with("More (AWS::Logs::LogGroup)"), "{failure:?}");
+    assert_eq!(stack.change_sets().await, 0);
+
+    // A change of parameters goes back, without the checkout and without the secret.
+    bench.write("stack.yaml", &template);
+    bench.run(&KIND, &with("s3cr3t-2", 7), &cx).await.expect("without More");
+    let (_, c) = bench.run(&KIND, &with("s3cr3t-2", 14), &cx).await.expect("fourteen days");
+    bench.remove("stack.yaml");
+    let cx = bench.context(Some(c.receipt.clone()));
+    let step = back(&c.receipt, Some(&a.receipt));
+    let mut planned = step.plan(&cx).await.expect("planned");
+    assert_eq!(planned.changes[0].to_string(), "parameter Days  14 → 7");
+    let kept = "the secret parameter Key keeps the value that it has now";
+    assert_eq!(planned.warnings.last().map(String::as_str), Some(kept));
+    assert_eq!(planned.baseline, step.observe(&cx).await.expect("observed"));
+    let done = planned.effect.take().expect("an effect").apply(&cx).await.expect("returned");
+    assert_eq!(done.receipt["parameters"], a.receipt["parameters"]);
+    assert_eq!(done.receipt["template"], a.receipt["template"]);
+    assert_eq!(
+        step.plan(&bench.context(Some(done.receipt))).await.expect("planned").action,
+        Action::UpToDate
+    );
+
+    let failure = back(&c.receipt, None).plan(&cx).await.expect_err("it would be deleted");
+    assert!(failure.record.reason.contains("was made since"), "{failure:?}");
+    stack.delete().await;
+    let failure = back(&c.receipt, Some(&a.receipt)).plan(&cx).await.expect_err("gone");
+    assert_eq!(failure.class, FailureClass::Missing);
+    let gone = back(&c.receipt, None).plan(&cx).await.expect("nothing to delete");
+    assert_eq!(gone.action, Action::UpToDate);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observing_needs_no_template_and_says_the_same() {
+    let Some(stack) = Stack::new("observe") else { return };
+    let bench = &stack.0;
+    let cx = bench.context(None);
+    let ready = stack.named(vec![]);
+    let step = (KIND.make)(&ready, &Attributes::default()).expect("made");
+    let before = step.observe(&cx).await.expect("observed");
+    bench.write("stack.yaml", TEMPLATE);
+    assert_eq!(step.plan(&cx).await.expect("planned").baseline, before);
+    bench.run(&KIND, &ready, &cx).await.expect("created");
+    let after = step.observe(&cx).await.expect("observed");
+    assert_ne!(after, before);
+    assert_eq!(step.plan(&cx).await.expect("planned").baseline, after);
+    // A store that does not know the template yet gets it.
+    std::fs::remove_dir_all(bench.path(".flow/store/sources")).expect("removed");
+    let planned = step.plan(&cx).await.expect("planned");
+    assert_eq!((planned.action, planned.effect.is_some()), (Action::UpToDate, true));
+    let done = planned.effect.expect("upkeep").apply(&cx).await.expect("kept");
+    assert_eq!(done.receipt, planned.receipt);
+    assert!(step.plan(&cx).await.expect("planned").effect.is_none());
+    stack.delete().await;
+}
+
+async fn settle(step: &dyn Step, notes: &[(&str, Json)], cx: &Context) -> Settled {
+    let open = Open {
+        intent: crate::journal::replay::OpenIntent {
+            attempt: 1,
+            action: Action::Update,
+            summary: String::new(),
+            baseline: Json::Null,
+            standing: Json::Null,
+            since: cx.world.clock.now(),
+        },
+        notes: notes.iter().map(|(key, data)| ((*key).to_owned(), data.clone())).collect(),
+    };
+    step.reconcile(&open, cx).await.expect("asked")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_change_is_found_and_waited_for() {
+    let Some(stack) = Stack::new("settle") else { return };
+    let bench = &stack.0;
+    bench.write("stack.yaml", TEMPLATE);
+    let cx = bench.context(None);
+    let ready = stack.named(vec![]);
+    let step = (KIND.make)(&ready, &Attributes::default()).expect("made");
+    assert!(matches!(settle(step.as_ref(), &[], &cx).await, Settled::NotDone));
+
+    let (_, done) = bench.run(&KIND, &ready, &cx).await.expect("created");
+    let note = bench.note("executing").expect("noted");
+    let Settled::Done(found) = settle(step.as_ref(), &[("executing", note.clone())], &cx).await else {
+        panic!("it was executed");
+    };
+    assert_eq!((found.receipt, found.outputs), (done.receipt, done.outputs));
+
+    // Another one takes the set away; the stack's events still name it, or nothing was done.
+    let longer = stack.named(vec![("Days", Value::Int(14))]);
+    bench.run(&KIND, &longer, &cx).await.expect("changed");
+    let never = json!({ "stack": note["stack"], "set": "flow-never-executed" });
+    assert!(matches!(settle(step.as_ref(), &[("executing", never)], &cx).await, Settled::NotDone));
+
+    // A change that CloudFormation still works on, and that fails.
+    bench.write("stack.yaml", FAILING.replace("'1'", "'2'"));
+    let ready = stack.settings().ready();
+    let mut planned = bench.plan(&KIND, &ready, &cx).await.expect("planned");
+    let effect = planned.effect.take().expect("an effect");
+    let running = tokio::spawn({
+        let cx = cx.clone();
+        async move { effect.apply(&cx).await }
+    });
+    let last = loop {
+        let noted = bench.note("executing").expect("one before");
+        if noted != note && bench.note("executed").is_some_and(|_| bench.progress().is_some()) {
+            break noted;
+        }
+        tokio::task::yield_now().await;
+    };
+    let step = (KIND.make)(&ready, &Attributes::default()).expect("made");
+    assert!(matches!(settle(step.as_ref(), &[("executing", last)], &cx).await, Settled::NotDone));
+    running.await.expect("joined").expect_err("failed");
+    stack.delete().await;
 }

@@ -21,9 +21,14 @@ pub(super) struct Stack {
     pub parameters: BTreeMap<String, String>,
     /// Those given to the stack itself.
     pub tags: BTreeMap<String, String>,
+    /// Acknowledged the last time.
+    pub capabilities: Vec<String>,
     /// By key.
     pub outputs: Outputs,
 }
+
+/// It is updated, and old resources are still being removed.
+pub(super) const CLEANING: &str = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS";
 
 /// What may be done.
 #[derive(Clone, Debug)]
@@ -44,7 +49,7 @@ impl State {
     fn of(stack: Stack) -> Self {
         match stack.status.as_str() {
             "REVIEW_IN_PROGRESS" | "DELETE_COMPLETE" => Self::Absent,
-            "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => Self::Cleaning(stack),
+            CLEANING => Self::Cleaning(stack),
             status if status.ends_with("_IN_PROGRESS") => Self::Busy(stack),
             "CREATE_COMPLETE"
             | "UPDATE_COMPLETE"
@@ -97,6 +102,7 @@ impl From<&Described> for Stack {
             reason: text(stack.stack_status_reason()),
             parameters: parameters.map(|p| (text(p.parameter_key()), text(p.parameter_value()))).collect(),
             tags: stack.tags().iter().map(|tag| (text(tag.key()), text(tag.value()))).collect(),
+            capabilities: stack.capabilities().iter().map(|c| c.as_str().to_owned()).collect(),
             outputs: outputs.map(|o| (text(o.output_key()), Value::text(text(o.output_value())))).collect(),
         }
     }
@@ -150,6 +156,7 @@ mod tests {
                 reason: String::new(),
                 parameters: BTreeMap::new(),
                 tags: BTreeMap::new(),
+                capabilities: Vec::new(),
                 outputs: Outputs::new(),
             };
             match State::of(stack) {

@@ -48,6 +48,11 @@ impl Template {
     /// Reads a file and has CloudFormation validate it.
     pub(super) async fn read(cx: &Context, path: &str) -> Result<Self, Failure> {
         let body = cx.world.files.read_text(&cx.world.files.locate(path)?)?;
+        Self::of(cx, path, body).await
+    }
+
+    /// Has CloudFormation validate a text; `path` says in messages which.
+    pub(super) async fn of(cx: &Context, path: &str, body: String) -> Result<Self, Failure> {
         if body.len() > LONGEST {
             let size = body.len();
             return Err(Failure::new(format!("{path} has {size} bytes, and a template may have {LONGEST}"))

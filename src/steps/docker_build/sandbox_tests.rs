@@ -116,6 +116,7 @@ impl Bench {
             recorded: None,
             settled: None,
             answers: crate::steps::Answers::Nobody,
+            gatekeeper: crate::steps::Gatekeeper::default(),
             cancel: self.canceller.view(),
         }
     }

@@ -168,6 +168,7 @@ impl Sandbox {
             cloud: Arc::clone(&self.cloud),
             settled: None,
             answers: crate::steps::Answers::Nobody,
+            gatekeeper: crate::steps::Gatekeeper::default(),
             sealer: crate::world::keyed::Sealer::load(&Store::folder(self.root.path().to_owned())).unwrap(),
             recorded: recorded.map(|receipt| Arc::new(Recorded { receipt, ..Recorded::default() })),
             feed: Feed::new(id, self.sender.clone()),

@@ -55,13 +55,13 @@ impl Configuration {
             Value::Object(members) => members.clone(),
             _ => Map::new(),
         };
-        let mut changed = false;
+        let mut differs = false;
         if let Some(recorded) = deploy.goal.as_ref().map(|goal| &goal.to.configuration)
             && let Value::Object(wanted) = recorded
             && !holds(before, recorded)
         {
             members.extend(wanted.clone());
-            changed = true;
+            differs = true;
         }
         if let Some(asked) = deploy.circuit_breaker
             && breaker(before) != (asked, asked)
@@ -71,12 +71,12 @@ impl Configuration {
             switches.insert("enable".to_owned(), asked.into());
             switches.insert("rollback".to_owned(), asked.into());
             members.insert("deploymentCircuitBreaker".to_owned(), switches.into());
-            changed = true;
+            differs = true;
         }
         for (share, asked) in [(MIN_HEALTHY, deploy.min_healthy), (MAX_PERCENT, deploy.max_percent)] {
             if let Some(asked) = asked.filter(|asked| *asked != share.of(before)) {
                 members.insert(share.member.to_owned(), asked.into());
-                changed = true;
+                differs = true;
             }
         }
         let after = Value::Object(members);
@@ -86,7 +86,7 @@ impl Configuration {
             .filter(|(from, to)| from != to)
             .map(|((what, from), (_, to))| Change::new(what, from, to))
             .collect();
-        if changed && changes.is_empty() {
+        if differs && changes.is_empty() {
             changes.push(Change::new("deployment settings", None, "as they were".to_owned()));
         }
         Self {
@@ -94,7 +94,7 @@ impl Configuration {
             breaker: breaker(&after).0,
             min_healthy: MIN_HEALTHY.of(&after),
             max_percent: MAX_PERCENT.of(&after),
-            wanted: changed.then_some(after),
+            wanted: differs.then_some(after),
         }
     }
 

@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use self::settings::{Deploy, Goal};
 use self::state::State;
 use super::back::{Stays, Way};
+use super::ecs::patience::limit;
 use super::{Attributes, Back, Context, Failure, Kind, Open, Proposal, Settled, Step};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Head, Ready, Setting, Shape, Unready};
@@ -108,6 +109,10 @@ fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
 
 #[async_trait]
 impl Step for Deploy {
+    fn equip(&mut self, _settings: &Ready, attributes: &Attributes) {
+        self.limit = limit(attributes.timeout);
+    }
+
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         plan::plan(self, cx).await
     }

@@ -223,6 +223,8 @@ async fn a_deploy_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated ").await);
     let settled = settle(&bad, &sandbox.announced(&Proposal::new(Action::Update, "")), &cx).await;
     assert!(matches!(settled, Settled::NotDone), "{settled:?}");
+    // Answered after all that was said before it.
+    cx.feed.note("heard", Value::Null).await.unwrap();
     assert!(
         sandbox.told().iter().any(|line| line.starts_with("ECS rolled it back to")),
         "{:?}",

@@ -136,6 +136,8 @@ async fn a_task_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started ").await);
     let settled = settle(bad(), 0, cx.clone()).await;
     assert!(matches!(settled, Settled::NotDone), "{settled:?}");
+    // Answered after all that was said before it.
+    cx.feed.note("heard", Value::Null).await.unwrap();
     assert!(sandbox.told().iter().any(|line| line.ends_with("container app exited with 4")));
     sandbox.run(&KIND, &bad(), &cx).await.unwrap_err();
     assert_eq!(faults.calls("RunTask"), 4);

@@ -193,17 +193,19 @@ impl Step for Migrate {
         if announced.is_empty() {
             return Ok(Settled::NotDone);
         }
-        let files = files::read(&cx.world.files, &self.dir, Dialect::of(Some(&self.url)))?;
+        // The folder may hold something else by now: names and numbers of then decide.
+        let files = files::read(&cx.world.files, &self.dir, Dialect::of(Some(&self.url))).unwrap_or_default();
         let (place, history) = cx.cancel.unless_stopped(Box::pin(self.ask_alone())).await??;
-        let compared = compare(&files, &history);
-        let left: Vec<&File> =
-            compared.pending.iter().copied().filter(|file| announced.contains(file.name.as_str())).collect();
+        let number = |name: &str| name.split('_').next().and_then(|number| number.parse::<i64>().ok());
+        let is_applied =
+            |name: &str| history.applied.iter().any(|(version, _)| Some(*version) == number(name));
+        let left: Vec<&str> = announced.iter().copied().filter(|name| !is_applied(name)).collect();
         let began: BTreeSet<&str> = noted(open, "begins", "file");
-        if let Some(file) = left.iter().find(|file| began.contains(file.name.as_str())) {
+        if let Some(name) = left.iter().find(|name| began.contains(*name)) {
             return Ok(Settled::Ambiguous(format!(
-                "{} began outside a transaction and is not recorded in _sqlx_migrations of {place}: what of it was done \
-                 is not known",
-                file.path
+                "{}/{name} began outside a transaction and is not recorded in _sqlx_migrations of {place}: what of it \
+                 was done is not known",
+                self.dir.trim_end_matches('/')
             )));
         }
         if let Some(version) = history.dirty {
@@ -212,12 +214,13 @@ impl Step for Migrate {
         if !left.is_empty() {
             return Ok(Settled::NotDone);
         }
-        let names: Vec<&str> =
-            files.iter().map(|file| file.name.as_str()).filter(|name| announced.contains(name)).collect();
+        let mut names: Vec<&str> = announced.into_iter().collect();
+        names.sort_by_key(|name| number(name));
+        let head = history.applied.iter().map(|(version, _)| *version).max();
         let before = cx.recorded.as_ref().map(|recorded| &recorded.receipt);
         Ok(Settled::Done(Done {
             summary: applied_in_words(&names),
-            outputs: outputs(&names, compared.head),
+            outputs: outputs(&names, head),
             receipt: State::of(&place, &history, &files, before).to_json(),
         }))
     }

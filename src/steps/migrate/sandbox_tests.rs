@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::model::settings::Given;
 use crate::model::value::Field;
 use crate::steps::testing::Bench;
-use crate::steps::{Done, FailureClass};
+use crate::steps::{Back, Done, FailureClass, Way};
 use crate::syntax::source::Span;
 use crate::world::cancel::Urgency;
 
@@ -127,7 +127,7 @@ async fn pending_files_are_planned_applied_and_then_up_to_date() {
         .await
         .into_iter()
         .filter_map(|event| match event {
-            Event::Noted { data, .. } => Some(data["version"].clone()),
+            Event::Noted { key, data, .. } if key == "applied" => Some(data["version"].clone()),
             _ => None,
         })
         .collect();
@@ -138,7 +138,10 @@ async fn pending_files_are_planned_applied_and_then_up_to_date() {
     assert_eq!(planned.warnings, ["db/0003_gone.sql:3: drops column id of note"]);
     assert_eq!(planned.reversible, Reversible::ForwardOnly);
     let done = planned.effect.unwrap().apply(&bench.cx).await.unwrap();
-    assert_eq!((done.summary.as_str(), &done.receipt["contract"]), ("0003_gone.sql", &json!(true)));
+    assert_eq!(
+        (done.summary.as_str(), &done.receipt["migrations"][2]),
+        ("0003_gone.sql", &json!({ "version": 3, "name": "0003_gone.sql", "phase": "contract" }))
+    );
 
     // sqlx itself agrees with the table, and line endings are no edit.
     sqlx::migrate::Migrator::new(bench.root().join("db"))
@@ -333,4 +336,116 @@ async fn another_tool_lists_and_applies() {
     planned.effect.unwrap().apply(&bench.cx).await.unwrap();
     assert_eq!(bench.heard().await, ["***"]);
     assert_eq!(step.plan(&bench.cx).await.unwrap().action, Action::UpToDate);
+}
+
+fn open(notes: &[(&str, Json)]) -> Open {
+    Open {
+        intent: crate::journal::replay::OpenIntent {
+            attempt: 1,
+            action: Action::Update,
+            summary: String::new(),
+            baseline: Json::Null,
+            standing: Json::Null,
+            since: crate::world::clock::Clock.now(),
+        },
+        notes: notes.iter().map(|(key, data)| ((*key).to_owned(), data.clone())).collect(),
+    }
+}
+
+const ROWS: &[(&str, &str)] = &[
+    ("0001_note.sql", "create table note (id int);"),
+    ("0002_more.sql", "alter table note add more text;"),
+    ("0003_index.sql", "-- no-transaction\ncreate index concurrently i on note (id);"),
+];
+
+#[tokio::test]
+async fn the_table_tells_what_became_of_an_interrupted_run() {
+    let Some(base) = Base::new("settle").await else { return };
+    let bench = Bench::new();
+    files(&bench, &ROWS[..1]);
+    let asked = step(&base.url, &[], &Attributes::default());
+    let settle = async |notes: &[(&str, Json)]| match asked.reconcile(&open(notes), &bench.cx).await.unwrap()
+    {
+        Settled::Done(done) => format!("done {}", done.summary),
+        Settled::NotDone => "not done".to_owned(),
+        Settled::Ambiguous(why) => why,
+    };
+    let all = ("applying", json!({ "files": ["0001_note.sql", "0002_more.sql", "0003_index.sql"] }));
+    migrate(&bench, &base.url).await.unwrap();
+    files(&bench, ROWS);
+    let begins = ("begins", json!({ "version": 3, "file": "0003_index.sql" }));
+    assert_eq!(settle(&[]).await, "not done", "nothing was sent");
+    assert_eq!(settle(&[all.clone()]).await, "not done", "the rest is applied now");
+    let cut_off = settle(&[all.clone(), begins.clone()]).await;
+    assert!(cut_off.starts_with("db/0003_index.sql began outside a transaction"), "{cut_off}");
+
+    let uninterrupted = migrate(&bench, &base.url).await.unwrap();
+    assert_eq!(settle(&[all.clone(), begins]).await, "done 3 migrations");
+    let Settled::Done(done) = asked.reconcile(&open(&[all]), &bench.cx).await.unwrap() else {
+        panic!("it is done")
+    };
+    assert_eq!(done.receipt, uninterrupted.receipt);
+    base.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_session_that_still_works_is_waited_for() {
+    let Some(mut base) = Base::new("alone").await else { return };
+    let bench = Bench::new();
+    files(&bench, &[("0001_slow.sql", "select pg_sleep(1);")]);
+    let mut planned = plan(&bench, &base.url, &[]).await.unwrap();
+    let cx = bench.cx.clone();
+    let running = tokio::spawn(async move { planned.effect.take().unwrap().apply(&cx).await });
+    base.running("%pg_sleep%").await;
+    let asked = step(&base.url, &[], &Attributes::default());
+    let announced = open(&[("applying", json!({ "files": ["0001_slow.sql"] }))]);
+    let settled = asked.reconcile(&announced, &bench.cx).await.unwrap();
+    assert!(matches!(settled, Settled::Done(_)), "{settled:?}");
+    running.await.unwrap().unwrap();
+    base.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_rollback_asks_the_database_what_was_applied_since() {
+    let Some(base) = Base::new("back").await else { return };
+    let bench = Bench::new();
+    files(&bench, &ROWS[..1]);
+    let then = migrate(&bench, &base.url).await.unwrap().receipt;
+    files(&bench, ROWS);
+    let planned = plan(&bench, &base.url, &[]).await.unwrap();
+    assert_eq!((&planned.standing, planned.inputs.len()), (&then, 3));
+    let now = planned.effect.unwrap().apply(&bench.cx).await.unwrap().receipt;
+    let mut settings = Ready::default();
+    for (name, value) in [("dir", Value::text("db")), ("url", Value::Secret(Secret::new(base.url.clone())))] {
+        settings.insert(name, Given::One(Field::Known(value)), Span::default());
+    }
+    let back = async |now: &Json| {
+        let Back::To(back) = KIND.back else { panic!("it returns to states") };
+        let mut step = back(&Way { now: now.clone(), to: Some(then.clone()) }).unwrap();
+        step.equip(&settings, &Attributes::default());
+        step.plan(&bench.cx).await
+    };
+    let planned = back(&now).await.unwrap();
+    assert_eq!(
+        (planned.action, planned.summary.as_str(), planned.receipt == now),
+        (Action::UpToDate, "stays at 3", true)
+    );
+    assert_eq!(planned.warnings.len(), 2, "{:?}", planned.warnings);
+    assert!(planned.warnings[0].starts_with("0002_more.sql stays"));
+    // The same without a record: the run that applied them failed.
+    assert_eq!(back(&then).await.unwrap().warnings, planned.warnings);
+
+    files(&bench, &[("0004_gone.sql", "alter table note drop column more;")]);
+    migrate(&bench, &base.url).await.unwrap();
+    let failure = back(&now).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Refused);
+    assert!(failure.record.reason.starts_with("0004_gone.sql is a contract migration"), "{failure:?}");
+
+    std::fs::remove_dir_all(bench.root().join("db")).unwrap();
+    let asked = step(&base.url, &[], &Attributes::default());
+    let observed = asked.observe(&bench.cx).await.unwrap();
+    assert_eq!(observed["migration head"], 4);
+    files(&bench, ROWS);
+    assert_eq!(asked.plan(&bench.cx).await.unwrap().baseline, observed);
+    base.drop_it().await;
 }

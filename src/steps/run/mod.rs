@@ -15,12 +15,14 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use super::program::{Surroundings, as_secret, harmless, judge, makes_files, program, unknown_env};
-use super::{Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, Step};
+use super::{
+    Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Open, Proposal, Settled, Step,
+};
 use crate::model::change::{Action, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::model::units::count;
-use crate::model::value::{Field, Value};
+use crate::model::value::{Field, Outputs, Value};
 use crate::world::process::{Ending, Tail, capture, run, show_argv};
 use crate::world::terminal;
 
@@ -68,6 +70,8 @@ struct Run {
     dir: Option<String>,
     stdin: Option<Field<Value>>,
     tty: bool,
+    /// `resume "rerun"`: making it twice does no harm.
+    rerun: bool,
     attributes: Attributes,
 }
 
@@ -87,6 +91,7 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
         dir: ready.opt_text("dir")?,
         stdin: ready.field("stdin").cloned(),
         tty: ready.flag("tty")?,
+        rerun: ready.opt_text("resume")?.is_some(),
         attributes: attributes.clone(),
     }))
 }
@@ -123,6 +128,36 @@ impl Step for Run {
         }
         Ok(if known { proposal.with(RunEffect(self.clone())) } else { proposal })
     }
+
+    /// A program cannot be asked; its probe can, and files are simply made again.
+    async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        if let Some(probe) = &self.attributes.probe {
+            return Ok(if self.is_done(probe, cx).await? {
+                let outputs = handed_on(open);
+                let receipt = undo::State::of(self, cx);
+                Settled::Done(Done { summary: "probe says done".to_owned(), outputs, receipt })
+            } else {
+                Settled::NotDone
+            });
+        }
+        Ok(if self.rerun || makes_files(&self.attributes) {
+            Settled::NotDone
+        } else {
+            Settled::Ambiguous(
+                "a program cannot be asked whether it was done: give it a probe, or resume \"rerun\" if running it twice does no harm"
+                    .to_owned(),
+            )
+        })
+    }
+}
+
+/// Key of the note that holds what a program handed on, once that was read.
+const HANDED_ON: &str = "handed-on";
+
+/// What a program handed on before flow was interrupted, as far as it was read.
+fn handed_on(open: &Open) -> Outputs {
+    let noted = open.notes.iter().rev().find(|(key, _)| key == HANDED_ON);
+    noted.and_then(|(_, data)| serde_json::from_value(data.clone()).ok()).unwrap_or_default()
 }
 
 impl Run {
@@ -173,6 +208,11 @@ impl Effect for RunEffect {
         let judged = judge(ending, tail.into_lines());
         if makes_files(&run_step.attributes) { harmless(judged) } else { judged }?;
         let outputs = outputs::read(&cx.world, &handed_on)?;
+        if run_step.attributes.probe.is_some() && !outputs.is_empty() {
+            let known = outputs.iter().filter(|(_, value)| !value.is_secret());
+            let known: Outputs = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+            cx.feed.note(HANDED_ON, serde_json::to_value(known).unwrap_or_default()).await?;
+        }
         let receipt = undo::State::of(&run_step, cx);
         Ok(Done { summary: run_step.shown, outputs, receipt })
     }

@@ -16,11 +16,11 @@ use crate::model::change::{Action, Change, Reversible};
 use crate::model::settings::Ready;
 use crate::model::value::{Field, Value};
 use crate::steps::back::{Stays, read};
-use crate::steps::program::{Surroundings, judge, makes_files};
+use crate::steps::program::{Surroundings, judge, makes_files, program};
 use crate::steps::{
     Attributes, Context, Done, Effect, Failure, FailureClass, Open, Proposal, Settled, Step, Way,
 };
-use crate::world::process::{DEFAULT_GRACE, Program, Tail, run, show_argv};
+use crate::world::process::{Tail, run, show_argv};
 
 /// What a release records of a program that ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,9 +177,8 @@ impl Effect for Undo {
         let UndoStep { argv, attributes, state, to, .. } = self.0;
         let mut surroundings = Surroundings::new(&attributes, cx).await?;
         let folder = cx.world.files.locate(state.dir.as_deref().unwrap_or("."))?;
-        let mut program = Program::new(argv.clone(), folder, std::mem::take(&mut surroundings.env));
-        program.timeout = attributes.timeout;
-        program.grace = attributes.grace.unwrap_or(DEFAULT_GRACE);
+        let env = std::mem::take(&mut surroundings.env);
+        let program = program(argv.clone(), folder, env, &attributes, cx);
         let mut tail = Tail::new(SHOWN_LINES, Some(cx.feed.clone()));
         let ending = run(&program, &cx.cancel, &cx.world.masker, &mut tail).await?;
         judge(ending, tail.into_lines())?;
@@ -205,6 +204,7 @@ mod tests {
             dir: None,
             stdin: None,
             tty: false,
+            rerun: false,
             attributes: Attributes { undo, env: env.collect(), ..Attributes::default() },
         }
     }
@@ -264,7 +264,7 @@ mod tests {
         let undo = ["sh", "-c", "echo $MODE; test \"$TOKEN\" = geheim-2"];
         let then = [("MODE", Value::text("blue")), ("TOKEN", secret("geheim-1"))];
         let recorded = state(&bench, "b", &step(&["flag", "on"], Some(&undo), &then));
-        assert!(!recorded.to_string().contains("geheim"), "{recorded}");
+        assert!(!recorded.to_string().contains("geheim-1"), "{recorded}");
         let before = state(&bench, "a", &step(&["flag", "on"], Some(&undo), &then));
 
         let mut returning = returns(&recorded, Some(&before));

@@ -257,7 +257,7 @@ impl Return {
         Failure::missing(which)
             .details(details)
             .detail("neither a version of it nor another object with the same bytes is left")
-            .help("switch on versioning for the bucket; this time build and deploy the older commit again")
+            .help("let the bucket keep versions for as long as you may go back; this time deploy the older commit again")
     }
 
     fn propose(

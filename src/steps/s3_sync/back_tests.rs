@@ -207,14 +207,11 @@ async fn observing_needs_no_files_and_says_the_same() {
     };
     std::fs::remove_dir_all(site.bench.path("dist")).expect("removed");
     assert_eq!(observe().await, planned.baseline);
-    assert_eq!(planned.baseline.get("objects"), None);
+    assert_eq!(planned.baseline.get("object about.html"), None);
     let s3 = &site.bench.aws().await.s3;
     s3.put_object().bucket(&site.bucket).key("about.html").send().await.expect("put");
     let now = observe().await;
-    assert!(
-        now["objects"]["about.html"].as_str().is_some_and(|text| text.starts_with("replaced at ")),
-        "{now}"
-    );
+    assert!(now["object about.html"].as_str().is_some_and(|text| text.starts_with("replaced at ")), "{now}");
     assert_eq!(now["manifest"], planned.baseline["manifest"]);
 }
 
@@ -285,13 +282,19 @@ async fn lost_answers_of_copies_and_uploads_make_no_second_version() {
     let Some((bench, lost)) = Bench::losing("lostonce", &["PUT /", "/index.html"]).await else { return };
     let site = Site::on(bench).await;
     site.versioned().await;
-    site.deploy(&ready_for(&site), A).await;
+    site.deploy(&site.deleting(3).ready(), A).await;
     assert!(lost.happened());
     assert_eq!(site.versions("index.html").await, 1);
-}
 
-fn ready_for(site: &Site) -> Ready {
-    site.deleting(3).ready()
+    let Some((bench, lost)) = Bench::losing("lostdelete", &["POST /", "?delete"]).await else { return };
+    let site = Site::on(bench).await;
+    site.versioned().await;
+    let ready = site.deleting(0).ready();
+    site.deploy(&ready, A).await;
+    site.deploy(&ready, B).await;
+    assert!(lost.happened());
+    let listed = site.bench.aws().await.s3.list_object_versions().bucket(&site.bucket).prefix("about.html");
+    assert_eq!(listed.send().await.expect("listed").delete_markers().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

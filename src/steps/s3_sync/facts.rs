@@ -38,13 +38,11 @@ pub(super) fn facts(
         ("bucket".to_owned(), json!(target.to_string())),
         ("manifest".to_owned(), json!(manifest)),
     ]);
-    let mut objects: Map<String, Json> =
-        moved.iter().take(NAMED).map(|(key, what)| ((*key).clone(), json!(what))).collect();
+    // Each by itself: a refusal shows names and values.
+    let named = moved.iter().take(NAMED);
+    facts.extend(named.map(|(key, what)| (format!("object {key}"), json!(what))));
     if let Some(rest) = moved.get(NAMED..).filter(|rest| !rest.is_empty()) {
-        objects.insert("and more".to_owned(), json!(counted(rest.len(), &json!(rest))));
-    }
-    if !objects.is_empty() {
-        facts.insert("objects".to_owned(), Json::Object(objects));
+        facts.insert("more objects".to_owned(), json!(counted(rest.len(), &json!(rest))));
     }
     if !others.is_empty() {
         let rows: Vec<_> = others.iter().map(|(key, listed)| (key, &listed.etag, listed.size)).collect();
@@ -103,10 +101,8 @@ mod tests {
         let foreign = [("a.html", listed("e1")), ("b.html", listed("e1")), ("uploads/x.png", listed("e"))];
         assert_eq!(observe(&foreign), as_recorded, "what is excluded may come and go");
         let changed = observe(&[("a.html", listed("91c0d2e4ffff")), ("c.js", listed("e"))]);
-        assert_eq!(
-            changed["objects"],
-            json!({ "a.html": "replaced at 2025-11-21T09:12:33Z (91c0d2e4)", "b.html": "gone" })
-        );
+        assert_eq!(changed["object a.html"], "replaced at 2025-11-21T09:12:33Z (91c0d2e4)");
+        assert_eq!(changed["object b.html"], "gone");
         assert!(changed["other objects"].as_str().is_some_and(|text| text.starts_with("1 (")), "{changed}");
     }
 }

@@ -47,6 +47,12 @@ impl Seen {
 
 /// Every object of the place, by key.
 pub(super) async fn list(cx: &Context, target: &Target) -> Result<BTreeMap<String, Listed>, Failure> {
+    let listed = cx.cancel.unless_stopped(pages(cx, target)).await?;
+    listed.map_err(|error| bucket_failure(error, target, cx))
+}
+
+/// The same, as S3 answers it.
+pub(super) async fn pages(cx: &Context, target: &Target) -> Result<BTreeMap<String, Listed>, AwsError> {
     let s3 = &cx.cloud.reads().await.s3;
     let mut objects = BTreeMap::new();
     let mut token = None;
@@ -56,11 +62,7 @@ pub(super) async fn list(cx: &Context, target: &Target) -> Result<BTreeMap<Strin
             .bucket(&target.bucket)
             .set_prefix((!target.prefix.is_empty()).then(|| target.prefix.clone()))
             .set_continuation_token(token.take());
-        let page = cx
-            .cancel
-            .unless_stopped(request.send())
-            .await?
-            .map_err(|error| bucket_failure(AwsError::new("S3", "ListObjectsV2", &error), target, cx))?;
+        let page = request.send().await.map_err(|error| AwsError::new("S3", "ListObjectsV2", &error))?;
         for object in page.contents() {
             let Some(key) = object.key() else { continue };
             let listed = Listed {

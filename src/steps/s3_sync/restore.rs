@@ -151,10 +151,10 @@ impl RestoreEffect {
                 copies.push(self.copy(cx, send));
             }
             let copies = futures_util::stream::iter(copies).buffer_unordered(LOOKS);
-            let copied: Vec<Sent> = copies.try_collect().await?;
+            let done: Vec<Sent> = copies.try_collect().await?;
             let data = json!({ "group": phase.name(), "files": files, "bytes": bytes });
             cx.feed.note("restored", data).await?;
-            sent.extend(copied);
+            sent.extend(done);
             cx.feed.progress(format!("{} of {} files", sent.len(), self.sends.len())).await;
         }
         Ok(sent)

@@ -8,6 +8,7 @@
 mod credentials;
 pub mod ecs;
 mod error;
+mod parameter;
 #[cfg(feature = "crash-points")]
 mod points;
 pub mod repeat;

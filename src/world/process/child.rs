@@ -7,8 +7,7 @@
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
@@ -17,7 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::guard::{self, Place, Said};
+use super::guard::{self, Line, Place};
 use super::left::Note;
 use super::program::{Leash, Program, StopSignal, find};
 use super::{AFTER_KILL, ProcessError};
@@ -89,13 +88,10 @@ pub(super) struct Child {
     hold: Hold,
     exit: Option<oneshot::Receiver<Exit>>,
     exited: Option<Exit>,
-    path: PathBuf,
     /// What closes with flow; says how the program ended once its guard has.
-    guard: Option<UnixStream>,
-    /// The program could not be started: the system's error number.
-    refused: Option<i32>,
+    guard: Option<Line>,
     /// For the next run, if flow does not live to remove it.
-    _note: Option<Note>,
+    note: Option<Note>,
     /// Dropped to let the waiting thread collect the dead leader.
     collect: Option<mpsc::Sender<()>>,
     collected: Option<oneshot::Receiver<()>>,
@@ -121,7 +117,7 @@ impl Child {
         } else {
             (None, None)
         };
-        let (expression, guard) = expression(program, &path, input, outlets).map_err(fault)?;
+        let (expression, mut guard) = expression(program, &path, input, outlets).map_err(fault)?;
         let (started_in, started) = oneshot::channel();
         let (exit_in, exit) = oneshot::channel();
         let (collect, go) = mpsc::channel::<()>();
@@ -159,6 +155,9 @@ impl Child {
             Ok(Err(source)) => return Err(spawn_error(program, &path, source)),
             Err(_) => return Err(fault(io::Error::other("the run is over"))),
         };
+        if let Some(guard) = &mut guard {
+            guard.started().await.map_err(|source| spawn_error(program, &path, source))?;
+        }
         let note = match &program.leash {
             Leash::Note(folder) if !alone => Note::make(folder, hold.0.leader),
             _ => None,
@@ -167,10 +166,8 @@ impl Child {
             hold,
             exit: Some(exit),
             exited: None,
-            path,
             guard,
-            refused: None,
-            _note: note,
+            note,
             collect: Some(collect),
             collected: Some(collected),
             stdin,
@@ -182,22 +179,10 @@ impl Child {
         if let Some(exit) = &mut self.exit {
             self.exited = exit.await.ok();
             self.exit = None;
-            match self.guard.take().and_then(|guard| Said::read(&guard)) {
-                Some(Said::Ended(exit)) => self.exited = Some(exit),
-                Some(Said::NotStarted(error)) => self.refused = Some(error),
-                // Without a guard, or one that was killed, its own end is what is known.
-                None => {}
-            }
+            // Without a guard, or one that was killed, its own end is what is known.
+            self.exited = self.guard.take().and_then(Line::ended).or(self.exited);
         }
         self.exited
-    }
-
-    /// An error if the program's guard could not start it.
-    pub(super) fn check_start(&self, program: &Program) -> Result<(), ProcessError> {
-        match self.refused {
-            Some(error) => Err(spawn_error(program, &self.path, io::Error::from_raw_os_error(error))),
-            None => Ok(()),
-        }
     }
 
     /// Sends its group the signal that asks it to end.
@@ -221,6 +206,7 @@ impl Child {
         if let Some(collected) = self.collected.take() {
             let _ = tokio::time::timeout(AFTER_KILL, collected).await;
         }
+        self.note = None;
     }
 }
 
@@ -230,7 +216,7 @@ fn expression(
     path: &Path,
     input: Option<PipeReader>,
     outlets: Outlets,
-) -> io::Result<(duct::Expression, Option<UnixStream>)> {
+) -> io::Result<(duct::Expression, Option<Line>)> {
     let place = match (&outlets, &input) {
         (Outlets::Terminal, _) | (Outlets::Separate(..), Some(_)) => None,
         (_, None) => Some(Place::Input),
@@ -242,7 +228,7 @@ fn expression(
         let mut words = vec![OsString::from(guard::WORD), place.word().into(), path.into()];
         words.extend(program.argv.iter().skip(1).map(OsString::from));
         expression = duct::cmd(flow.as_os_str(), words);
-        let (ours, theirs) = UnixStream::pair()?;
+        let (ours, theirs) = Line::new()?;
         sockets = Some((ours, theirs, place));
     }
     expression = expression.dir(&program.dir).full_env(&program.env).unchecked();

@@ -23,6 +23,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::child::Exit;
@@ -51,39 +52,86 @@ impl Place {
     }
 }
 
-/// What a guard says about its program, once.
+/// What a guard says: first that its program has started or cannot be, then how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// It ended.
-    Ended(Exit),
+enum Said {
+    /// From now on the program hears the signals that its group gets.
+    Started,
     /// It could not be started: the system's error number.
     NotStarted(i32),
+    /// It ended.
+    Ended(Exit),
 }
 
 impl Said {
     fn text(self) -> String {
         match self {
+            Self::Started => "started 0\n".to_owned(),
+            Self::NotStarted(error) => format!("error {error}\n"),
             Self::Ended(Exit::Code(code)) => format!("code {code}\n"),
             Self::Ended(Exit::Signalled(signal)) => format!("signal {signal}\n"),
-            Self::NotStarted(error) => format!("error {error}\n"),
         }
     }
 
-    /// What stands in the socket of a guard that has ended; `None` when it could not say anything.
-    pub(super) fn read(mut socket: &UnixStream) -> Option<Self> {
-        let mut bytes = [0; 64];
-        // The guard has ended: what it said is there at once.
-        socket.set_nonblocking(true).ok()?;
-        let read = socket.read(&mut bytes).ok()?;
-        let text = std::str::from_utf8(bytes.get(..read)?).ok()?;
-        let (word, number) = text.strip_suffix('\n')?.split_once(' ')?;
+    fn parse(line: &str) -> Option<Self> {
+        let (word, number) = line.split_once(' ')?;
         let number = number.parse().ok()?;
         Some(match word {
+            "started" => Self::Started,
+            "error" => Self::NotStarted(number),
             "code" => Self::Ended(Exit::Code(number)),
             "signal" => Self::Ended(Exit::Signalled(number)),
-            "error" => Self::NotStarted(number),
             _ => return None,
         })
+    }
+}
+
+/// flow's end of the socket to a guard.
+#[derive(Debug)]
+pub(super) struct Line {
+    socket: tokio::net::UnixStream,
+    heard: Vec<u8>,
+}
+
+impl Line {
+    /// A line to a guard, and the guard's end of it.
+    pub(super) fn new() -> io::Result<(Self, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let socket = tokio::net::UnixStream::from_std(ours)?;
+        Ok((Self { socket, heard: Vec::new() }, theirs))
+    }
+
+    /// Returns once the program has started, so that a signal reaches it and not its beginnings; an
+    /// error if it cannot be. A guard that was killed says nothing: then its own end tells.
+    pub(super) async fn started(&mut self) -> io::Result<()> {
+        while !self.heard.contains(&b'\n') {
+            if self.socket.read_buf(&mut self.heard).await? == 0 {
+                return Ok(());
+            }
+        }
+        match self.said() {
+            Some(Said::NotStarted(error)) => Err(io::Error::from_raw_os_error(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How the program ended, once its guard has; `None` when the guard could not say.
+    pub(super) fn ended(mut self) -> Option<Exit> {
+        // What a process wrote is there when it has ended; the runtime may not have looked yet.
+        let socket = self.socket.into_std().ok()?;
+        let mut bytes = [0; 64];
+        let read = (&socket).read(&mut bytes).unwrap_or_default();
+        self.heard.extend(bytes.get(..read).unwrap_or_default());
+        let said = std::str::from_utf8(&self.heard).ok()?.lines().last().and_then(Said::parse);
+        match said {
+            Some(Said::Ended(exit)) => Some(exit),
+            _ => None,
+        }
+    }
+
+    fn said(&self) -> Option<Said> {
+        Said::parse(std::str::from_utf8(&self.heard).ok()?.lines().next()?)
     }
 }
 
@@ -110,11 +158,6 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> io::Result<u8> {
         // Started by somebody else than flow: the group is not its own to kill.
         return Err(wrong("not the leader"));
     }
-    // Handlers, not "ignore": that would be handed on to the program.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let _entered = runtime.enter();
-    let _ignored = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-
     let mut command = Command::new(program);
     command.args(words);
     let socket = UnixStream::from(match place {
@@ -128,22 +171,36 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> io::Result<u8> {
             io::stderr().as_fd().try_clone_to_owned()?
         }
     });
-    watch(socket.try_clone()?)?;
-    let said = match command.spawn() {
-        Ok(mut program) => Said::Ended(exit(program.wait()?)),
-        Err(error) => Said::NotStarted(error.raw_os_error().unwrap_or_default()),
+    // If flow is gone, nobody needs to hear it, and the watching thread ends this process.
+    let say = |said: Said| drop((&socket).write_all(said.text().as_bytes()));
+    let mut started = || {
+        // Handlers, not "ignore": that would be handed on to the program.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _entered = runtime.enter();
+        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+            drop(signal(kind)?);
+        }
+        watch(socket.try_clone()?)?;
+        command.spawn()
     };
-    // If flow is gone, the other thread is about to end this one.
-    let _ = (&socket).write_all(said.text().as_bytes());
-    Ok(match said {
-        Said::Ended(Exit::Code(code)) => u8::try_from(code).unwrap_or(CANNOT),
-        Said::Ended(Exit::Signalled(_)) | Said::NotStarted(_) => CANNOT,
+    let mut program = match started() {
+        Ok(program) => program,
+        Err(error) => {
+            say(Said::NotStarted(error.raw_os_error().unwrap_or_default()));
+            return Ok(CANNOT);
+        }
+    };
+    say(Said::Started);
+    let exit = exit(program.wait()?);
+    say(Said::Ended(exit));
+    Ok(match exit {
+        Exit::Code(code) => u8::try_from(code).unwrap_or(CANNOT),
+        Exit::Signalled(_) => CANNOT,
     })
 }
 
 /// Kills the group once flow is gone.
 fn watch(mut socket: UnixStream) -> io::Result<()> {
-    socket.set_nonblocking(false)?;
     let watching = move || {
         let mut nothing = [0; 1];
         loop {

@@ -161,7 +161,6 @@ pub async fn run(
         write_all(input, program.stdin.as_ref(), &ended),
     );
     crash::point("program.end");
-    child.check_start(program)?;
     Ok(ending)
 }
 
@@ -183,7 +182,6 @@ pub async fn capture(program: &Program, cancel: &Cancel, limit: usize) -> Result
         Pump::new(err_read, &masker).run(&ended, &never, &mut stderr),
         write_all(input, program.stdin.as_ref(), &ended),
     );
-    child.check_start(program)?;
     Ok(Captured { ending, stdout, truncated, stderr: stderr.into_lines() })
 }
 

@@ -1,0 +1,191 @@
+//! `flow approve PLAN|DIGEST`
+
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::Done;
+use super::approvers::agreed;
+use super::approving::{ApprovalError, Said, approver, bound, sign, statement};
+use super::failure::CliError;
+use super::saved;
+use super::session::{Session, block_on};
+use crate::exit::Exit;
+use crate::journal::approvals::{self, Decision, Found, Place};
+use crate::model::names::StepId;
+use crate::plan::document::Plan;
+use crate::plan::gates::PlannedGate;
+use crate::plan::saved::check_unused;
+use crate::report::out;
+use crate::report::plan_view::{self, PlanView};
+use crate::steps::approve::judge::{Case, Verdict, judge};
+use crate::world::clock::Clock;
+use crate::world::process::show_argv;
+use crate::world::ssh::Key;
+use crate::world::terminal;
+
+/// Sign that a plan may be carried out, or that it may not
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The plan: its file, or six digits or more of its digest
+    #[arg(value_name = "PLAN")]
+    plan: String,
+
+    /// The gate, where several ask
+    #[arg(long, value_name = "NAME")]
+    gate: Option<String>,
+
+    /// Keep the gate closed, whatever others say
+    #[arg(long)]
+    reject: bool,
+
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// The SSH key to sign with; otherwise git's user.signingkey, one in ~/.ssh, or the agent's
+    #[arg(long, value_name = "FILE")]
+    key: Option<String>,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn exec(session: &Session, args: &Args) -> Done {
+    block_on(approve(session, args))
+}
+
+async fn approve(session: &Session, args: &Args) -> Done {
+    let plan = saved::find(session, &args.plan)?;
+    let store = session.store(Some(&plan.environment.name))?;
+    check_unused(&plan, &store, Clock.now())?.map_err(|refusal| saved::refuse(refusal, &plan))?;
+    let gate = gate(&plan, args.gate.as_deref()).map_err(Box::new)?;
+    if terminal::stdin_is_terminal() {
+        show(session, &plan);
+        let word = if args.reject { "reject" } else { "approve" };
+        if !agreed(&format!("{word} gate {} of this plan?", gate.id)).await? {
+            return Err(Box::new(ApprovalError::Declined).into());
+        }
+    }
+    let decision = if args.reject { Decision::Reject } else { Decision::Approve };
+    let lifetime = SignedDuration::try_from(gate.rule.lifetime()).ok().filter(|_| !args.reject);
+    let said =
+        Said { decision, gate: Some(gate.id.clone()), lifetime, reason: args.reason.clone(), run: None };
+    let statement = statement(&plan, said);
+    let (signed, key) = sign(session, args.key.as_deref(), statement.to_text())
+        .map_err(|error| Box::new(ApprovalError::from(error)))?;
+    let name = name(&plan, gate, &key)?;
+    let before = approvals::all(&store, &plan.digest)?;
+    let new = Found { key: String::new(), place: gate.id.to_string(), signed: Some(signed.clone()) };
+    would_count(&plan, gate, &before, new, args.reject).map_err(Box::new)?;
+    approvals::put(&store, &plan.digest, Place::Gate(&gate.id), &key.file_name(), &signed)?;
+
+    let verdict = judged(&plan, gate, &approvals::all(&store, &plan.digest)?);
+    let run = run_command(&plan);
+    if args.json {
+        out::json(&json!({
+            "version": 1, "plan": plan.digest, "gate": gate.id, "decision": decision, "by": name,
+            "signed": statement.signed, "expires": statement.expires, "open": verdict.is_open(),
+            "rejected": verdict.rejected, "needs": verdict.needs(&plan.environment.name), "run": run,
+        }));
+        return Ok(Exit::Success);
+    }
+    let short = plan.digest.get(..12).unwrap_or(&plan.digest);
+    let what = format!("gate {} of {} → {}, plan {short}", gate.id, plan.flow, plan.environment.name);
+    if args.reject {
+        out::note(&format!("rejected by {name}: {what}"));
+        out::note("  it stays closed; what follows is a new plan");
+        return Ok(Exit::Success);
+    }
+    let until = statement.expires.map_or_else(String::new, |end| {
+        format!(", counts until {}", end.to_zoned(session.look().zone.clone()).strftime("%H:%M"))
+    });
+    out::note(&format!("approved by {name}: {what}{until}"));
+    match &verdict.rejected {
+        Some(who) => out::note(&format!("  it stays closed: {who}")),
+        None if verdict.is_open() => out::note(&format!("  it opens: {run}")),
+        None => {
+            out::note(&format!("  it still {}", verdict.needs(&plan.environment.name)));
+            out::note(&format!("  then: {run}"));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The gate that is meant.
+fn gate<'a>(plan: &'a Plan, typed: Option<&str>) -> Result<&'a PlannedGate, ApprovalError> {
+    let gates = &plan.approvals.gates;
+    let known = || gates.iter().map(|gate| gate.id.to_string()).collect::<Vec<_>>();
+    match (typed, gates.as_slice()) {
+        (Some(typed), _) => {
+            let wanted = StepId::parse(typed);
+            let found = gates.iter().find(|gate| gate.id == wanted);
+            found.ok_or_else(|| ApprovalError::NoGate { gate: typed.to_owned(), known: known() })
+        }
+        (None, []) => Err(ApprovalError::NoGates),
+        (None, [one]) => Ok(one),
+        (None, _) => Err(ApprovalError::Several(known())),
+    }
+}
+
+/// Whose key it is, on the list of any environment behind the gate.
+fn name(plan: &Plan, gate: &PlannedGate, key: &Key) -> Result<String, CliError> {
+    let mut last = None;
+    for policy in plan.approvals.policies_of(gate) {
+        match approver(&policy, key) {
+            Ok(person) => return Ok(person.name.clone()),
+            Err(error) => {
+                last.get_or_insert(error);
+            }
+        }
+    }
+    Err(Box::new(last.unwrap_or(ApprovalError::NoGates)).into())
+}
+
+/// What would not count is not filed: whoever signs hears it now, and not whoever runs the plan.
+fn would_count(
+    plan: &Plan,
+    gate: &PlannedGate,
+    before: &[Found],
+    new: Found,
+    reject: bool,
+) -> Result<(), ApprovalError> {
+    let mut found: Vec<Found> = before.iter().filter(|found| found.place == "@plan").cloned().collect();
+    found.push(new);
+    let verdict = judged(plan, gate, &found);
+    if reject || !verdict.by().is_empty() {
+        Ok(())
+    } else {
+        Err(ApprovalError::DoesNotCount(verdict.refusals))
+    }
+}
+
+fn judged(plan: &Plan, gate: &PlannedGate, found: &[Found]) -> Verdict {
+    let policies = plan.approvals.policies_of(gate);
+    let bound = bound(plan);
+    let case =
+        Case { bound: &bound, gate: &gate.id, rule: &gate.rule, policies: &policies, now: Clock.now() };
+    judge(case, found)
+}
+
+/// The command that runs a plan as it is.
+pub(super) fn run_command(plan: &Plan) -> String {
+    let short = plan.digest.get(..12).unwrap_or(&plan.digest).to_owned();
+    let (flow, environment) = (plan.flow.to_string(), plan.environment.name.to_string());
+    show_argv(&[
+        "flow".to_owned(),
+        "run".to_owned(),
+        flow,
+        "--env".to_owned(),
+        environment,
+        "--plan".to_owned(),
+        short,
+    ])
+}
+
+/// What is signed, before it is.
+fn show(session: &Session, plan: &Plan) {
+    for line in plan_view::lines(&session.look(), &PlanView::of(plan, Vec::new()), false) {
+        out::note(&line);
+    }
+}

@@ -1,0 +1,190 @@
+//! Returns a stack to the template and parameters that a release records, by a
+//! change set like every other change.
+//!
+//! Secret parameters keep the value that they have. What would delete or
+//! replace a resource is refused and named: flow never does that by itself.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde_json::Value as Json;
+
+use super::change_set::{ResourceChange, What};
+use super::record::{State, facts, kept};
+use super::request::{Given, Request};
+use super::stack::{self, Stack, delete_command};
+use super::template::Template;
+use super::{look, plan_change, up_to_date};
+use crate::steps::back::{Stays, read};
+use crate::steps::{Context, Failure, FailureClass, Open, Proposal, Settled, Step, Way};
+
+/// The step that returns to a recorded stack.
+pub(super) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
+    let to = way.to.as_ref().filter(|to| !to.is_null());
+    match (to, way.now.is_null()) {
+        (Some(to), _) => Ok(Box::new(Return { to: read(to)? })),
+        (None, true) => Ok(Box::new(Stays::new("not there, as it was", Json::Null))),
+        (None, false) => Ok(Box::new(Made { now: read(&way.now)? })),
+    }
+}
+
+/// A stack that was made since.
+#[derive(Debug)]
+struct Made {
+    now: State,
+}
+
+#[async_trait]
+impl Step for Made {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let name = &self.now.name;
+        match stack::state(cx, &self.now.stack).await? {
+            stack::State::Absent => Stays::new(format!("{name} is gone"), Json::Null).plan(cx).await,
+            _ => Err(Failure::of(
+                FailureClass::Refused,
+                format!("the stack {name} was made since, and going back would delete it"),
+            )
+            .help(format!("leave it out of the rollback, or delete it yourself: {}", delete_command(name)))),
+        }
+    }
+}
+
+/// A stack that is to be what it was.
+#[derive(Debug)]
+struct Return {
+    to: State,
+}
+
+#[async_trait]
+impl Step for Return {
+    async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        let name = &self.to.name;
+        let Some((stack, body)) = look(cx, name).await? else {
+            return Err(Failure::missing(format!("the stack {name} no longer exists"))
+                .help("deploy the older commit again: that makes a new one"));
+        };
+        let text = match kept(&cx.world.store, &self.to.template)? {
+            Some(text) => text,
+            None if crate::world::files::digest(body.as_bytes()) == self.to.template => body.clone(),
+            None => {
+                let digest: String = self.to.template.chars().take(12).collect();
+                let reason = format!("the template {digest} of the stack {name} is no longer in the store");
+                return Err(Failure::missing(reason).help("deploy the older commit again"));
+            }
+        };
+        let template = Template::of(cx, &format!("the recorded template of {name}"), text).await?;
+        let request = self.request(template, &stack)?;
+        let mut proposal = if request.is_met_by(&stack, &body) {
+            up_to_date(cx, &request, stack.clone(), &body)
+        } else {
+            plan_change(cx, request, stack.clone(), &body, &destroys).await?
+        };
+        proposal.warnings.extend(self.secrets_that_stay(&stack, &body, cx));
+        Ok(Proposal { baseline: facts(name, Some((&stack, &body))), ..proposal })
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        let found = look(cx, &self.to.name).await?;
+        Ok(facts(&self.to.name, found.as_ref().map(|(stack, body)| (stack, body.as_str()))))
+    }
+
+    async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        super::reconcile::settle(open, cx, &self.to.name, None).await
+    }
+}
+
+impl Return {
+    fn request(&self, template: Template, stack: &Stack) -> Result<Request, Failure> {
+        let plain =
+            self.to.parameters.iter().map(|(name, value)| (name.clone(), Given::Plain(value.clone())));
+        let hidden = self.to.secrets.keys().map(|name| (name.clone(), Given::Previous));
+        let parameters: BTreeMap<String, Given> = plain.chain(hidden).collect();
+        let lost = self.to.secrets.keys().find(|name| !stack.parameters.contains_key(*name));
+        if let Some(name) = lost {
+            let reason = format!("the stack {} no longer has the secret parameter {name}", self.to.name);
+            return Err(Failure::missing(reason)
+                .detail("its value is recorded nowhere")
+                .help("deploy the older commit again, which gives it"));
+        }
+        let (capabilities, tags) = (self.to.capabilities.clone(), Some(self.to.tags.clone()));
+        Request::new(&self.to.name, template, parameters, capabilities, tags, Some(stack))
+    }
+
+    /// Those that are known to have been others.
+    fn secrets_that_stay(&self, stack: &Stack, body: &str, cx: &Context) -> Vec<String> {
+        let now = State::standing(&self.to.name, stack, body, cx);
+        let differ = |name: &&String| {
+            let (then, now) = (self.to.secrets.get(*name), now.secrets.get(*name));
+            then != now
+        };
+        let names = self.to.secrets.keys().filter(differ);
+        names.map(|name| format!("the secret parameter {name} keeps the value that it has now")).collect()
+    }
+}
+
+/// Refuses what takes away a resource, or what is in it.
+fn destroys(changes: &[ResourceChange]) -> Result<(), Failure> {
+    let lost = |change: &&ResourceChange| match change.what {
+        What::Replace | What::Remove => true,
+        What::MayReplace => change.certain && holds_data(&change.kind),
+        What::Add | What::Modify | What::Import | What::Dynamic => false,
+    };
+    let lost: Vec<String> = changes.iter().filter(lost).map(|change| change.shown().to_string()).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::of(FailureClass::Refused, "going back would delete or replace resources")
+        .details(lost)
+        .help("leave this step out of the rollback, or deploy the older commit, which plans it as a change"))
+}
+
+/// What cannot be made again as it was.
+const DATA: &[&str] = &[
+    "AWS::Cognito::UserPool",
+    "AWS::DocDB::",
+    "AWS::DynamoDB::",
+    "AWS::EFS::FileSystem",
+    "AWS::FSx::",
+    "AWS::Neptune::",
+    "AWS::OpenSearchService::Domain",
+    "AWS::RDS::DB",
+    "AWS::RDS::GlobalCluster",
+    "AWS::S3::Bucket",
+];
+
+fn holds_data(kind: &str) -> bool {
+    DATA.iter().any(|data| kind.starts_with(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_away_is_refused_by_name() {
+        let change = |kind: &str, what, certain| ResourceChange {
+            id: "Data".to_owned(),
+            kind: kind.to_owned(),
+            what,
+            touched: Vec::new(),
+            physical: Some("shop-data".to_owned()),
+            certain,
+        };
+        let (bucket, group) = ("AWS::S3::Bucket", "AWS::Logs::LogGroup");
+        for (kind, what, certain, fine) in [
+            (bucket, What::Add, true, true),
+            (bucket, What::Modify, true, true),
+            (bucket, What::MayReplace, false, true),
+            (bucket, What::MayReplace, true, false),
+            (group, What::MayReplace, true, true),
+            (group, What::Replace, true, false),
+            (group, What::Remove, true, false),
+        ] {
+            let refused = destroys(&[change(kind, what, certain)]);
+            assert_eq!(refused.is_ok(), fine, "{kind} {what:?}");
+            if let Err(failure) = refused {
+                assert!(failure.record.details[0].starts_with("Data ("), "{failure:?}");
+            }
+        }
+    }
+}

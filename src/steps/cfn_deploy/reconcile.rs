@@ -1,0 +1,83 @@
+//! Whether a change that was announced was made: the change set knows whether
+//! it was executed, the stack's events name it, and the stack how it ended.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::change_set::{ChangeSet, Execution};
+use super::events::was_asked_by;
+use super::record::State;
+use super::request::Request;
+use super::stack::{self, describe};
+use crate::steps::{Context, Done, Failure, Open, Settled};
+
+/// What is noted right before a change set is executed.
+pub(super) const EXECUTING: &str = "executing";
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// Settles a change of a stack, and waits for CloudFormation where it still works on it.
+pub(super) async fn settle(
+    open: &Open,
+    cx: &Context,
+    name: &str,
+    request: Option<&Request>,
+) -> Result<Settled, Failure> {
+    // Nothing is executed before that is written down; a change set alone is no change.
+    let Some((_, note)) = open.notes.iter().rev().find(|(key, _)| key == EXECUTING) else {
+        return Ok(Settled::NotDone);
+    };
+    let text = |field: &str| note[field].as_str().unwrap_or_default().to_owned();
+    let (id, token) = (text("stack"), text("set"));
+    let set = ChangeSet::named(name, &token);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Some(stack) = cx.cancel.unless_stopped(describe(cx, &id)).await?? else {
+            return Ok(Settled::NotDone);
+        };
+        let execution = cx.cancel.unless_stopped(set.execution(cx)).await??;
+        let works = stack.status.ends_with("_IN_PROGRESS")
+            && !matches!(stack.status.as_str(), "REVIEW_IN_PROGRESS" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS");
+        match execution {
+            Execution::NotYet if !works => return Ok(Settled::NotDone),
+            Execution::Failed if !works => return Ok(Settled::NotDone),
+            Execution::Complete if !works => return ended(cx, name, &stack, request).await,
+            // Executing another one took it away: only the events still tell.
+            Execution::Gone if !works => {
+                return if !was_asked_by(cx, &id, &token).await? {
+                    Ok(Settled::NotDone)
+                } else if is_complete(&stack.status) {
+                    ended(cx, name, &stack, request).await
+                } else {
+                    Ok(Settled::NotDone)
+                };
+            }
+            _ => {}
+        }
+        cx.feed.progress(format!("CloudFormation still works on {name}: {}", stack.status)).await;
+        cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await?;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn is_complete(status: &str) -> bool {
+    matches!(status, "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
+}
+
+async fn ended(
+    cx: &Context,
+    name: &str,
+    stack: &stack::Stack,
+    request: Option<&Request>,
+) -> Result<Settled, Failure> {
+    let body = stack::template(cx, &stack.id).await?;
+    let receipt: Json = match request {
+        Some(request) => State::met(request, stack, &body, cx),
+        None => State::standing(name, stack, &body, cx),
+    }
+    .to_json();
+    let summary = format!("{name} is {}", stack.status);
+    Ok(Settled::Done(Done { summary, outputs: stack.outputs.clone(), receipt }))
+}
