@@ -141,7 +141,9 @@ impl StepTable for Unmade<'_> {
     fn known(&self, id: &StepId) -> Option<Known> {
         match self.table.known(id)? {
             // What is certain of it already is certain only once its files are there.
-            Known::Outputs { .. } | Known::After(_) if (self.unmade)(id) => Some(Known::After(std::sync::Arc::default())),
+            Known::Outputs { .. } | Known::After(_) if (self.unmade)(id) => {
+                Some(Known::After(std::sync::Arc::default()))
+            }
             known => Some(known),
         }
     }

@@ -32,8 +32,15 @@ impl From<EngineError> for Failure {
 
 /// Whether a registry's refusal stays one however often it is asked.
 fn is_final(reason: &str) -> bool {
-    const FINAL: [&str; 7] =
-        ["denied", "unauthorized", "forbidden", "no basic auth", "name unknown", "name invalid", "tag invalid"];
+    const FINAL: [&str; 7] = [
+        "denied",
+        "unauthorized",
+        "forbidden",
+        "no basic auth",
+        "name unknown",
+        "name invalid",
+        "tag invalid",
+    ];
     let reason = reason.to_lowercase();
     FINAL.iter().any(|word| reason.contains(word))
 }
