@@ -5,20 +5,21 @@ use serde_json::{Value, json};
 
 use crate::support::keys::Person;
 use crate::support::project::{Project, Ran};
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Alone, Sandbox};
 
 /// A project of its own name, so that its record is its own.
 struct Place {
     project: Project,
     name: String,
-    sandbox: Sandbox,
+    sandbox: Alone,
     ada: Person,
     lin: Person,
 }
 
 impl Place {
     fn new() -> Self {
-        let sandbox = Sandbox::find();
+        // Others empty the account, and the records with it.
+        let sandbox = Sandbox::alone();
         let mut project = Project::new();
         for (name, value) in sandbox.variables() {
             project = project.var(name, value);

@@ -115,7 +115,7 @@ fn a_program_that_fails_shows_its_last_lines_and_what_was_not_started() {
         .says("    working\n    main.c:9: no such thing\n")
         .says("Done: first.")
         .says("Not started: behind.")
-        .says("again   flow run build --env here");
+        .says("again   flow resume ");
     let id = failed.run_id();
     let failed = failed.says(&format!("log     flow log {id} compile\n"));
     assert_eq!(ended(&project, &failed.run_id()), ["first succeeded", "compile failed"]);
@@ -358,7 +358,7 @@ fn a_service_that_exits_at_once_is_explained_on_the_first_deployment_and_on_a_la
         .says("container api exited with 3")
         .tells(&format!("{} runs with 2 of 2 tasks", short(&live)))
         .says("is the last good one")
-        .says("again   flow run deploy --env sandbox");
+        .says("again   flow resume ");
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     assert_eq!(shop.task_definition("api"), live);
     let registered = |event: &serde_json::Value| event["type"] == "noted" && event["key"] == "registered";
@@ -489,7 +489,7 @@ fn an_engine_or_an_aws_that_goes_away_is_named_and_the_next_run_ends_well() {
         .says("no Docker engine answers at")
         .tells("unix:///nowhere/docker.sock: there is no such socket")
         .tells("start the engine, or set DOCKER_HOST")
-        .says("again   flow run deploy --env sandbox");
+        .says("again   flow resume ");
 
     // One that dies in the middle of a build, in a step that would go on for ever.
     let whole = shop.project.read(dockerfile);

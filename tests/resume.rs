@@ -145,7 +145,7 @@ fn the_next_run_settles_what_a_dead_one_left_and_records_what_it_did() {
 #[test]
 fn a_run_that_failed_goes_on_where_it_failed() {
     let project = project(&format!(
-        r#"{} run "b" {{ needs "a"; command "sh" "-c" "echo b >> world; test -e go"; undo "none" }} {}"#,
+        r#"{} run "b" {{ needs "a"; command "sh" "-c" "echo b >> world; test -e go"; undo "none" }}; {}"#,
         probed("a", "undo \"none\""),
         probed("c", "needs \"b\""),
     ));

@@ -97,6 +97,9 @@ fn refuse_changed(state: &RunState, prepared: &Prepared, observed: &mut Observed
     let Some(started) = &state.started else { return Ok(()) };
     let plan = saved::of_run(prepared, &started.plan)?;
     let done = prepared.done.keys().cloned().collect();
+    // The number that this run may have taken itself.
+    observed.plan.sequence = plan.sequence;
+    observed.plan.seal();
     let mut differences = differences(&plan, &observed.plan, &done);
     let begun = |step: &StepId| state.steps.get(step).is_some_and(|step| step.before.is_some());
     // An effect that was begun may have changed the world itself.

@@ -116,6 +116,7 @@ impl Verdict {
                 by.push(name);
             }
         }
+        by.sort_unstable();
         by
     }
 
