@@ -21,6 +21,7 @@ pub const VERSION: u32 = 1;
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "the largest begins a run and comes once")]
 pub enum Event {
     /// The plan stands and the run begins.
     RunStarted(RunStarted),

@@ -37,10 +37,11 @@ impl Place {
     }
 
     fn write(&self, settings: &str, approvers: &[(&Person, &str)], flows: &str) {
-        let approvers: String = approvers
+        let approvers: Vec<String> = approvers
             .iter()
             .map(|(p, group)| format!("approver \"{}\" key=\"{}\" group=\"{group}\"\n", p.name, p.public))
             .collect();
+        let approvers = approvers.concat();
         let gated = "flow \"f\" {\napprove \"go\" { from \"group:ops\" }\n\
                      run \"ship\" { needs \"go\"; script \"echo ship >> order\" }\n}\n\
                      flow \"plain\" {\nrun \"ship\" { ungated #true; script \"echo plain >> order\" }\n}\n";

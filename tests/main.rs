@@ -4,6 +4,7 @@
 //! The tests read like the manual: a module a topic, a sentence a test.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where something is not as it should be")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what was counted, and what was skipped")]
 #![expect(clippy::disallowed_methods, reason = "tests are a world of their own")]
 
 mod support;

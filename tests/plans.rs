@@ -115,6 +115,9 @@ fn a_saved_plan_is_nobody_elses_to_read() {
     assert!(!text.contains("not-so-secret"), "{text}");
 }
 
+/// What somebody does between a plan and its run.
+type Edit = Box<dyn Fn(&mut Project)>;
+
 #[test]
 fn whatever_differs_is_named() {
     let edit = |project: &Project, from: &str, to: &str| {
@@ -122,7 +125,7 @@ fn whatever_differs_is_named() {
         assert!(text.contains(from), "{text}");
         project.flow_now(&text.replace(from, to));
     };
-    let cases: Vec<(&str, Box<dyn Fn(&mut Project)>, &str)> = vec![
+    let cases: Vec<(&str, Edit, &str)> = vec![
         ("an input of a file-making step", Box::new(|p| p.write("src/a", "2")), "  bundle  src/a changed\n"),
         ("a new input", Box::new(|p| p.write("src/b", "2")), "  bundle  src/b is new\n"),
         ("a tracked file", Box::new(|p| p.write("scripts/x.sh", "2")), "  scripts/x.sh changed\n"),

@@ -117,6 +117,14 @@ fn what_has_not_started_does_not_start() {
     none_is_left(&project);
 }
 
+/// Whether whoever started this test ignores INT, as a shell does for what it starts in the background:
+/// flow then ignores it too until it listens, and a signal in that moment means nothing.
+fn ignores_int() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & 0b10 != 0
+}
+
 /// The moments are the same in every run of this test, and spread over planning, start and end.
 #[test]
 fn at_any_moment_nothing_is_left_and_nobody_hears_it_twice() {
@@ -130,7 +138,7 @@ fn at_any_moment_nothing_is_left_and_nobody_hears_it_twice() {
         ));
         let flow = project.start(&["run", "wait", "--env", "dev", "-j", "6"]);
         std::thread::sleep(moment);
-        send(&flow, if round % 2 == 0 { Signal::TERM } else { Signal::INT });
+        send(&flow, if round % 2 == 0 || ignores_int() { Signal::TERM } else { Signal::INT });
         let ran = end(flow);
         // Before flow listens the signal simply ends it; there are no children then.
         assert!(matches!(ran.code, None | Some(6)), "after {moment:?}: {ran:?}");
@@ -354,7 +362,7 @@ fn a_guard_changes_nothing_about_a_program() {
         .var("PASSED", "a b")
         .file("tool", "#!/nowhere/interpreter\n")
         .flow(
-            r##"
+            r#"
             environment "dev"
             flow "all" {
                 on-failure "continue"
@@ -369,7 +377,7 @@ fn a_guard_changes_nothing_about_a_program() {
                 run "hung-up" { script "kill -HUP $$" }
                 run "none" { command "no-such-program" }
                 run "broken" { command "./tool" }
-            }"##,
+            }"#,
         );
     rustix::fs::chmod(project.path("tool"), 0o755.into()).unwrap();
     let ran = project.run(&["run", "all", "--env", "dev", "-j", "1"]).exits(1);

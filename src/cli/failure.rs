@@ -167,7 +167,6 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             (vec![format!("error: {error}"), format!("  watch it: flow log {run} -f")], Exit::Locked)
         }
         (CliError::Resume(ResumeError::Nothing(_)), _) => (vec![error.to_string()], Exit::Usage),
-        (CliError::Recover(RecoverError::Interrupted), _) => (vec![error.to_string()], Exit::Interrupted),
         (CliError::Unclear { run, unclear }, _) => {
             let mut lines = super::recovery::mark_commands(run, unclear);
             lines.push("nothing was run: what an earlier run did must be known first".to_owned());
@@ -178,7 +177,9 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             let open = if names.is_empty() { "nothing is open".to_owned() } else { names.join(", ") };
             (vec![format!("error: {error}"), format!("  open: {open}")], Exit::Usage)
         }
-        (CliError::Interrupted, _) => (vec![error.to_string()], Exit::Interrupted),
+        (CliError::Interrupted | CliError::Recover(RecoverError::Interrupted), _) => {
+            (vec![error.to_string()], Exit::Interrupted)
+        }
         (CliError::Plan(failures), Some(session)) => plan_failures(failures, session),
         (CliError::Prepare(error), _) => prepare(error),
         (CliError::Approval(error), _) => error.lines(),

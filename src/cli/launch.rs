@@ -138,7 +138,7 @@ impl Launch<'_> {
             let run = journal.run().clone();
             let report = self.manner.report(self.session);
             let ready = Ready { prepared, observed, locks, journal, run, report, glass, resumed: None };
-            ready.carry_out(self.again, self.manner, (cancel, signals), begun).await
+            Box::pin(ready.carry_out(self.again, self.manner, (cancel, signals), begun)).await
         })
     }
 

@@ -25,7 +25,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             rows.extend(LockRow::of(locks.standing(&environment)?, |holder| locks.doing(holder)));
         }
     }
-    rows.sort_by(|a, b| b.holder.since.cmp(&a.holder.since));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.holder.since));
     if args.json {
         out::json(&history::locks_json(&rows));
         return Ok(Exit::Success);

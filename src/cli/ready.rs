@@ -76,9 +76,13 @@ pub(super) fn exec(session: &Session, request: Request, as_json: bool) -> Done {
                 let mut lines = lines.iter();
                 let first = lines.next().map_or("", String::as_str);
                 out::data(&look.text(&format!("  {step}  {first}")));
-                lines.for_each(|line| out::data(&look.text(&format!("    {line}"))));
+                for line in lines {
+                    out::data(&look.text(&format!("    {line}")));
+                }
             }
-            stays.iter().for_each(|line| out::data(&look.text(&format!("  {line}"))));
+            for line in &stays {
+                out::data(&look.text(&format!("  {line}")));
+            }
         }
         Ok(if ready { Exit::Success } else { Exit::Refused })
     })

@@ -53,7 +53,8 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let cancel = canceller.view();
         let mut report = args.manner.report(session);
         let taken = take_up(session, &store, &run, &state, report.as_mut(), &cancel);
-        let Some(Taken { prepared, observed, locks, recovery }) = unless_interrupted(&cancel, taken).await?
+        let Some(Taken { prepared, observed, locks, recovery }) =
+            Box::pin(unless_interrupted(&cancel, taken)).await?
         else {
             return Ok(Exit::Unknown);
         };
@@ -61,7 +62,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let again = state.started.as_ref().map(|started| started.again.clone()).unwrap_or_default();
         let glass = permitted(session, &prepared, &observed, &args.manner, state.started.as_ref()).await?;
         let ready = Ready { prepared, observed, locks, journal, run, report, glass, resumed: Some(state) };
-        ready.carry_out(again, &args.manner, (cancel, signals), begun).await
+        Box::pin(ready.carry_out(again, &args.manner, (cancel, signals), begun)).await
     })
 }
 
@@ -142,7 +143,9 @@ async fn take_up(
     // Somebody may have gone on with it before the lock was free.
     refuse_unfit(store, run, &recovery.state)?;
     prepared.values.run = recover::facts(&recovery.state, run, Clock.now());
-    records.iter().for_each(|record| report.recall(record.time, &record.event));
+    for record in &records {
+        report.recall(record.time, &record.event);
+    }
 
     recovery.record(Some(&prepared), Event::RunResumed { by: session.host.operator() })?;
     let unclear = recovery.settle(&prepared, cancel).await?;

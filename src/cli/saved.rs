@@ -149,8 +149,9 @@ impl Refused {
             }
             Refusal::Altered => lines.push("  what it says is not what flow wrote".to_owned()),
             Refusal::Expired { since } => lines[0].push_str(&format!(" ({})", ago(*since, now))),
-            Refusal::Used(taken) => lines.push(format!("  {}", by(taken, look, now))),
-            Refusal::Overtaken { by: Some(taken) } => lines.push(format!("  {}", by(taken, look, now))),
+            Refusal::Used(taken) | Refusal::Overtaken { by: Some(taken) } => {
+                lines.push(format!("  {}", by(taken, look, now)));
+            }
             Refusal::Changed { created, differences } => {
                 lines[0] = format!("refused: {} ({})", changed(differences), ago(*created, now));
                 lines.extend(list(differences));

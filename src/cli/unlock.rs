@@ -35,14 +35,14 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
     let environment = &environment.name.value;
     let locks = Locks::new(session.store(Some(environment))?, Clock);
     let holder = match locks.standing(environment)? {
-        Standing::Free => return nothing_to_do(&format!("{environment} is not locked")),
-        Standing::TakenAway(taken) => return nothing_to_do(&taken.to_string()),
+        Standing::Free => return Ok(nothing_to_do(&format!("{environment} is not locked"))),
+        Standing::TakenAway(taken) => return Ok(nothing_to_do(&taken.to_string())),
         Standing::Left(holder) => {
             let text = format!(
                 "{} died and holds nothing any more; the next run takes the lock by itself",
                 holder.who()
             );
-            return nothing_to_do(&text);
+            return Ok(nothing_to_do(&text));
         }
         Standing::Held(holder) => holder,
     };
@@ -64,9 +64,9 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
     Ok(Exit::Success)
 }
 
-fn nothing_to_do(text: &str) -> Done {
+fn nothing_to_do(text: &str) -> Exit {
     out::note(&format!("nothing to unlock: {text}"));
-    Ok(Exit::Success)
+    Exit::Success
 }
 
 fn wrong_token(environment: &EnvName, token: u64, now: Option<Holder>) -> CliError {

@@ -15,6 +15,9 @@ use crate::model::change::Action;
 use crate::model::names::StepId;
 use crate::model::value::Outputs;
 
+/// What was noted in the middle of an effect: key and data, in order.
+pub type Notes = Vec<(String, Json)>;
+
 /// A run as far as it is recorded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunState {
@@ -50,7 +53,7 @@ pub struct StepState {
     /// The state that stood before its first effect in this run; absent while there was none.
     pub before: Option<Json>,
     /// What was noted in the middle of its last effect, in order.
-    pub notes: Vec<(String, Json)>,
+    pub notes: Notes,
     /// When its first attempt began.
     pub began: Option<Timestamp>,
     /// How long it took, milliseconds.
@@ -163,7 +166,7 @@ impl RunState {
 
     /// Effects that were announced and have no recorded end.
     #[must_use]
-    pub fn open(&self) -> Vec<(StepId, OpenIntent, Vec<(String, Json)>)> {
+    pub fn open(&self) -> Vec<(StepId, OpenIntent, Notes)> {
         let open =
             |(id, step): (&StepId, &StepState)| Some((id.clone(), step.intent.clone()?, step.notes.clone()));
         self.unsettled().filter_map(open).collect()

@@ -232,7 +232,9 @@ impl Described<'_> {
             let name = format!("{before}{name}");
             match given {
                 Given::Map(pairs) => {
-                    pairs.iter().for_each(|(key, value)| self.value(&format!("{name} {key}"), value.clone()));
+                    for (key, value) in pairs {
+                        self.value(&format!("{name} {key}"), value.clone());
+                    }
                 }
                 Given::Nodes(nodes) => {
                     for node in nodes {

@@ -136,13 +136,13 @@ fn common(saved: &Plan, fresh: &Plan, found: &mut Vec<Difference>) {
     say("region", &text(&was.region), &text(&is.region));
     let release = |plan: &Plan| plan.back_to.map_or_else(none, |id| id.to_string());
     say("release to go back to", &release(saved), &release(fresh));
-    let names = BTreeSet::from_iter(saved.selection.params.keys().chain(fresh.selection.params.keys()));
+    let names = union(saved.selection.params.keys().chain(fresh.selection.params.keys()));
     for name in names {
         let value = |plan: &Plan| plan.selection.params.get(name).map_or_else(none, show);
         say(&format!("parameter {name}"), &value(saved), &value(fresh));
     }
     let (was, is) = (&saved.basis, &fresh.basis);
-    let settings = BTreeSet::from_iter(was.settings.keys().chain(is.settings.keys()));
+    let settings = union(was.settings.keys().chain(is.settings.keys()));
     for name in settings {
         let value = |rows: &Rows| rows.get(name).cloned().unwrap_or_else(none);
         say(name, &value(&was.settings), &value(&is.settings));
@@ -193,7 +193,7 @@ impl Compared<'_> {
 
     fn tools(&self, was: &Basis, is: &Basis, found: &mut Vec<Difference>) {
         let first = |text: &String| text.lines().next().unwrap_or_default().to_owned();
-        for tool in BTreeSet::from_iter(was.tools.keys().chain(is.tools.keys())) {
+        for tool in union(was.tools.keys().chain(is.tools.keys())) {
             let (from, to) = (was.tools.get(tool), is.tools.get(tool));
             if from != to {
                 found.push(Difference {
@@ -206,7 +206,7 @@ impl Compared<'_> {
     }
 
     fn handed(&self, was: &Basis, is: &Basis, found: &mut Vec<Difference>) {
-        for reference in BTreeSet::from_iter(was.handed.keys().chain(is.handed.keys())) {
+        for reference in union(was.handed.keys().chain(is.handed.keys())) {
             let owner = owner(reference);
             let by_done =
                 self.done.iter().any(|done| done.to_string() == owner || done.name.as_str() == owner);
@@ -266,9 +266,14 @@ fn owner(reference: &str) -> &str {
     inside.rsplit_once('.').map_or(inside, |(owner, _)| owner)
 }
 
+/// Each of these names once.
+fn union<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<&'a String> {
+    names.collect()
+}
+
 /// Rows whose values are digests.
 fn rows(step: Option<&StepId>, before: &str, was: &Rows, is: &Rows, found: &mut Vec<Difference>) {
-    for name in BTreeSet::from_iter(was.keys().chain(is.keys())) {
+    for name in union(was.keys().chain(is.keys())) {
         let how = match (was.get(name), is.get(name)) {
             (Some(was), Some(is)) if was == is => continue,
             (None, _) => How::Added,
@@ -301,7 +306,7 @@ fn walk(path: &str, was: &Json, is: &Json, found: &mut Vec<Difference>) {
     };
     match (was, is) {
         (Json::Object(was), Json::Object(is)) => {
-            for name in BTreeSet::from_iter(was.keys().chain(is.keys())) {
+            for name in union(was.keys().chain(is.keys())) {
                 let below = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
                 let value =
                     |from: &serde_json::Map<String, Json>| from.get(name).cloned().unwrap_or_default();

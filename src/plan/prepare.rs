@@ -496,19 +496,17 @@ fn other_clouds(
     Ok(clouds)
 }
 
+/// The project, the run's environment, those that single steps name, and the account of each.
+type Places<'a> =
+    (&'a Project, &'a Environment, &'a [Arc<Environment>], &'a Cloud, &'a BTreeMap<EnvName, Arc<Cloud>>);
+
 /// Who may approve in the run's environment and in those that single steps name. An account is asked
 /// for its record where something is protected or a gate may ask; anybody else need not wait for it.
 async fn policies(
     graph: &Graph,
     selection: &Selection,
     values: &Values,
-    (project, environment, sides, cloud, others): (
-        &Project,
-        &Environment,
-        &[Arc<Environment>],
-        &Cloud,
-        &BTreeMap<EnvName, Arc<Cloud>>,
-    ),
+    (project, environment, sides, cloud, others): Places<'_>,
 ) -> Result<Policies, PrepareError> {
     let gated = graph.iter().any(|(id, node)| {
         let scope = each_scope(values, &node.each);

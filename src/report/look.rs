@@ -190,11 +190,10 @@ impl From<Action> for Mark {
 impl From<StepOutcome> for Mark {
     fn from(outcome: StepOutcome) -> Self {
         match outcome {
-            StepOutcome::Succeeded => Self::Done,
+            StepOutcome::Succeeded | StepOutcome::RolledBack => Self::Done,
             StepOutcome::UpToDate => Self::UpToDate,
             StepOutcome::Cached => Self::Cached,
             StepOutcome::Skipped => Self::Skipped,
-            StepOutcome::RolledBack => Self::Done,
             StepOutcome::Failed
             | StepOutcome::Refused
             | StepOutcome::Interrupted

@@ -58,14 +58,14 @@ impl Ending {
             Event::StepEnded(ended) => {
                 match ended.outcome {
                     // How a step was taken back is told by the notes; what went wrong there, here.
-                    outcome if self.unwinding && outcome.satisfies() => {}
-                    StepOutcome::RolledBack => {}
+                    outcome
+                        if (self.unwinding && outcome.satisfies())
+                            || matches!(outcome, StepOutcome::RolledBack | StepOutcome::UpToDate) => {}
                     StepOutcome::Succeeded | StepOutcome::Cached => {
                         if !self.done.contains(&ended.step) {
                             self.done.push(ended.step.clone());
                         }
                     }
-                    StepOutcome::UpToDate => {}
                     // It was going to run and did not: said with what was not started.
                     StepOutcome::Skipped => return,
                     _ => self.troubled.push(ended.clone()),

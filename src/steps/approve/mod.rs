@@ -160,7 +160,7 @@ impl Effect for Ask {
             if keeping.wait.is_none_or(|wait| since.elapsed() >= wait) {
                 return Err(self.waiting(&verdict, &keeping, cx));
             }
-            let needs = self.needs(&verdict, &keeping);
+            let needs = verdict.needs(&keeping.bound.environment);
             cx.feed
                 .send(Event::Progress { step: cx.id.clone(), text: format!("{needs} ({})", keeping.approve) })
                 .await;
@@ -222,10 +222,6 @@ impl Ask {
         }
     }
 
-    fn needs(&self, verdict: &Verdict, keeping: &Keeping) -> String {
-        verdict.needs(&keeping.bound.environment)
-    }
-
     /// Why it stays closed, and what to type.
     fn waiting(&self, verdict: &Verdict, keeping: &Keeping, cx: &Context) -> Failure {
         let nobody = cx.gatekeeper.policies.iter().all(|policy| policy.approvers.is_empty());
@@ -237,7 +233,7 @@ impl Ask {
                 failure.help("run it in a terminal, or give --yes")
             };
         }
-        Failure::of(FailureClass::Waiting, self.needs(verdict, keeping))
+        Failure::of(FailureClass::Waiting, verdict.needs(&keeping.bound.environment))
             .details(verdict.refusals.iter().map(|why| format!("does not count: {why}")))
             .detail(keeping.approve.clone())
             .help(format!("then: {}", keeping.then))

@@ -41,8 +41,7 @@ pub(super) async fn settle(
         let works = stack.status.ends_with("_IN_PROGRESS")
             && !matches!(stack.status.as_str(), "REVIEW_IN_PROGRESS" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS");
         match execution {
-            Execution::NotYet if !works => return Ok(Settled::NotDone),
-            Execution::Failed if !works => return Ok(Settled::NotDone),
+            Execution::NotYet | Execution::Failed if !works => return Ok(Settled::NotDone),
             Execution::Complete if !works => return ended(cx, name, &stack, request).await,
             // Executing another one took it away: only the events still tell.
             Execution::Gone if !works => {

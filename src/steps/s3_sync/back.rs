@@ -83,7 +83,7 @@ impl Step for Return {
         let newest = place.manifests.newest();
         let baseline = facts::facts(&self.target, newest, &place.recorded, &place.listed, concerns);
         let standing = State::of(&self.target, newest, self.keep_releases).to_json();
-        let proposal = self.propose(cx, place, &open, compared, sends, deletes, &goal)?;
+        let proposal = self.propose(cx, place, &open, compared, (sends, deletes), &goal)?;
         Ok(Proposal { baseline, standing, ..proposal })
     }
 
@@ -267,8 +267,7 @@ impl Return {
         place: Place,
         open: &Open,
         compared: Compared,
-        sends: Vec<Restore>,
-        deletes: Vec<String>,
+        (sends, deletes): (Vec<Restore>, Vec<String>),
         goal: &Goal,
     ) -> Result<Proposal, Failure> {
         let Place { manifests, listed, .. } = place;

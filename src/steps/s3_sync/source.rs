@@ -47,7 +47,9 @@ impl Sum {
     /// As S3 writes that of an object sent in parts: of the parts' digests, and their number.
     fn of_parts(parts: &[Self]) -> String {
         let mut hasher = Sha256::new();
-        parts.iter().for_each(|part| hasher.update(part.0));
+        for part in parts {
+            hasher.update(part.0);
+        }
         format!("{}-{}", Self(hasher.finalize().into()).base64(), parts.len())
     }
 }

@@ -57,7 +57,11 @@ impl Key {
     /// As file names have it: 64 hexadecimal digits.
     #[must_use]
     pub fn file_name(&self) -> String {
-        self.0.fingerprint(HashAlg::Sha256).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut text = String::new();
+        for byte in self.0.fingerprint(HashAlg::Sha256).as_bytes() {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        text
     }
 
     /// `ssh-ed25519 AAAA…`, without a comment.
