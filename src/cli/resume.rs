@@ -103,7 +103,12 @@ fn refuse_changed(state: &RunState, prepared: &Prepared, observed: &mut Observed
     let mut differences = differences(&plan, &observed.plan, &done);
     let begun = |step: &StepId| state.steps.get(step).is_some_and(|step| step.before.is_some());
     // An effect that was begun may have changed the world itself.
-    differences.retain(|found| found.side != Side::World || !found.step.as_ref().is_some_and(begun));
+    let began = state.steps.values().any(|step| step.before.is_some());
+    differences.retain(|found| match &found.step {
+        Some(step) => found.side != Side::World || !begun(step),
+        // An effect that was begun can be all that makes the digest another.
+        None => !(began && found.what == "plan"),
+    });
     if !differences.is_empty() {
         let refusal = Refusal::Changed { created: plan.created, differences };
         let new = Some(started.again.clone()).filter(|again| !again.is_empty());
