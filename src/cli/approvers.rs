@@ -208,7 +208,8 @@ async fn set(session: &Session, env: &str, key: Option<&str>) -> Done {
     };
     let name = policy::parameter(&project, &environment);
     let value = serde_json::to_string(&signed).unwrap_or_default();
-    let unread = |why| policy::PolicyError::Unwritten { environment: environment.clone(), why };
+    let unread =
+        |why| policy::PolicyError::Unwritten { environment: environment.clone(), why: Box::new(why) };
     cloud
         .put_parameter(&name, &value, "Who may approve; written by flow approvers set")
         .await

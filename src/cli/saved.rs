@@ -55,14 +55,14 @@ pub(super) fn find(session: &Session, typed: &str) -> Result<Plan, CliError> {
     let refused = |refusal| CliError::Refused(Box::new(Refused { refusal, new: None }));
     let unverified = saved::read(&bytes(session, typed)?).map_err(refused)?;
     let store = session.store(Some(unverified.environment()))?;
-    Ok(unverified.verify(&Sealer::load(&store)?).map_err(refused)?)
+    unverified.verify(&Sealer::load(&store)?).map_err(refused)
 }
 
 /// The plan that a run began with.
 pub(super) fn of_run(prepared: &Prepared, digest: &str) -> Result<Plan, CliError> {
     let refused = |refusal| CliError::Refused(Box::new(Refused { refusal, new: None }));
     let (_, bytes) = plans::find(&prepared.world.store, digest).map_err(CliError::FindPlan)?;
-    Ok(saved::read(&bytes).map_err(refused)?.verify(&prepared.sealer).map_err(refused)?)
+    saved::read(&bytes).map_err(refused)?.verify(&prepared.sealer).map_err(refused)
 }
 
 fn bytes(session: &Session, typed: &str) -> Result<Vec<u8>, CliError> {

@@ -60,7 +60,7 @@ fn found(p: &Prepared, plan: &Plan) -> BTreeMap<StepId, Recorded> {
         }
         let outputs = step.outputs.iter().filter(|(_, value)| is_wanted && !value.is_secret());
         let recorded = Recorded {
-            kind: step.kind.to_owned(),
+            kind: step.kind.clone(),
             outputs: outputs.map(|(name, value)| (name.clone(), value.clone())).collect(),
             receipt: if is_wanted { state.clone() } else { step.standing.clone() },
             adopted: true,

@@ -182,7 +182,7 @@ pub fn record_release(
         steps.insert(
             step.id.clone(),
             Recorded {
-                kind: step.kind.to_owned(),
+                kind: step.kind.clone(),
                 outputs: outputs.map(|(name, value)| (name.clone(), value.clone())).collect(),
                 receipt,
                 adopted: false,

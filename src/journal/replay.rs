@@ -162,6 +162,7 @@ impl RunState {
     }
 
     /// Effects that were announced and have no recorded end.
+    #[must_use]
     pub fn open(&self) -> Vec<(StepId, OpenIntent, Vec<(String, Json)>)> {
         let open =
             |(id, step): (&StepId, &StepState)| Some((id.clone(), step.intent.clone()?, step.notes.clone()));

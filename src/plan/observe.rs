@@ -69,9 +69,10 @@ impl Table {
                 let outputs = Arc::new(outputs);
                 table.set(
                     &node.id,
-                    match p.selection.contains(id) {
-                        true => Known::After(outputs),
-                        false => Known::Outputs { outputs, changed: false },
+                    if p.selection.contains(id) {
+                        Known::After(outputs)
+                    } else {
+                        Known::Outputs { outputs, changed: false }
                     },
                 );
             } else if p.selection.contains(id) {

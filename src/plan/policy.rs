@@ -87,7 +87,7 @@ pub enum PolicyError {
         /// Where.
         environment: EnvName,
         /// Why.
-        why: AwsError,
+        why: Box<AwsError>,
     },
     /// The account does not take it.
     #[error("the record of {environment} could not be written: {why}")]
@@ -95,7 +95,7 @@ pub enum PolicyError {
         /// Where.
         environment: EnvName,
         /// Why.
-        why: AwsError,
+        why: Box<AwsError>,
     },
     /// It is not what was written.
     #[error("the record of {environment} ({name}) cannot be trusted: {why}")]
@@ -163,7 +163,7 @@ pub fn from_files(project: &Project, environment: &Environment) -> Result<Policy
 pub async fn find(project: &str, cloud: &Cloud) -> Result<Option<Found>, PolicyError> {
     let target = cloud.target();
     let name = parameter(project, &target.environment);
-    let unread = |why| PolicyError::Unread { environment: target.environment.clone(), why };
+    let unread = |why| PolicyError::Unread { environment: target.environment.clone(), why: Box::new(why) };
     let Some(text) = cloud.parameter(&name).await.map_err(unread)? else { return Ok(None) };
     open(&text, project, cloud).map(Some).map_err(|why| PolicyError::Damaged {
         environment: target.environment.clone(),

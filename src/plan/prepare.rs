@@ -238,17 +238,14 @@ pub async fn prepare(
     let live = releases.live(&environment.name.value)?;
     let current = releases.current(&environment.name.value, &flow.name)?;
     let good = releases.good(&environment.name.value, &flow.name)?;
-    let (graph, selection, back) = match (target, &current) {
-        (Some(target), Some(current)) => {
-            let (graph, selection, back) = turn(flow, &graph, &request, current, target)?;
-            (graph, selection, Some(back))
-        }
-        _ => {
-            let recorded = |id: &StepId| recorded(good.as_ref(), id);
-            let selection = selection::select(flow, &graph, &request.typed, &recorded)
-                .map_err(PrepareError::Selection)?;
-            (graph, selection, None)
-        }
+    let (graph, selection, back) = if let (Some(target), Some(current)) = (target, &current) {
+        let (graph, selection, back) = turn(flow, &graph, &request, current, target)?;
+        (graph, selection, Some(back))
+    } else {
+        let recorded = |id: &StepId| recorded(good.as_ref(), id);
+        let selection =
+            selection::select(flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
+        (graph, selection, None)
     };
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let others = other_clouds(project, &graph, &selection, &values, &world)?;

@@ -171,19 +171,16 @@ impl State {
 }
 
 fn back_to(way: &Way) -> Result<Box<dyn Step>, Failure> {
-    match &way.to {
-        Some(to) => {
-            let to: State = back::read(to)?;
-            if to.repository.is_empty() {
-                return Err(Failure::new("that release does not say how the repository was set up"));
-            }
-            Ok(Box::new(Return(to)))
+    if let Some(to) = &way.to {
+        let to: State = back::read(to)?;
+        if to.repository.is_empty() {
+            return Err(Failure::new("that release does not say how the repository was set up"));
         }
-        None => {
-            let now: State = back::read(&way.now).unwrap_or_default();
-            let what = if now.repository.is_empty() { "the repository".to_owned() } else { now.repository };
-            Ok(Box::new(Stays::unrecorded(&what, way.now.clone())))
-        }
+        Ok(Box::new(Return(to)))
+    } else {
+        let now: State = back::read(&way.now).unwrap_or_default();
+        let what = if now.repository.is_empty() { "the repository".to_owned() } else { now.repository };
+        Ok(Box::new(Stays::unrecorded(&what, way.now.clone())))
     }
 }
 

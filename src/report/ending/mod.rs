@@ -137,6 +137,7 @@ pub fn nothing_to_do(
 #[cfg(test)]
 mod tests {
     use super::super::sample::{self, Script, at, begin, done, over, started, trouble};
+    use super::super::text;
     use super::*;
 
     fn shown_with(look: &Look, script: &Script) -> String {

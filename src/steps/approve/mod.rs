@@ -70,7 +70,7 @@ pub fn rule(settings: &Ready) -> Result<Rule, Unready> {
     let count = match settings.int("count")? {
         None => 0,
         Some(count) => u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| {
-            Unready::Invalid { setting: "count".into(), why: format!("{count} persons cannot approve") }
+            Unready::Invalid { setting: "count", why: format!("{count} persons cannot approve") }
         })?,
     };
     Ok(Rule {

@@ -125,7 +125,7 @@ impl Step for CfnDeploy {
                 }
             }
         };
-        Ok(Proposal { inputs, baseline, ..proposal })
+        Ok(Proposal { baseline, inputs, ..proposal })
     }
 
     async fn observe(&self, cx: &Context) -> Result<Json, Failure> {

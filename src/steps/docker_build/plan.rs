@@ -205,7 +205,7 @@ impl DockerBuild {
         let files = cx.world.files.clone();
         let (folder, dockerfile) = (self.context.clone(), self.dockerfile.clone());
         let read = move || BuildContext::read(&files, &folder, dockerfile.as_deref());
-        Ok(tokio::task::spawn_blocking(read).await.map_err(|error| error::broken(&error))?)
+        tokio::task::spawn_blocking(read).await.map_err(|error| error::broken(&error))
     }
 
     /// `existing`: the image that the tag names.

@@ -39,13 +39,12 @@ pub(super) struct Publish {
 impl Effect for Publish {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let repository = self.step.repository(cx).await?;
-        let (image, verb) = match &self.image {
-            Some(image) => (image.clone(), if self.tags.is_empty() { "scanned" } else { "tagged" }),
-            None => {
-                let image = self.build_and_push(cx, &repository).await?;
-                self.record(cx, &repository, &image, None)?;
-                (image, "pushed")
-            }
+        let (image, verb) = if let Some(image) = &self.image {
+            (image.clone(), if self.tags.is_empty() { "scanned" } else { "tagged" })
+        } else {
+            let image = self.build_and_push(cx, &repository).await?;
+            self.record(cx, &repository, &image, None)?;
+            (image, "pushed")
         };
         if let Some(limit) = self.step.scan {
             Box::pin(scan::pass(cx, &repository, &image.digest, limit)).await?;

@@ -65,16 +65,13 @@ impl State {
 
     /// As a step leaves the service.
     pub(super) fn left_by(mut self, deploy: &Deploy) -> Self {
-        match &deploy.goal {
-            Some(goal) => {
-                self.scaled = goal.to.scaled;
-                self.set.clone_from(&goal.to.set);
-            }
-            None => {
-                self.scaled = deploy.desired.is_some();
-                let names = |edit: &ContainerEdit| names(edit).into_iter().map(str::to_owned).collect();
-                self.set = deploy.containers.iter().map(|edit| (edit.name.clone(), names(edit))).collect();
-            }
+        if let Some(goal) = &deploy.goal {
+            self.scaled = goal.to.scaled;
+            self.set.clone_from(&goal.to.set);
+        } else {
+            self.scaled = deploy.desired.is_some();
+            let names = |edit: &ContainerEdit| names(edit).into_iter().map(str::to_owned).collect();
+            self.set = deploy.containers.iter().map(|edit| (edit.name.clone(), names(edit))).collect();
         }
         self
     }

@@ -231,25 +231,22 @@ impl OneOff {
         let container = task.containers.iter().find(|container| container.name == self.container);
         let code = container.and_then(|container| container.exit_code);
         let name = self.container.clone();
-        match (code, container) {
-            (Some(code), Some(container)) => {
-                let mut failure = Failure::from(RunError::Exited { container: name.clone(), code });
-                if !container.reason.is_empty() {
-                    failure = failure.detail(ended(container));
-                }
-                Err(failure
-                    .details(last_words(&cx.cloud, &self.definition, task, &name).await)
-                    .detail(format!("task {}", task.task_arn)))
+        if let (Some(code), Some(container)) = (code, container) {
+            let mut failure = Failure::from(RunError::Exited { container: name.clone(), code });
+            if !container.reason.is_empty() {
+                failure = failure.detail(ended(container));
             }
-            _ => {
-                let why = in_words(task);
-                let own = container.filter(|container| !container.reason.is_empty()).map(ended);
-                let others = task.containers.iter().filter(|one| one.name != name && one.exit_code.is_some());
-                Err(Failure::from(RunError::NeverRan { container: name.clone(), why })
-                    .details(own)
-                    .details(others.map(ended))
-                    .detail(format!("task {}", task.task_arn)))
-            }
+            Err(failure
+                .details(last_words(&cx.cloud, &self.definition, task, &name).await)
+                .detail(format!("task {}", task.task_arn)))
+        } else {
+            let why = in_words(task);
+            let own = container.filter(|container| !container.reason.is_empty()).map(ended);
+            let others = task.containers.iter().filter(|one| one.name != name && one.exit_code.is_some());
+            Err(Failure::from(RunError::NeverRan { container: name.clone(), why })
+                .details(own)
+                .details(others.map(ended))
+                .detail(format!("task {}", task.task_arn)))
         }
     }
 }

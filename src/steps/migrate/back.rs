@@ -60,14 +60,13 @@ impl Step for Forward {
 
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let mut warnings = Vec::new();
-        let (stands, baseline) = match &self.today {
-            Some(today) => today.ask(&self.now, cx).await?,
-            None => {
-                if self.to.place.is_some() {
-                    warnings.push("the database was not asked: the flow does not say where it is".to_owned());
-                }
-                (self.now.clone(), Json::Null)
+        let (stands, baseline) = if let Some(today) = &self.today {
+            today.ask(&self.now, cx).await?
+        } else {
+            if self.to.place.is_some() {
+                warnings.push("the database was not asked: the flow does not say where it is".to_owned());
             }
+            (self.now.clone(), Json::Null)
         };
         if let (Some(here), Some(there)) = (&stands.place, &self.to.place)
             && here != there

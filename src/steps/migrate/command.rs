@@ -52,7 +52,7 @@ impl Step for CommandTool {
         if names.is_empty() {
             let receipt = standing.to_json();
             let proposal = Proposal::up_to_date("nothing is pending", outputs(&[], None));
-            return Ok(Proposal { inputs, baseline, receipt, ..proposal });
+            return Ok(Proposal { baseline, inputs, receipt, ..proposal });
         }
         let mut proposal = Proposal::new(Action::Update, count(names.len(), "migration"));
         proposal.inputs = inputs;

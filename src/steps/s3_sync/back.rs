@@ -96,15 +96,16 @@ impl Return {
     fn goal(&self, place: &Place, open: &Open) -> Result<Goal, Failure> {
         let objects = match &self.manifest {
             None => BTreeMap::new(),
-            Some(name) => match place.manifests.read(name)? {
-                Some(manifest) => manifest.objects,
-                None => {
+            Some(name) => {
+                if let Some(manifest) = place.manifests.read(name)? {
+                    manifest.objects
+                } else {
                     let reason = format!("the manifest {name} of {} is no longer in the store", self.target);
                     return Err(Failure::missing(reason).help(
                         "use the store that the release was recorded in, or go back to another release",
                     ));
                 }
-            },
+            }
         };
         let mut found = BTreeMap::new();
         let mut added = open.keys.clone();

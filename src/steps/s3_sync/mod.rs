@@ -83,7 +83,7 @@ impl Step for S3Sync {
         let compared = self.compare(cx, wanted, &place, &release).await?;
         let standing = State::of(&self.target, place.manifests.newest(), self.keep_releases()).to_json();
         let baseline = self.facts(&place);
-        Ok(Proposal { inputs, standing, baseline, ..self.propose(cx, compared, place)? })
+        Ok(Proposal { baseline, inputs, standing, ..self.propose(cx, compared, place)? })
     }
 
     async fn observe(&self, cx: &Context) -> Result<Json, Failure> {

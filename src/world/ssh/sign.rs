@@ -112,7 +112,7 @@ fn choose(host: &Host, here: &Path, key: Option<&str>) -> Result<Chosen, SignErr
 }
 
 /// git's `user.signingkey`, when it is an SSH key: a file, or the text of a public key. Ids of
-/// OpenPGP keys are none.
+/// `OpenPGP` keys are none.
 fn configured(host: &Host, here: &Path) -> Option<Result<Chosen, SignError>> {
     let said = Command::new("git")
         .args(["config", "user.signingkey"])
