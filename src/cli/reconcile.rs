@@ -71,7 +71,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             recovery.journal = recovery.journal.under(locks.iter().map(Held::fence).collect());
             settle(session, args, &run, &prepared, &mut recovery, &cancel).await
         };
-        unless_interrupted(&cancel, work).await
+        unless_interrupted(&cancel, Box::pin(work)).await
     })
 }
 
@@ -114,7 +114,9 @@ async fn settle(
         out::note(&format!("nothing of run {run} is open any more; go on with it: flow resume {run}"));
         return Ok(Exit::Success);
     }
-    mark_commands(run, &unclear).iter().for_each(|line| out::note(line));
+    for line in mark_commands(run, &unclear) {
+        out::note(&line);
+    }
     Ok(Exit::Unknown)
 }
 

@@ -52,7 +52,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let signals = Signals::listen(Arc::clone(&canceller));
         let cancel = canceller.view();
         let mut report = args.manner.report(session);
-        let taken = take_up(session, &store, &run, &state, report.as_mut(), &cancel);
+        let taken = Box::pin(take_up(session, &store, &run, &state, report.as_mut(), &cancel));
         let Some(Taken { prepared, observed, locks, recovery }) = unless_interrupted(&cancel, taken).await?
         else {
             return Ok(Exit::Unknown);
@@ -103,11 +103,11 @@ fn refuse_changed(state: &RunState, prepared: &Prepared, observed: &mut Observed
     let mut differences = differences(&plan, &observed.plan, &done);
     let begun = |step: &StepId| state.steps.get(step).is_some_and(|step| step.before.is_some());
     // An effect that was begun may have changed the world itself.
-    let began = state.steps.values().any(|step| step.before.is_some());
+    let any_begun = state.steps.values().any(|step| step.before.is_some());
     differences.retain(|found| match &found.step {
         Some(step) => found.side != Side::World || !begun(step),
         // An effect that was begun can be all that makes the digest another.
-        None => !(began && found.what == "plan"),
+        None => !(any_begun && found.what == "plan"),
     });
     if !differences.is_empty() {
         let refusal = Refusal::Changed { created: plan.created, differences };
@@ -147,7 +147,9 @@ async fn take_up(
     // Somebody may have gone on with it before the lock was free.
     refuse_unfit(store, run, &recovery.state)?;
     prepared.values.run = recover::facts(&recovery.state, run, Clock.now());
-    records.iter().for_each(|record| report.recall(record.time, &record.event));
+    for record in &records {
+        report.recall(record.time, &record.event);
+    }
 
     recovery.record(Some(&prepared), Event::RunResumed { by: session.host.operator() })?;
     let unclear = recovery.settle(&prepared, cancel).await?;
