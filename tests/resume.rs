@@ -158,6 +158,7 @@ fn a_run_that_failed_goes_on_where_it_failed() {
     project.run(&["resume", &run]).exits(0);
     let made = world(&project);
     assert_eq!((made["a"], made["b"], made["c"]), (1, 3, 1));
+    // The release of the first failure was enough for the second.
     project.run(&["runs"]).exits(0).prints("release 2");
 }
 

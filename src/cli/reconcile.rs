@@ -71,7 +71,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             recovery.journal = recovery.journal.under(locks.iter().map(Held::fence).collect());
             settle(session, args, &run, &prepared, &mut recovery, &cancel).await
         };
-        Box::pin(unless_interrupted(&cancel, work)).await
+        unless_interrupted(&cancel, Box::pin(work)).await
     })
 }
 

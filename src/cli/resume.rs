@@ -52,9 +52,8 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let signals = Signals::listen(Arc::clone(&canceller));
         let cancel = canceller.view();
         let mut report = args.manner.report(session);
-        let taken = take_up(session, &store, &run, &state, report.as_mut(), &cancel);
-        let Some(Taken { prepared, observed, locks, recovery }) =
-            Box::pin(unless_interrupted(&cancel, taken)).await?
+        let taken = Box::pin(take_up(session, &store, &run, &state, report.as_mut(), &cancel));
+        let Some(Taken { prepared, observed, locks, recovery }) = unless_interrupted(&cancel, taken).await?
         else {
             return Ok(Exit::Unknown);
         };
@@ -104,7 +103,12 @@ fn refuse_changed(state: &RunState, prepared: &Prepared, observed: &mut Observed
     let mut differences = differences(&plan, &observed.plan, &done);
     let begun = |step: &StepId| state.steps.get(step).is_some_and(|step| step.before.is_some());
     // An effect that was begun may have changed the world itself.
-    differences.retain(|found| found.side != Side::World || !found.step.as_ref().is_some_and(begun));
+    let any_begun = state.steps.values().any(|step| step.before.is_some());
+    differences.retain(|found| match &found.step {
+        Some(step) => found.side != Side::World || !begun(step),
+        // An effect that was begun can be all that makes the digest another.
+        None => !(any_begun && found.what == "plan"),
+    });
     if !differences.is_empty() {
         let refusal = Refusal::Changed { created: plan.created, differences };
         let new = Some(started.again.clone()).filter(|again| !again.is_empty());

@@ -381,6 +381,8 @@ mod tests {
           run k0f0 was interrupted at 00:00:00, its process is gone
             service[api] was in the middle of: roll 0 tasks. Whether it was done is
             not recorded.
+
+            go on   flow resume k0f0
         ");
     }
 

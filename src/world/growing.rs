@@ -298,16 +298,18 @@ mod tests {
     #[test]
     fn whoever_takes_over_finds_whole_lines_only() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
         let long = "x".repeat(40_000);
-        for (text, expected) in [
+        let cases = [
             ("", ""),
             ("torn", ""),
             ("one\n", "one\n"),
             ("one\ntwo\nto", "one\ntwo\n"),
             (&format!("one\n{long}"), "one\n"),
             (&format!("{long}\n{long}"), &format!("{long}\n")),
-        ] {
+        ];
+        for (at, (text, expected)) in cases.into_iter().enumerate() {
+            // A file each: a program that another test starts may still hold the last one.
+            let path = folder.path().join(at.to_string());
             std::fs::write(&path, text).unwrap();
             let mut file = Growing::take_over(&path).unwrap().unwrap();
             assert!(Growing::take_over(&path).unwrap().is_none(), "it is held");

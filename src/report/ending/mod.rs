@@ -146,7 +146,9 @@ mod tests {
             ending.event(event);
         }
         let lines = ending.lines(look, 15, at(0), None);
-        let fits = |line: &String| text::width(line) <= 80 || !line.contains("  ");
+        // Commands are copied: they are never cut.
+        let command = |line: &String| line.contains("flow reconcile");
+        let fits = |line: &String| text::width(line) <= 80 || !line.contains("  ") || command(line);
         assert!(lines.iter().all(fits), "{lines:#?}");
         lines.join("\n")
     }
@@ -236,7 +238,7 @@ mod tests {
                 over(RunOutcome::Unknown, 22_000, None, &[]),
             ],
         );
-        insta::assert_snapshot!(shown(&script), @r"
+        insta::assert_snapshot!(shown(&script), @r#"
 
         ? service[api]     the answer to UpdateService was lost and ECS        21.0s
                            cannot tell
@@ -251,9 +253,11 @@ mod tests {
           No other step was done.
           Not started: edge.
 
+          it is done      flow reconcile k3f9 --mark 'service[api]=done' --reason "…"
+          it is not done  flow reconcile k3f9 --mark 'service[api]=not-done' --reason "…"
           log     flow log k3f9 'service[api]'
-          again   flow run deploy --env prod
-        ");
+          again   flow resume k3f9
+        "#);
     }
 
     #[test]

@@ -280,7 +280,7 @@ impl View<'_> {
     /// Whether the run itself is gone on with: it began an effect, and was not taken back.
     fn goes_on(&self) -> bool {
         let outcome = self.ended.outcome;
-        self.ending.intended
+        (self.ending.intended || outcome == RunOutcome::Unknown)
             && (matches!(outcome, RunOutcome::Failed | RunOutcome::Interrupted | RunOutcome::Unknown)
                 || (outcome == RunOutcome::RollbackFailed && self.started.back_to.is_some()))
     }
