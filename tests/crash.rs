@@ -8,7 +8,8 @@
 //! `flow resume`, and what stands is compared with what the run without a
 //! crash left. How often things were done is counted at the resources.
 //!
-//! A normal test run takes a sample; `FLOW_CRASH_SAMPLE=all` takes every point.
+//! A normal test run takes a sample; `FLOW_CRASH_SAMPLE=all` takes every point,
+//! `FLOW_CRASH_SAMPLE=40` so many, and `FLOW_CRASH_SAMPLE=101..200` those.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Instant;
@@ -80,7 +81,10 @@ impl Shop {
 fn sample(points: usize) -> Vec<usize> {
     match std::env::var("FLOW_CRASH_SAMPLE").as_deref() {
         Ok("all") => (1..=points).collect(),
-        Ok(count) => spread(points, count.parse().unwrap()),
+        Ok(wanted) => match wanted.split_once("..") {
+            Some((first, last)) => (first.parse().unwrap()..=last.parse().unwrap()).collect(),
+            None => spread(points, wanted.parse().unwrap()),
+        },
         Err(_) => spread(points, SAMPLE),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use crate::event::{Event, Feed, Message};
 use crate::model::names::{EnvName, FlowName, RunId, StepId};
@@ -42,6 +42,10 @@ int main(int argc, char **argv) {
 }
 "#;
 
+fn is_note(event: &Event, wanted: &str) -> bool {
+    matches!(event, Event::Noted { key, .. } if key == wanted)
+}
+
 static IMAGES: OnceCell<[String; 2]> = OnceCell::const_new();
 
 /// One cluster, one family and at most one service; all named alike and removed at the end.
@@ -52,7 +56,11 @@ pub(crate) struct Sandbox {
     root: tempfile::TempDir,
     events: Arc<Mutex<Vec<Event>>>,
     sender: mpsc::Sender<Message>,
+    death: Death,
 }
+
+/// Told once a note of this key is on disk; whoever wrote it never hears of it.
+type Death = Arc<Mutex<Option<(&'static str, oneshot::Sender<()>)>>>;
 
 impl Sandbox {
     /// `None`, said on stderr, where there is no sandbox.
@@ -90,9 +98,18 @@ impl Sandbox {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (sender, mut receiver) = mpsc::channel::<Message>(64);
         let kept = Arc::clone(&events);
+        let death = Death::default();
+        let dying = Arc::clone(&death);
         tokio::spawn(async move {
+            let mut unanswered = Vec::new();
             while let Some(message) = receiver.recv().await {
+                let last = dying.lock().unwrap().take_if(|(at, _)| is_note(&message.event, at));
                 kept.lock().unwrap().push(message.event);
+                if let Some((_, died)) = last {
+                    unanswered.push(message.stored);
+                    died.send(()).unwrap();
+                    continue;
+                }
                 if let Some(stored) = message.stored {
                     stored.send(Ok(())).unwrap();
                 }
@@ -105,6 +122,7 @@ impl Sandbox {
             root: tempfile::tempdir().unwrap(),
             events,
             sender,
+            death,
         };
         let writes = sandbox.cloud.writes().await;
         writes.ecs.create_cluster().cluster_name(&sandbox.name).send().await.unwrap();
@@ -209,16 +227,17 @@ impl Sandbox {
         events.iter().filter_map(note).collect()
     }
 
-    /// Makes an effect until a line is told that begins with this; then flow dies. Whether it came so far.
-    pub(crate) async fn die(&self, effect: Box<dyn crate::steps::Effect>, cx: &Context, at: &str) -> bool {
-        let seen = self.told().iter().filter(|line| line.starts_with(at)).count();
+    /// Makes an effect until it has written a note of this key; then flow dies. Whether it came so far.
+    pub(crate) async fn die(
+        &self,
+        effect: Box<dyn crate::steps::Effect>,
+        cx: &Context,
+        at: &'static str,
+    ) -> bool {
+        let (died, death) = oneshot::channel();
+        *self.death.lock().unwrap() = Some((at, died));
         tokio::select! {
-            biased;
-            () = async {
-                while self.told().iter().filter(|line| line.starts_with(at)).count() == seen {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                }
-            } => true,
+            Ok(()) = death => true,
             _ = effect.apply(cx) => false,
         }
     }

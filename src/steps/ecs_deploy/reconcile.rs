@@ -89,8 +89,11 @@ pub(super) async fn reconcile(deploy: &Deploy, open: &Open, cx: &Context) -> Res
 async fn started(deploy: &Deploy, sent: &Sent, cx: &Context) -> Result<Option<Done>, Failure> {
     let ecs = cx.cloud.ecs().await;
     let Some((service, deployment)) = listed(deploy, sent, cx, ecs).await? else { return Ok(None) };
-    let in_force = service.primary().is_some_and(|primary| primary.id == deployment.id);
-    if !in_force || deployment.has_failed() {
+    if deployment.has_failed() {
+        cx.feed.output(format!("ECS gave up the deployment {}", deployment.id)).await;
+        return Ok(None);
+    }
+    if !service.primary().is_some_and(|primary| primary.id == deployment.id) {
         return Ok(None);
     }
     let looks = Patience::for_a_look(cx.world.clock);

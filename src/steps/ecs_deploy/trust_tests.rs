@@ -158,7 +158,7 @@ async fn a_deployment_under_way_is_taken_back() {
     let proposal = sandbox.plan(&KIND, &bad, &sandbox.context(Some(good.clone()))).await.unwrap();
     let standing = proposal.standing.clone();
     assert_eq!(standing["taskDefinition"], good["taskDefinition"]);
-    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated ").await);
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated").await);
 
     let proposal = back(&cx, &Value::Null, &standing).await.unwrap();
     assert_eq!(proposal.summary, "roll 1 task back");
@@ -179,7 +179,7 @@ async fn a_deploy_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     assert!(matches!(nothing, Settled::NotDone), "{nothing:?}");
 
     // It died when the revision was registered, and somebody registered another one since.
-    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "registered ").await);
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "registered").await);
     sandbox.cloud.ecs().await.register(&sandbox.definition(second, &[("BY", "eve")])).await.unwrap();
     let proposal = sandbox.plan(&KIND, &ready, &cx).await.unwrap();
     let registered = settle(&ready, &sandbox.announced(&proposal), &cx).await;
@@ -188,7 +188,7 @@ async fn a_deploy_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     let registrations = faults.calls("RegisterTaskDefinition");
 
     // It died while ECS rolled, before and after the deployment's id was noted.
-    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated ").await);
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated").await);
     let mut open = sandbox.announced(&sandbox.plan(&KIND, &ready, &cx).await.unwrap());
     open.notes.retain(|(key, _)| key != "updated");
     let Settled::Done(done) = settle(&ready, &open, &cx).await else { panic!("it was made") };
@@ -206,7 +206,7 @@ async fn a_deploy_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     let cx = sandbox.context(Some(done.receipt));
     let force = deploy(&sandbox.name, image(second)).with("force", true).ready();
     let proposal = sandbox.plan(&KIND, &force, &cx).await.unwrap();
-    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated ").await);
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated").await);
     for noted in [false, true] {
         let mut open = sandbox.announced(&Proposal::new(Action::Update, ""));
         if !noted {
@@ -220,13 +220,17 @@ async fn a_deploy_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     // One that ECS gave up was not made.
     let bad = deploy(&sandbox.name, image(second).env(&[("EXIT", "3")])).ready();
     let proposal = sandbox.plan(&KIND, &bad, &cx).await.unwrap();
-    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated ").await);
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "updated").await);
     let settled = settle(&bad, &sandbox.announced(&Proposal::new(Action::Update, "")), &cx).await;
     assert!(matches!(settled, Settled::NotDone), "{settled:?}");
     // Answered after all that was said before it.
     cx.feed.note("heard", Value::Null).await.unwrap();
     assert!(
-        sandbox.told().iter().any(|line| line.starts_with("ECS rolled it back to")),
+        // Waited for, or given up before anybody looked.
+        sandbox
+            .told()
+            .iter()
+            .any(|line| ["ECS rolled it back to", "ECS gave up"].iter().any(|said| line.starts_with(said))),
         "{:?}",
         sandbox.told()
     );

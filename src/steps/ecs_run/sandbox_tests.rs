@@ -112,14 +112,14 @@ async fn a_task_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     // It dies while the task runs; a new attempt of the same run waits for that task.
     let proposal = sandbox.plan(&KIND, &slow(), &cx).await.unwrap();
     assert_eq!(proposal.baseline, json!({ "task definition": format!("{}:1", sandbox.name) }));
-    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started ").await);
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started").await);
     let done = sandbox.run(&KIND, &slow(), &cx).await.unwrap();
     assert_eq!((done.receipt["exitCode"].as_i64(), faults.calls("RunTask")), (Some(0), 1));
 
     // Whoever asks waits for it too, whether its ARN was noted or not.
     let cx = next(&cx, "b");
     let proposal = sandbox.plan(&KIND, &slow(), &cx).await.unwrap();
-    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started ").await);
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started").await);
     for unnoted in [1, 0] {
         let settled = settle(slow(), unnoted, cx.clone()).await;
         assert!(
@@ -133,7 +133,7 @@ async fn a_task_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
     let cx = next(&cx, "c");
     let bad = || run(&sandbox.name).env(&[("AFTER", "1"), ("EXIT", "4")]).ready();
     let proposal = sandbox.plan(&KIND, &bad(), &cx).await.unwrap();
-    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started ").await);
+    assert!(sandbox.die(proposal.effect.unwrap(), &cx, "started").await);
     let settled = settle(bad(), 0, cx.clone()).await;
     assert!(matches!(settled, Settled::NotDone), "{settled:?}");
     // Answered after all that was said before it.
