@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -136,11 +137,18 @@ impl Shop {
         SERVICES.map(|service| self.task_definition(service))
     }
 
-    /// What a service answers at the load balancer.
+    /// What a service answers at the load balancer. The sandbox's sends requests to a task from the
+    /// moment that its container runs, where a real one waits for the program behind it to answer.
     pub(crate) fn ask(&self, service: &str) -> Value {
-        let answer = super::http::get(&self.sandbox.service_url(service)).unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let answer = super::http::get(&self.sandbox.service_url(service)).unwrap();
+            if answer.status == 200 {
+                return answer.json();
+            }
+            assert!(answer.status == 502 && Instant::now() < deadline, "{} {}", answer.status, answer.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
