@@ -352,7 +352,8 @@ fn is_program(p: &Prepared, id: &StepId) -> bool {
     node_of(p, id).is_some_and(|node| node.step.kind.nature == Nature::Program)
 }
 
-fn took(step: &StepState) -> u64 {
+/// How long an effect had been under way when it was begun, in milliseconds.
+pub(super) fn took(step: &StepState) -> u64 {
     let since = step.intent.as_ref().map(|intent| intent.since);
     let span = step.began.zip(since).map(|(began, since)| since.as_millisecond() - began.as_millisecond());
     span.and_then(|span| u64::try_from(span).ok()).unwrap_or_default()

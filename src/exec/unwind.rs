@@ -23,22 +23,22 @@ use crate::model::flow::OnFailure;
 use crate::model::kind::Nature;
 use crate::model::names::StepId;
 use crate::model::step::Undo;
-use crate::model::value::{Field, Outputs};
+use crate::model::value::Outputs;
 use crate::plan::backwards::{Company, back_of, turn};
 use crate::plan::basis::Basis;
 use crate::plan::document::{Plan, PlannedStep};
 use crate::plan::graph::{Goal, NodeId};
 use crate::plan::observe::{Observed, context};
 use crate::plan::prepare::Prepared;
-use crate::plan::propose::{NoProposal, Proposed, Surroundings, attributes, propose};
+use crate::plan::propose::{NoProposal, Proposed, Surroundings, propose};
 use crate::plan::scope::StepScope;
 use crate::plan::selection::Selection;
-use crate::steps::{self, Back, Context, Failure, FailureClass, Open, Proposal, Settled, Way};
+use crate::steps::{Back, Context, Failure, FailureClass, Open, Proposal, Settled, Way};
 use crate::world::cancel::Cancel;
 
 use super::scheduler::Scheduler;
 use super::unit::UnitEnd;
-use super::{Shared, Stage};
+use super::{Shared, Stage, recover};
 
 type Ends = BTreeMap<StepId, UnitEnd>;
 
@@ -132,56 +132,35 @@ impl Unwound {
     }
 }
 
-/// Asks about every effect of which nobody knows whether it was made.
+/// Asks about every effect of which nobody knows whether it was made, and records what is said.
 async fn settle_unknown(
     shared: &Shared,
     state: &mut RunState,
     cancel: &Cancel,
     feed: &Feed,
 ) -> Result<(), String> {
-    let unknown: Vec<(StepId, Open)> = state
-        .unsettled()
-        .filter_map(|(id, step)| {
-            let intent = step.intent.clone()?;
-            Some((id.clone(), Open { intent, notes: step.notes.clone() }))
-        })
-        .collect();
-    for (id, open) in unknown {
-        let settled = ask(shared, &id, &open, cancel).await;
-        let (done, receipt, why) = match settled {
-            Ok(Settled::Done(done)) => (Some(true), done.receipt, String::new()),
-            Ok(Settled::NotDone) => (Some(false), serde_json::Value::Null, String::new()),
-            Ok(Settled::Ambiguous(why)) => (None, serde_json::Value::Null, why),
-            Err(failure) => (None, serde_json::Value::Null, failure.record.reason),
+    for (id, intent, notes) in state.open() {
+        let took = state.steps.get(&id).map(recover::took).unwrap_or_default();
+        let (open, table) = (Open { intent, notes }, &shared.observed.table);
+        let asked = recover::ask(&shared.prepared, table, &shared.run, &id, &open, cancel).await;
+        let settled = asked.unwrap_or_else(Settled::Ambiguous);
+        let why = match &settled {
+            Settled::Ambiguous(why) => Some(why.clone()),
+            _ => None,
         };
-        let reconciled = Event::StepReconciled { step: id.clone(), done, by: "asked".to_owned() };
-        let stored = feed.store(reconciled.clone()).await;
-        if done.is_none() || stored.is_err() {
-            return Err(format!("Nothing was taken back: whether {id} was done is not known ({why})."));
+        for event in recover::events(&id, settled, "asked", took) {
+            if let Err(down) = feed.store(event.clone()).await {
+                return Err(format!("Nothing was taken back: {down}."));
+            }
+            if let Some(last) = state.last {
+                state.apply(last, &event);
+            }
         }
-        if let (Some(step), Some(last)) = (state.steps.get_mut(&id), state.last) {
-            step.receipt = receipt;
-            state.apply(last, &reconciled);
+        if let Some(why) = why {
+            return Err(format!("Nothing was taken back: whether {id} was done is not known ({why})."));
         }
     }
     Ok(())
-}
-
-async fn ask(shared: &Shared, id: &StepId, open: &Open, cancel: &Cancel) -> Result<Settled, Failure> {
-    let p = &shared.prepared;
-    let Some(node_id) = p.graph.find_id(id) else { return Ok(Settled::Ambiguous("it is gone".to_owned())) };
-    let node = p.graph.node(node_id);
-    let scope = StepScope { values: &p.values, each: &node.each, steps: &shared.observed.table };
-    let unresolved = |error: crate::model::template::Unresolved| Failure::new(error.why.to_string());
-    let settings = node.step.settings.resolve(&scope).map_err(unresolved)?;
-    let Field::Known(attributes) = attributes(&node.step.common, &scope).map_err(unresolved)? else {
-        return Ok(Settled::Ambiguous("what it refers to is not known".to_owned()));
-    };
-    let Some(kind) = steps::kind(node.step.kind.name) else {
-        return Ok(Settled::Ambiguous("its kind is gone".to_owned()));
-    };
-    let cx = silent(shared, node_id, cancel);
-    (kind.make)(&settings, &attributes)?.reconcile(open, &cx).await
 }
 
 fn silent(shared: &Shared, id: NodeId, cancel: &Cancel) -> Context {
