@@ -262,3 +262,32 @@ fn a_run_whose_files_changed_meanwhile_is_refused_and_says_what() {
     project.run(&["resume", &run]).exits(0);
     assert_eq!(world(&project)["a"], 1);
 }
+
+/// A run of one migration that died right before its script; nobody knows of it but the database.
+#[cfg(feature = "crash-points")]
+#[test]
+fn an_effect_is_not_asked_about_where_it_was_not_made() {
+    let flow = |file: &str| {
+        format!(
+            "environment \"dev\"\nflow \"ship\" {{\n migrate \"schema\" {{ dir \"migrations\"; url \"sqlite:{file}?mode=rwc\" }}\n}}"
+        )
+    };
+    let started = || Project::new().flow(&flow("a.db")).file("migrations/1_a.sql", "create table a (b int);");
+    let ship = ["run", "ship", "--env", "dev"];
+    let counted = started().var("FLOW_CRASH_LIST", "points");
+    counted.run(&ship).exits(0);
+    let points = counted.read("points");
+    let at = points.lines().position(|point| point == "database.script 1.before").unwrap() + 1;
+
+    let project = started().var("FLOW_CRASH_AT", &at.to_string());
+    project.run(&ship);
+    let project = project.var("FLOW_CRASH_AT", "0");
+    let run = run_id(&project);
+    project.flow_now(&flow("b.db"));
+    for words in [["resume", &run], ["reconcile", &run]] {
+        project.run(&words).exits(7).says("url is another one now than when the run began");
+    }
+    project.run(&ship).exits(7).says("url is another one now than when the run began");
+    project.flow_now(&flow("a.db"));
+    project.run(&["resume", &run]).exits(0);
+}

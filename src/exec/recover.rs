@@ -14,16 +14,19 @@ use jiff::Timestamp;
 
 use crate::event::{Event, FailureRecord, Feed, JournalDown, RunEnded, RunOutcome, StepEnded, StepOutcome};
 use crate::journal::log::Journal;
+use crate::journal::plans;
 use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
 use crate::journal::replay::{Phase, RunState, StepState};
 use crate::model::change::Action;
 use crate::model::kind::Nature;
 use crate::model::names::{RunId, StepId};
 use crate::model::value::Field;
+use crate::plan::basis::{Symbolic, definition};
 use crate::plan::graph::Node;
 use crate::plan::observe::{Table, context};
 use crate::plan::prepare::{DoneBefore, Prepared};
 use crate::plan::propose::{NoProposal, step_of};
+use crate::plan::saved;
 use crate::plan::scope::{Known, RunFacts, StepScope};
 use crate::steps::{Done, FailureClass, Open, Settled};
 use crate::world::cancel::Cancel;
@@ -132,12 +135,48 @@ impl Recovery {
         open: &Open,
         cancel: &Cancel,
     ) -> Result<Settled, RecoverError> {
+        if let Some(why) = self.acts_elsewhere(p, table, step) {
+            return Ok(Settled::Ambiguous(why));
+        }
         let asked = ask(p, table, self.journal.run(), step, open, cancel);
         match cancel.unless_stopped(asked).await {
             Ok(Ok(settled)) => Ok(settled),
             Ok(Err(why)) => Ok(Settled::Ambiguous(why)),
             Err(_) => Err(RecoverError::Interrupted),
         }
+    }
+
+    /// Why a step cannot be asked about: by the files of now it acts on something else than it did.
+    fn acts_elsewhere(&self, p: &Prepared, table: &Table, step: &StepId) -> Option<String> {
+        let started = self.state.started.as_ref()?;
+        let (_, bytes) = plans::find(&p.world.store, &started.plan).ok()?;
+        let plan = saved::read(&bytes).ok()?.verify(&p.sealer).ok()?;
+        let now = p.cloud.target();
+        let place = &plan.environment;
+        let then = plan.steps.iter().find(|planned| planned.id == *step)?;
+        let node = node_of(p, step)?;
+        let scope = StepScope { values: &p.values, each: &node.each, steps: table };
+        let selected = |step: &StepId| p.graph.find_id(step).is_some_and(|id| p.selection.contains(id));
+        let symbolic = Symbolic { scope: &scope, selected: &selected };
+        let rows = definition(node, &symbolic, &p.world.host, &p.sealer).ok()?;
+        let targets = node.step.kind.settings.iter().filter(|setting| setting.target).map(|s| s.name);
+        let moved = targets.filter(|name| then.basis.definition.get(*name) != rows.get(*name));
+        let mut others: Vec<&str> = moved.collect();
+        if (&place.account, &place.region) != (&now.account, &now.region) {
+            others.push("account or region");
+        }
+        if others.is_empty() {
+            return None;
+        }
+        let files = match &started.commit {
+            Some(commit) => format!("the files of then (commit {})", commit.get(..12).unwrap_or(commit)),
+            None => "the files of then".to_owned(),
+        };
+        Some(format!(
+            "{} is another one now than when the run began; ask with {files}: flow reconcile {}",
+            others.join(", "),
+            started.run
+        ))
     }
 
     /// Ends a run that does not go on: what it had finished is recorded as a failed release, so that

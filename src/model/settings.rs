@@ -22,6 +22,8 @@ pub struct Setting {
     pub required: bool,
     /// Whether `${secret.…}` may stand there.
     pub secret: bool,
+    /// Whether it names what the step changes: a service, a bucket, a database.
+    pub target: bool,
     /// One sentence for help and the manual.
     pub help: &'static str,
 }
@@ -30,7 +32,7 @@ impl Setting {
     /// An optional setting without secrets.
     #[must_use]
     pub const fn new(name: &'static str, shape: Shape, help: &'static str) -> Self {
-        Self { name, shape, required: false, secret: false, help }
+        Self { name, shape, required: false, secret: false, target: false, help }
     }
 
     /// It must be given.
@@ -44,6 +46,13 @@ impl Setting {
     #[must_use]
     pub const fn secret(mut self) -> Self {
         self.secret = true;
+        self
+    }
+
+    /// It names what the step changes.
+    #[must_use]
+    pub const fn target(mut self) -> Self {
+        self.target = true;
         self
     }
 }

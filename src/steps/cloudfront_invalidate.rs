@@ -39,7 +39,7 @@ pub static KIND: Kind = Kind {
         name: "cloudfront-invalidate",
         about: "Makes a CloudFront distribution fetch changed paths again.",
         settings: &[
-            Setting::new("distribution", Shape::Text, "The distribution's id.").required(),
+            Setting::new("distribution", Shape::Text, "The distribution's id.").required().target(),
             Setting::new(
                 "paths",
                 Shape::Texts,

@@ -29,7 +29,9 @@ pub static KIND: Kind = Kind {
         name: "ecr-repository",
         about: "Creates a repository in the account's registry, or puts its settings right.",
         settings: &[
-            Setting::new("repository", Shape::Text, "Its name: shop-api or team/shop-api.").required(),
+            Setting::new("repository", Shape::Text, "Its name: shop-api or team/shop-api.")
+                .required()
+                .target(),
             Setting::new("immutable", Shape::Bool, "A tag that is taken never moves to another image."),
             Setting::new("scan", Shape::Bool, "ECR scans every image that is pushed."),
             Setting::new("keep", Shape::Int, "ECR drops all but the newest N images."),

@@ -12,6 +12,7 @@ mod references;
 mod secrets;
 mod sites;
 mod steps;
+mod targets;
 #[cfg(test)]
 mod tests;
 

@@ -15,13 +15,15 @@ pub(super) struct Site<'a> {
     pub secret: bool,
     /// Whether it is an argument of a program.
     pub argv: bool,
+    /// Whether it names what the step changes.
+    pub target: bool,
     /// Whether it is part of a condition, where types say what may stand there.
     pub condition: bool,
 }
 
 impl<'a> Site<'a> {
     fn new(name: &'a str, template: &'a Template) -> Self {
-        Self { template, name, secret: false, argv: false, condition: false }
+        Self { template, name, secret: false, argv: false, target: false, condition: false }
     }
 }
 
@@ -62,6 +64,7 @@ fn settings<'a>(written: &'a Written, table: &'static [Setting], all: &mut Vec<S
             name,
             secret: setting.secret,
             argv: name == "command",
+            target: setting.target,
             condition: false,
         };
         if let (Given::Nodes(nodes), Shape::Node { fields, .. }) = (given, &setting.shape) {

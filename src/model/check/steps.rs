@@ -23,6 +23,7 @@ impl Checker<'_> {
             let scope = Scope { step: Some(step), end, tag: site.name == "tag" };
             self.template(site.template, scope);
             self.secret(&site, step.kind);
+            self.target(&site, step);
         }
         self.variables(step);
         self.needs(step);

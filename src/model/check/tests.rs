@@ -373,6 +373,17 @@ flow "f" {
 }
 
 #[test]
+fn nobody_approves_a_target_that_a_program_will_name() {
+    let flow = |protected: bool| {
+        one(&format!(
+            "environment \"prod\" {{ protected #{protected} }}\nflow \"f\" {{\n approve \"go\"\n run \"which\" needs=\"go\" {{ command \"x\" }}\n cfn-deploy \"base\" needs=\"go\" {{ stack \"s\"; template \"t\" }}\n ecs-deploy \"roll\" needs=\"go\" {{ cluster \"${{step.base.Cluster}}\"; service \"${{step.which.name}}\" }}\n}}\n"
+        ))
+    };
+    assert_eq!(flow(false), "");
+    insta::assert_snapshot!(flow(true), @"");
+}
+
+#[test]
 fn deploying_steps_need_a_gate() {
     let steps = r#"
     run "test" { command "x"; inputs "a" }

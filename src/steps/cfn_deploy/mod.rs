@@ -44,7 +44,7 @@ pub static KIND: Kind = Kind {
         name: "cfn-deploy",
         about: "Creates or updates a CloudFormation stack from a template.",
         settings: &[
-            Setting::new("stack", Shape::Text, "The stack's name.").required(),
+            Setting::new("stack", Shape::Text, "The stack's name.").required().target(),
             Setting::new("template", Shape::Path { reads: true }, "The template's file, YAML or JSON.").required(),
             Setting::new(
                 "parameter",

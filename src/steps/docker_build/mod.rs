@@ -66,7 +66,9 @@ pub static KIND: Kind = Kind {
             )
             .secret(),
             Setting::new("platform", Shape::Texts, "Platform to build for; without it linux/amd64."),
-            Setting::new("repository", Shape::Text, "Repository in the account's registry.").required(),
+            Setting::new("repository", Shape::Text, "Repository in the account's registry.")
+                .required()
+                .target(),
             Setting::new("tag", Shape::Texts, "Tags that the image gets besides that of its content."),
             Setting::new("existing", Shape::Bool, "Take the image that the tag names; never build."),
             Setting::new("cache-from", Shape::Texts, "Images whose layers may be taken."),

@@ -51,8 +51,8 @@ const SPEC: KindSpec = KindSpec {
 };
 
 const SETTINGS: &[Setting] = &[
-    Setting::new("cluster", Shape::Text, "name or ARN of the cluster").required(),
-    Setting::new("service", Shape::Text, "name of the service").required(),
+    Setting::new("cluster", Shape::Text, "name or ARN of the cluster").required().target(),
+    Setting::new("service", Shape::Text, "name of the service").required().target(),
     Setting::new(
         "container",
         Shape::Node { head: Head::Text("container"), many: true, fields: CONTAINER },

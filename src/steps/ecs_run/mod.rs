@@ -49,7 +49,7 @@ const SPEC: KindSpec = KindSpec {
 };
 
 const SETTINGS: &[Setting] = &[
-    Setting::new("cluster", Shape::Text, "name or ARN of the cluster").required(),
+    Setting::new("cluster", Shape::Text, "name or ARN of the cluster").required().target(),
     Setting::new(
         "service",
         Shape::Text,

@@ -43,7 +43,9 @@ pub(super) static KIND: Kind = Kind {
         about: "Applies SQL migrations that a database does not have yet.",
         settings: &[
             Setting::new("dir", Shape::Path { reads: true }, "the folder of the .sql files").required(),
-            Setting::new("url", Shape::Text, "the database: postgres://, mysql:// or sqlite:").secret(),
+            Setting::new("url", Shape::Text, "the database: postgres://, mysql:// or sqlite:")
+                .secret()
+                .target(),
             Setting::new(
                 "tool",
                 Shape::Choice(&["sqlx", "command"]),

@@ -19,7 +19,8 @@ pub static KIND: Kind = Kind {
         settings: &[
             Setting::new("from", Shape::Path { reads: true }, "The folder with the built site.").required(),
             Setting::new("to", Shape::Text, "Where it goes: `s3://BUCKET` or `s3://BUCKET/PREFIX`.")
-                .required(),
+                .required()
+                .target(),
             Setting::new(
                 "rule",
                 Shape::Node {
