@@ -376,11 +376,30 @@ flow "f" {
 fn nobody_approves_a_target_that_a_program_will_name() {
     let flow = |protected: bool| {
         one(&format!(
-            "environment \"prod\" {{ protected #{protected} }}\nflow \"f\" {{\n approve \"go\"\n run \"which\" needs=\"go\" {{ command \"x\" }}\n cfn-deploy \"base\" needs=\"go\" {{ stack \"s\"; template \"t\" }}\n ecs-deploy \"roll\" needs=\"go\" {{ cluster \"${{step.base.Cluster}}\"; service \"${{step.which.name}}\" }}\n}}\n"
+            r#"environment "prod" {{ protected #{protected} }}
+flow "f" {{
+    approve "go"
+    run "which" needs="go" {{ command "x" }}
+    cfn-deploy "base" needs="go" {{ stack "s"; template "t" }}
+    ecs-deploy "roll" needs="go" {{
+        cluster "${{step.base.Cluster}}"
+        service "${{step.which.name}}"
+    }}
+}}
+"#
         ))
     };
     assert_eq!(flow(false), "");
-    insta::assert_snapshot!(flow(true), @"");
+    insta::assert_snapshot!(flow(true), @r#"
+    error: what "service" is would be decided by a program after the approval
+      ┌ flows/a.kdl:8:18
+    8 │         service "${step.which.name}"
+      │                  ━━━━━━━━━━━━━━━━━
+      │                  what step "which" prints
+      └ environment "prod" is protected: take it from its vars, or from an infrastructure step
+
+    1 mistake in flows/a.kdl. Nothing was run.
+    "#);
 }
 
 #[test]

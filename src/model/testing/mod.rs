@@ -85,8 +85,8 @@ static ECS_DEPLOY: KindSpec = kind(
     "ecs-deploy",
     Nature::Deploying,
     &[
-        new("cluster", Shape::Text).required(),
-        new("service", Shape::Text).required(),
+        new("cluster", Shape::Text).required().target(),
+        new("service", Shape::Text).required().target(),
         new(
             "container",
             Shape::Node {
