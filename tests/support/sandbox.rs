@@ -125,6 +125,20 @@ impl Sandbox {
         self.json(&format!("AmazonEC2ContainerServiceV20141113.{operation}"), request)
     }
 
+    /// How many things a listing names, over all of its pages.
+    #[track_caller]
+    pub(crate) fn count(&self, target: &str, mut request: Value, field: &str) -> usize {
+        let mut count = 0;
+        loop {
+            let page = self.json(target, &request);
+            count += page[field].as_array().unwrap().len();
+            match page.get("nextToken") {
+                None | Some(Value::Null) => return count,
+                Some(token) => request["nextToken"] = token.clone(),
+            }
+        }
+    }
+
     /// Asks a service by method and path: S3, CloudFront, the registry.
     #[track_caller]
     pub(crate) fn rest(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
