@@ -177,7 +177,7 @@ pub struct RunStarted {
     /// Commit of the checkout.
     pub commit: Option<String>,
     /// Whether tracked files differed from it.
-    pub dirty: bool,
+    pub dirty: Option<bool>,
     /// Parameters as given or defaulted; secrets cannot be parameters.
     pub params: BTreeMap<String, serde_json::Value>,
     /// `USER@HOST`, and the CI job's link if there is one.

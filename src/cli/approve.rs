@@ -98,7 +98,7 @@ async fn approve(session: &Session, args: &Args) -> Done {
         return Ok(Exit::Success);
     }
     let until = statement.expires.map_or_else(String::new, |end| {
-        format!(", counts until {}", end.to_zoned(session.look().zone.clone()).strftime("%H:%M"))
+        format!(", counts until {}", end.to_zoned((session.look().zone)()).strftime("%H:%M"))
     });
     out::note(&format!("approved by {name}: {what}{until}"));
     match &verdict.rejected {

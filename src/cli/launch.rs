@@ -24,8 +24,8 @@ use crate::exit::Exit;
 use crate::journal::locks::Held;
 use crate::journal::log::Journal;
 use crate::journal::logs::StepLogs;
+use crate::journal::past::Keeper;
 use crate::journal::replay::RunState;
-use crate::journal::runs;
 use crate::model::change::Action;
 use crate::model::names::RunId;
 use crate::model::units::parse_duration;
@@ -131,7 +131,7 @@ impl Launch<'_> {
             let glass = permitted(self.session, &prepared, &observed, self.manner, None).await?;
             let world = &prepared.world;
             if observed.plan.steps.iter().any(PlannedStep::executes) {
-                saved::keep(&prepared, &observed.plan)?;
+                saved::remember(&prepared, &observed.plan)?;
             }
             Scratch::clear(&world.files)?;
             let journal = Journal::begin(&world.store, world.clock)?;
@@ -187,9 +187,14 @@ impl Ready {
         if let Some(glass) = &glass {
             glass::record(&prepared, &observed.plan, &run, glass)?;
         }
-        let past = runs::past(&world.store, &prepared.flow.name, &prepared.values.environment)?;
+        let keeper = Keeper::new(world.store.clone(), &prepared.flow.name, &prepared.values.environment);
+        let past = keeper.past().clone();
         let logs = StepLogs::new(world.store.clone(), run.clone());
-        let dispatcher = Dispatcher::new(journal, logs, vec![report], world.masker.clone(), world.clock);
+        let watchers: Vec<Box<dyn Subscriber>> = vec![report, Box::new(keeper)];
+        let mut dispatcher = Dispatcher::new(journal, logs, watchers, world.masker.clone(), world.clock);
+        if prepared.changes().is_empty() {
+            dispatcher = dispatcher.unsynced();
+        }
         let start = Start {
             options: Options {
                 jobs: manner.jobs.map(usize::from),

@@ -40,6 +40,15 @@ pub(super) fn keep(prepared: &Prepared, plan: &Plan) -> Result<Vec<u8>, CliError
     Ok(bytes)
 }
 
+/// Keeps the plan of a run, as durably as what the run changes asks for.
+pub(super) fn remember(prepared: &Prepared, plan: &Plan) -> Result<(), CliError> {
+    if prepared.changes().is_empty() {
+        let bytes = saved::write(plan, &prepared.sealer);
+        return Ok(plans::remember(&prepared.world.store, &plan.digest, &bytes)?);
+    }
+    keep(prepared, plan).map(drop)
+}
+
 /// Keeps a plan and writes it to a file, which nobody else may read.
 pub(super) fn write(session: &Session, prepared: &Prepared, plan: &Plan, file: &str) -> Result<(), CliError> {
     let bytes = keep(prepared, plan)?;

@@ -105,7 +105,7 @@ impl Session {
 
     /// How reports look here: colours, characters, width.
     pub(super) fn look(&self) -> Look {
-        Look::detect(&self.host, terminal::size().map(|(columns, _)| columns), Clock.zone())
+        Look::detect(&self.host, terminal::size().map(|(columns, _)| columns), || Clock.zone())
     }
 
     /// Whether text on standard error may be coloured.

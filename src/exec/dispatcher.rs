@@ -3,6 +3,8 @@
 //! Events are taken in batches: all of a batch are written, then one sync
 //! answers everybody who waits for theirs, so that many steps at once do not
 //! pay for one sync each. An intent is on disk before its effect all the same.
+//! A run that only makes files has nothing that a power failure could take from
+//! anybody: its records are written as they come and never waited for.
 
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ pub struct Dispatcher {
     reports: Vec<Box<dyn Subscriber>>,
     masker: Masker,
     clock: Clock,
+    /// Whether records outlive a power failure: those of a run that changes anything outside.
+    durable: bool,
     /// Whether it was said that nothing can be recorded any more.
     said: bool,
 }
@@ -43,7 +47,13 @@ impl Dispatcher {
         masker: Masker,
         clock: Clock,
     ) -> Self {
-        Self { journal, logs, reports, masker, clock, said: false }
+        Self { journal, logs, reports, masker, clock, durable: true, said: false }
+    }
+
+    /// For a run that changes nothing outside the workspace.
+    #[must_use]
+    pub fn unsynced(self) -> Self {
+        Self { durable: false, ..self }
     }
 
     /// Takes events until nobody can send any more.
@@ -77,7 +87,7 @@ impl Dispatcher {
         let mut shown = Vec::with_capacity(batch.len());
         let mut down = None;
         for Message { event, stored } in batch.drain(..) {
-            let event = event.map_text(&|text| self.masker.mask(text).into_owned());
+            let event = self.masked(event);
             match self.journal.append(&event, false) {
                 Ok(time) => shown.push((time, event)),
                 Err(error) => {
@@ -91,7 +101,7 @@ impl Dispatcher {
         }
         let answer = match down {
             Some(error) => Err(error),
-            None if waiting.is_empty() => Ok(()),
+            None if waiting.is_empty() || !self.durable => Ok(()),
             None => self.journal.sync(),
         };
         if let Err(error) = &answer {
@@ -105,6 +115,13 @@ impl Dispatcher {
             self.logs.event(time, &event);
             self.reports.iter_mut().for_each(|report| report.event(time, &event));
         }
+    }
+
+    fn masked(&self, event: Event) -> Event {
+        if self.masker.is_empty() {
+            return event;
+        }
+        event.map_text(&|text| self.masker.mask(text).into_owned())
     }
 
     /// Why nothing can be recorded any more: before what is shown of it, since the end comes last.

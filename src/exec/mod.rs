@@ -27,9 +27,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::event::{Event, Feed, Message, RunEnded, RunOutcome, RunStarted};
+use crate::journal::past::Past;
 use crate::journal::releases::ReleaseError;
 use crate::journal::replay::RunState;
-use crate::journal::runs::Past;
 use crate::journal::sequence::{self, Taken};
 use crate::model::change::Action;
 use crate::model::names::{RunId, StepId, StepName};

@@ -314,7 +314,7 @@ impl<'a> Unwinding<'a> {
             },
             options: shared.options.clone(),
             run: shared.run.clone(),
-            past: crate::journal::runs::Past::default(),
+            past: crate::journal::past::Past::default(),
             sender: shared.sender.clone(),
             stage: Stage::Unwinding,
             claim: Arc::clone(&shared.claim),

@@ -7,6 +7,7 @@
 //! approvals/<plan digest>/…        who agreed to what                                  approvals
 //! locks/<env>/<token>.jsonl        who may change it                                   locks
 //! plans/<digest>.json              what runs were going to do                          plans
+//! past/<env>/<flow>.json           how long its steps took                             past
 //! sequences/<env>/<flow>/<n>.json  which run was the n-th that changed something       sequence
 //! ```
 //!
@@ -17,6 +18,7 @@ pub mod ids;
 pub mod locks;
 pub mod log;
 pub mod logs;
+pub mod past;
 pub mod plans;
 pub mod releases;
 pub mod replay;

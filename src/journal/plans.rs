@@ -43,6 +43,11 @@ pub fn put(store: &Store, digest: &str, bytes: &[u8]) -> Result<(), FileError> {
     store.settle(&key)
 }
 
+/// Keeps a plan that changes nothing for anybody else: it need not survive a power failure.
+pub fn remember(store: &Store, digest: &str, bytes: &[u8]) -> Result<(), FileError> {
+    store.remember(&key(digest), bytes)
+}
+
 /// The plan of a digest, or of a prefix that only one has; with its whole digest.
 pub fn find(store: &Store, typed: &str) -> Result<(String, Vec<u8>), FindError> {
     let wanted = typed.to_ascii_lowercase();

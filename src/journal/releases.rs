@@ -54,7 +54,7 @@ pub struct Release {
     /// Commit of the checkout.
     pub commit: Option<String>,
     /// Whether tracked files differed from it.
-    pub dirty: bool,
+    pub dirty: Option<bool>,
     /// `USER@HOST`, and the CI job's link if there is one.
     pub by: String,
     /// It records what was found before flow changed anything.
@@ -245,7 +245,7 @@ mod tests {
             failed,
             plan: "7f3a9c21d0b4".to_owned(),
             commit: Some("1a2b3c4d".to_owned()),
-            dirty: false,
+            dirty: Some(false),
             by: "ada@build-7".to_owned(),
             adopted: false,
             rolled_back_to: None,

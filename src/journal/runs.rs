@@ -1,22 +1,22 @@
 //! The runs of a project, newest first, from the first and the last record of each journal.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::log::{self, ReadError, Record};
-use super::replay::{Phase, RunState};
-use crate::event::{Event, RunOutcome, StepOutcome};
-use crate::model::names::{EnvName, FlowName, RunId, StepId};
+use crate::event::{Event, RunOutcome};
+use crate::model::names::{EnvName, FlowName, RunId};
 use crate::world::files::FileError;
 use crate::world::store::Store;
 
-/// How many earlier runs are asked how long a step takes.
-const ASKED: usize = 5;
+/// Runs that ended well, as they were read before: a line each. Nothing is ever added to their
+/// journals, so those need not be opened again. It can be lost.
+const ENDED_WELL: &str = "runs-ended-well.jsonl";
 
 /// One run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
     /// The run.
     pub id: RunId,
@@ -36,7 +36,7 @@ pub struct RunSummary {
     /// The release it recorded.
     pub release: Option<u64>,
     /// The release that it was to go back to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_to: Option<u64>,
     /// Steps that it was going to run.
     pub to_run: usize,
@@ -47,7 +47,7 @@ pub struct RunSummary {
 }
 
 /// How a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Its process lives.
@@ -90,14 +90,42 @@ impl From<RunOutcome> for Outcome {
 pub fn list(store: &Store) -> Result<(Vec<RunSummary>, Vec<ReadError>), FileError> {
     let mut runs = Vec::new();
     let mut unreadable = Vec::new();
+    let mut ended_well = ended_well(store)?;
+    let mut news = Vec::new();
     for name in store.list("runs")? {
-        match summary(store, &RunId::new(name)) {
-            Ok(run) => runs.extend(run),
+        let id = RunId::new(name);
+        if let Some(run) = ended_well.remove(&id) {
+            runs.push(run);
+            continue;
+        }
+        match summary(store, &id) {
+            Ok(run) => {
+                news.extend(run.iter().filter(|run| run.outcome == Outcome::Succeeded).map(line));
+                runs.extend(run);
+            }
             Err(error) => unreadable.push(error),
         }
     }
+    if !news.is_empty() {
+        // Only a reader's notes: a store that takes none is read the long way.
+        let _ = store.grow(ENDED_WELL).and_then(|mut file| file.append(&news.concat()));
+    }
     runs.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
     Ok((runs, unreadable))
+}
+
+fn ended_well(store: &Store) -> Result<HashMap<RunId, RunSummary>, FileError> {
+    let lines = store.get(ENDED_WELL)?.unwrap_or_default();
+    let read = |line: &[u8]| serde_json::from_slice::<RunSummary>(line).ok();
+    let runs = lines.split(|byte| *byte == b'\n').filter_map(read);
+    Ok(runs.map(|run| (run.id.clone(), RunSummary { closed: true, ..run })).collect())
+}
+
+fn line(run: &RunSummary) -> Vec<u8> {
+    // The line end first: what a writer that was killed left behind spoils no other line.
+    let mut line = vec![b'\n'];
+    line.extend(serde_json::to_vec(run).unwrap_or_default());
+    line
 }
 
 /// Runs of an environment that may have left effects open: they died, or ended not knowing. Those
@@ -214,44 +242,6 @@ pub fn find(store: &Store, prefix: &str) -> Result<RunId, FindError> {
     }
 }
 
-/// How long things took before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Past {
-    /// The last successful run that changed something, milliseconds.
-    pub run_ms: Option<u64>,
-    /// Each step, the last time it succeeded, milliseconds.
-    pub steps: BTreeMap<StepId, u64>,
-}
-
-/// How long a flow and its steps took in an environment, from its last few runs. What cannot be
-/// read is passed over: it is only an estimate.
-pub fn past(store: &Store, flow: &FlowName, environment: &EnvName) -> Result<Past, FileError> {
-    let (runs, _) = list(store)?;
-    let of_flow = runs.iter().filter(|run| {
-        run.flow == *flow
-            && run.environment == *environment
-            && run.to_run > 0
-            && run.outcome != Outcome::Running
-    });
-    let mut past = Past::default();
-    for (at, run) in of_flow.enumerate() {
-        if run.outcome == Outcome::Succeeded && run.release.is_some() && past.run_ms.is_none() {
-            past.run_ms = run.duration_ms;
-        }
-        if at < ASKED {
-            let Ok(records) = log::read(store, &run.id) else { continue };
-            for (step, state) in RunState::replay(&records).steps {
-                if let (Phase::Ended(StepOutcome::Succeeded), Some(took)) = (state.phase, state.duration_ms) {
-                    past.steps.entry(step).or_insert(took);
-                }
-            }
-        } else if past.run_ms.is_some() {
-            break;
-        }
-    }
-    Ok(past)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +262,7 @@ mod tests {
             plan: "7f3a".to_owned(),
             live: None,
             commit: None,
-            dirty: false,
+            dirty: None,
             params: BTreeMap::new(),
             by: "ada@build-7".to_owned(),
             break_glass: None,
@@ -380,20 +370,5 @@ mod tests {
             let found = find(&store, prefix).map_err(|error| error.to_string());
             assert_eq!(found.as_ref().map(RunId::as_str).map_err(String::as_str), expected, "{prefix}");
         }
-    }
-
-    #[test]
-    fn estimates_come_from_what_went_well() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::folder(folder.path().to_owned());
-        let ok = StepOutcome::Succeeded;
-        drop(run(&store, "deploy", &[step_ended(ok, 300), run_ended(RunOutcome::Succeeded, 2000)]));
-        let other = [step_ended(ok, 900), run_ended(RunOutcome::Succeeded, 9000)];
-        drop(run(&store, "other", &other));
-        let failed = [step_ended(StepOutcome::Failed, 5), run_ended(RunOutcome::Failed, 50)];
-        drop(run(&store, "deploy", &failed));
-        let past = past(&store, &FlowName::new("deploy"), &EnvName::new("prod")).unwrap();
-        assert_eq!(past.run_ms, Some(2000));
-        assert_eq!(past.steps, BTreeMap::from([(StepId::parse("schema"), 300)]));
     }
 }

@@ -89,7 +89,7 @@ pub struct Source {
     /// Full commit id.
     pub commit: Option<String>,
     /// Whether tracked files differ from it.
-    pub dirty: bool,
+    pub dirty: Option<bool>,
     /// Digest of the flow files.
     pub files_digest: String,
 }

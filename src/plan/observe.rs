@@ -154,11 +154,7 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         flow_version: env!("CARGO_PKG_VERSION").to_owned(),
         policy: None,
         approvals: PlannedApprovals::default(),
-        source: Source {
-            commit: p.world.git.facts().sha.clone(),
-            dirty: p.world.git.facts().dirty,
-            files_digest: p.files_digest.clone(),
-        },
+        source: source(p),
         selection: PlannedSelection {
             typed: p.request.typed.clone(),
             params: p.values.params.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
@@ -176,6 +172,14 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
     plan.approvals = super::gates::planned(p, &plan.steps, &observer.table);
     plan.seal();
     Ok(Observed { plan, table: observer.table })
+}
+
+/// What a plan is made from. Whether tracked files were changed is asked only where something is
+/// deployed from them: it costs a process.
+fn source(p: &Prepared) -> Source {
+    let git = &p.world.git;
+    let dirty = (!p.changes().is_empty()).then(|| git.facts().dirty);
+    Source { commit: git.commit(), dirty, files_digest: p.files_digest.clone() }
 }
 
 /// What else to know before saying yes.

@@ -375,16 +375,16 @@ fn may_deploy_from(environment: &Environment, git: &Git) -> bool {
 
 /// Whether the checkout's branch or tag is one of these; without any, every one is.
 fn matches_any(branches: &[String], tags: &[String], git: &Git) -> bool {
-    let matches = |globs: &[String], name: &Option<String>| {
-        name.as_ref().is_some_and(|name| {
+    let matches = |globs: &[String], name: Option<&str>| {
+        name.is_some_and(|name| {
             globs
                 .iter()
                 .any(|glob| globset::Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(name)))
         })
     };
     (branches.is_empty() && tags.is_empty())
-        || matches(branches, &git.facts().branch)
-        || matches(tags, &git.facts().tag)
+        || (!branches.is_empty() && matches(branches, git.facts().branch.as_deref()))
+        || (!tags.is_empty() && matches(tags, git.tag()))
 }
 
 impl Prepared {
@@ -400,7 +400,7 @@ impl Prepared {
                 return Err(PrepareError::Branch {
                     environment: environment.clone(),
                     allowed: branches.iter().chain(tags).cloned().collect(),
-                    found: git.facts().branch.clone().or_else(|| git.facts().tag.clone()),
+                    found: git.facts().branch.clone().or_else(|| git.tag().map(str::to_owned)),
                 });
             }
         }

@@ -245,7 +245,7 @@ mod tests {
             flow_version: "0.4.0".to_owned(),
             policy: None,
             approvals: crate::plan::gates::PlannedApprovals::default(),
-            source: Source { commit: None, dirty: false, files_digest: "f".to_owned() },
+            source: Source { commit: None, dirty: Some(false), files_digest: "f".to_owned() },
             selection: PlannedSelection {
                 typed: crate::plan::selection::Typed::default(),
                 params: [("tag".to_owned(), "v1".into())].into(),
@@ -313,7 +313,7 @@ mod tests {
             plan.digest
         };
         assert_eq!(altered(&|plan| plan.created = Timestamp::UNIX_EPOCH), digest);
-        assert_eq!(altered(&|plan| plan.source.dirty = true), digest);
+        assert_eq!(altered(&|plan| plan.source.dirty = Some(true)), digest);
         assert_eq!(altered(&|plan| plan.steps[0].summary.clear()), digest);
         assert_eq!(altered(&|plan| plan.steps[1].changes.clear()), digest, "it hangs on what is made");
         assert_ne!(altered(&|plan| plan.steps[0].changes.clear()), digest);

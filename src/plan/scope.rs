@@ -9,7 +9,7 @@ use crate::model::names::{EnvName, RunId, StepId};
 use crate::model::secret::Secret;
 use crate::model::template::{GitFact, Missing, Reference, RunFact, Scope, StepReference};
 use crate::model::value::{Field, Outputs, Value};
-use crate::world::git::{Facts, Git};
+use crate::world::git::Git;
 
 /// Values that are the same for every step of a run.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ impl Scope for StepScope<'_> {
                 values.params.get(name).cloned().map(Field::Known).ok_or_else(|| Missing::Param(name.clone()))
             }
             Reference::Each(var, field) => self.each(var, field.as_deref()).map(Field::Known),
-            Reference::Git(fact) => git_fact(values.git.facts(), *fact).map(Field::Known),
+            Reference::Git(fact) => git_fact(&values.git, *fact).map(Field::Known),
             Reference::Run(fact) => values.run.value(*fact).map(Field::Known),
             Reference::Secret(name) => match values.secrets.get(name) {
                 Some(Ok(secret)) => Ok(Field::Known(Value::Secret(secret.clone()))),
@@ -199,15 +199,15 @@ impl StepScope<'_> {
 
 /// A fact of the checkout. Every commit has an id and a time; a branch or a tag may be absent, and
 /// is empty text then.
-pub(super) fn git_fact(facts: &Facts, fact: GitFact) -> Result<Value, Missing> {
+pub(super) fn git_fact(git: &Git, fact: GitFact) -> Result<Value, Missing> {
+    let facts = git.facts();
     let certain = |value: Option<String>, name| value.map(Value::Text).ok_or(Missing::Checkout(name));
-    let text = |value: &Option<String>| Ok(Value::text(value.clone().unwrap_or_default()));
     match fact {
         GitFact::Sha => certain(facts.sha.clone(), "sha"),
         GitFact::Short => certain(facts.short.clone(), "short"),
-        GitFact::Time => certain(facts.time_text(), "time"),
-        GitFact::Branch => text(&facts.branch),
-        GitFact::Tag => text(&facts.tag),
+        GitFact::Time => certain(git.time_text(), "time"),
+        GitFact::Branch => Ok(Value::text(facts.branch.clone().unwrap_or_default())),
+        GitFact::Tag => Ok(Value::text(git.tag().unwrap_or_default())),
         GitFact::Dirty => Ok(Value::Bool(facts.dirty)),
     }
 }

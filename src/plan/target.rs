@@ -111,7 +111,7 @@ impl Scope for EnvironmentScope<'_> {
     fn lookup(&self, reference: &Reference) -> Result<Field<Value>, Missing> {
         let name = match reference {
             Reference::Env(name) => name,
-            Reference::Git(fact) => return git_fact(self.git.facts(), *fact).map(Field::Known),
+            Reference::Git(fact) => return git_fact(self.git, *fact).map(Field::Known),
             _ => return Err(Missing::NotHere("anything but env.* and git.*".to_owned())),
         };
         let missing =

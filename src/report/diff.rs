@@ -183,7 +183,7 @@ mod tests {
             failed: false,
             plan: String::new(),
             commit: None,
-            dirty: false,
+            dirty: Some(false),
             by: String::new(),
             adopted: false,
             rolled_back_to: None,

@@ -72,7 +72,7 @@ pub fn releases(look: &Look, releases: &[Release], live: Option<u64>, now: Times
                 (false, None) => String::new(),
             };
             let commit = release.commit.as_deref().map_or("", |commit| commit.get(..8).unwrap_or(commit));
-            let changed = if release.dirty { " dirty" } else { "" };
+            let changed = if release.dirty == Some(true) { " dirty" } else { "" };
             Row {
                 mark: if release.failed { Mark::Failed } else { Mark::Done },
                 cells: vec![
@@ -319,7 +319,7 @@ mod tests {
             failed,
             plan: "7f3a".to_owned(),
             commit: Some("1a2b3c4d5e6f".to_owned()),
-            dirty,
+            dirty: Some(dirty),
             by: "ada@build-7".to_owned(),
             adopted: false,
             rolled_back_to: None,

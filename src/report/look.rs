@@ -17,8 +17,9 @@ pub struct Look {
     pub utf8: bool,
     /// Columns there are.
     pub columns: usize,
-    /// The zone in which times of day are shown.
-    pub zone: TimeZone,
+    /// The zone in which times of day are shown; asked for where one is, since finding it takes a
+    /// walk through the zone files.
+    pub zone: fn() -> TimeZone,
 }
 
 /// What stands in front of a name.
@@ -71,12 +72,12 @@ impl Look {
     /// Text of 80 columns without colour: files, pipes, tests.
     #[must_use]
     pub fn plain() -> Self {
-        Self { color: false, utf8: true, columns: 80, zone: TimeZone::UTC }
+        Self { color: false, utf8: true, columns: 80, zone: || TimeZone::UTC }
     }
 
     /// What fits where flow runs. `columns` is the width of the terminal, `None` without one.
     #[must_use]
-    pub fn detect(host: &Host, columns: Option<usize>, zone: TimeZone) -> Self {
+    pub fn detect(host: &Host, columns: Option<usize>, zone: fn() -> TimeZone) -> Self {
         let set = |name| host.var(name).is_some_and(|value| !value.is_empty());
         let dumb = host.var("TERM") == Some("dumb");
         Self {
@@ -225,7 +226,7 @@ mod tests {
             (&[("LC_ALL", "C.utf8"), ("LANG", "C")][..], true, true, true),
             (&[("LC_ALL", ""), ("LANG", "POSIX")][..], true, true, false),
         ] {
-            let look = Look::detect(&host(vars), terminal.then_some(120), TimeZone::UTC);
+            let look = Look::detect(&host(vars), terminal.then_some(120), || TimeZone::UTC);
             assert_eq!((look.color, look.utf8), (color, utf8), "{vars:?}");
         }
     }

@@ -64,7 +64,7 @@ impl PlanView {
             account: plan.environment.account.clone(),
             region: plan.environment.region.clone(),
             commit: plan.source.commit.clone(),
-            dirty: plan.source.dirty,
+            dirty: plan.source.dirty == Some(true),
             back_to: plan.back_to,
             live_release: plan.live,
             groups,

@@ -58,7 +58,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         plan: "7f3a9c21d0b4".to_owned(),
         live: Some(17),
         commit: Some("1a2b3c4d".to_owned()),
-        dirty: false,
+        dirty: Some(false),
         params: BTreeMap::new(),
         by: "ada@build-7".to_owned(),
         break_glass: None,

@@ -86,7 +86,7 @@ impl RunStory {
     fn origin(&self, time: Timestamp, started: &RunStarted) -> Vec<String> {
         let mut text = format!("{} by {}", when::full(&self.look, time), started.by);
         if let Some(commit) = &started.commit {
-            let dirty = if started.dirty { " dirty" } else { "" };
+            let dirty = if started.dirty == Some(true) { " dirty" } else { "" };
             text = format!("{text}, commit {}{dirty}", commit.get(..8).unwrap_or(commit));
         }
         let text = format!("  {text}, plan {}", started.plan.get(..12).unwrap_or(&started.plan));

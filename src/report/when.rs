@@ -8,8 +8,8 @@ use super::look::Look;
 /// `today 16:04`, `yesterday 16:04`, `18 Nov 16:04`, `18 Nov 2025`.
 #[must_use]
 pub fn day_and_time(look: &Look, then: Timestamp, now: Timestamp) -> String {
-    let now = now.to_zoned(look.zone.clone()).date();
-    let then = then.to_zoned(look.zone.clone());
+    let now = now.to_zoned((look.zone)()).date();
+    let then = then.to_zoned((look.zone)());
     let time = then.strftime("%H:%M");
     match days_between(then.date(), now) {
         0 => format!("today {time}"),
@@ -29,13 +29,13 @@ pub fn since(look: &Look, then: Timestamp, now: Timestamp) -> String {
 /// `2026-11-21 04:12:09`: for records, which are read much later.
 #[must_use]
 pub fn full(look: &Look, then: Timestamp) -> String {
-    then.to_zoned(look.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    then.to_zoned((look.zone)()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// `04:12:09`
 #[must_use]
 pub fn time_of_day(look: &Look, then: Timestamp) -> String {
-    then.to_zoned(look.zone.clone()).strftime("%H:%M:%S").to_string()
+    then.to_zoned((look.zone)()).strftime("%H:%M:%S").to_string()
 }
 
 fn days_between(then: Date, now: Date) -> i32 {

@@ -140,6 +140,19 @@ impl Files {
         Ok(())
     }
 
+    /// Writes a file whole or not at all; it need not survive a power failure. For what can be made
+    /// again.
+    pub fn write_unsynced(&self, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        self.create_dir(folder)?;
+        let mut temporary =
+            tempfile::NamedTempFile::new_in(folder).map_err(FileError::new("cannot write", path))?;
+        crash::write(&mut temporary, bytes, path).map_err(FileError::new("cannot write", path))?;
+        temporary.persist(path).map_err(|error| FileError::new("cannot write", path)(error.error))?;
+        crash::file("write", path, "after");
+        Ok(())
+    }
+
     /// Writes a file that must not exist yet; `false` when it does.
     pub fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<bool, FileError> {
         let folder = path.parent().unwrap_or(Path::new("."));

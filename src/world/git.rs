@@ -17,7 +17,15 @@ const MOST_NAMES: usize = 500;
 pub struct Git {
     root: PathBuf,
     host: Host,
-    facts: Arc<OnceLock<Facts>>,
+    known: Arc<Known>,
+}
+
+/// What was asked so far: each question costs a process.
+#[derive(Debug, Default)]
+struct Known {
+    facts: OnceLock<Facts>,
+    tag: OnceLock<Option<String>>,
+    time: OnceLock<Option<i64>>,
 }
 
 /// What is known of it.
@@ -29,37 +37,65 @@ pub struct Facts {
     pub short: Option<String>,
     /// The branch; with a detached head, as CI checks out, the one that CI names.
     pub branch: Option<String>,
-    /// A tag on the commit; of several the newest version.
-    pub tag: Option<String>,
     /// Whether tracked files differ from the commit.
     pub dirty: bool,
-    /// When the commit was made, seconds since 1970.
-    pub time: Option<i64>,
     /// Why nothing is known, when that is not for want of a repository or a commit: `git` is missing,
     /// or refuses a checkout that belongs to somebody else.
     pub problem: Option<String>,
-}
-
-impl Facts {
-    /// [`Facts::time`] as `20260102T150405Z`.
-    #[must_use]
-    pub fn time_text(&self) -> Option<String> {
-        let time = jiff::Timestamp::from_second(self.time?).ok()?;
-        Some(time.strftime("%Y%m%dT%H%M%SZ").to_string())
-    }
 }
 
 impl Git {
     /// The checkout that holds a folder.
     #[must_use]
     pub fn new(root: &Path, host: Host) -> Self {
-        Self { root: root.to_owned(), host, facts: Arc::new(OnceLock::new()) }
+        Self { root: root.to_owned(), host, known: Arc::default() }
     }
 
-    /// All facts, asked once. Takes some milliseconds the first time.
+    /// What `git status` tells, asked once. Takes some milliseconds the first time.
     #[must_use]
     pub fn facts(&self) -> &Facts {
-        self.facts.get_or_init(|| self.ask())
+        self.known.facts.get_or_init(|| self.ask())
+    }
+
+    /// A tag on the commit; of several the newest version.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        let ask = || {
+            self.facts().sha.as_ref()?;
+            let tags = self.run(&["tag", "--points-at", "HEAD", "--sort=-version:refname"]).ok()?;
+            tags.lines().next().map(str::to_owned)
+        };
+        self.known.tag.get_or_init(ask).as_deref()
+    }
+
+    /// When the commit was made, seconds since 1970.
+    #[must_use]
+    pub fn time(&self) -> Option<i64> {
+        let ask = || {
+            self.facts().sha.as_ref()?;
+            self.run(&["log", "-1", "--format=%ct"]).ok()?.trim().parse().ok()
+        };
+        *self.known.time.get_or_init(ask)
+    }
+
+    /// [`Git::time`] as `20260102T150405Z`.
+    #[must_use]
+    pub fn time_text(&self) -> Option<String> {
+        let time = jiff::Timestamp::from_second(self.time()?).ok()?;
+        Some(time.strftime("%Y%m%dT%H%M%SZ").to_string())
+    }
+
+    /// The commit alone, read from the repository's files where that is plain, which costs no process.
+    #[must_use]
+    pub fn commit(&self) -> Option<String> {
+        if let Some(facts) = self.known.facts.get() {
+            return facts.sha.clone();
+        }
+        match head(&self.root) {
+            Head::Commit(sha) => Some(sha),
+            Head::Nothing => None,
+            Head::Unclear => self.facts().sha.clone(),
+        }
     }
 
     fn ask(&self) -> Facts {
@@ -83,13 +119,10 @@ impl Git {
             return Facts::default();
         };
         let branch = header("# branch.head ").filter(|branch| branch != "(detached)");
-        let tags = self.run(&["tag", "--points-at", "HEAD", "--sort=-version:refname"]);
         Facts {
             short: sha.get(..8).map(str::to_owned),
             branch: branch.or_else(|| self.ci_branch()),
-            tag: tags.ok().and_then(|tags| tags.lines().next().map(str::to_owned)),
             dirty: status.lines().any(|line| !line.starts_with('#')),
-            time: self.run(&["log", "-1", "--format=%ct"]).ok().and_then(|time| time.trim().parse().ok()),
             sha: Some(sha),
             problem: None,
         }
@@ -175,6 +208,31 @@ impl Git {
     }
 }
 
+/// What a repository's files say of its commit.
+enum Head {
+    /// It is this one.
+    Commit(String),
+    /// There is no repository.
+    Nothing,
+    /// Only git can tell: a worktree, packed references, no commit yet.
+    Unclear,
+}
+
+fn head(root: &Path) -> Head {
+    let Some(repository) = root.ancestors().map(|dir| dir.join(".git")).find(|git| git.exists()) else {
+        return Head::Nothing;
+    };
+    let read = |path: &str| std::fs::read_to_string(repository.join(path)).ok();
+    let Some(head) = read("HEAD") else { return Head::Unclear };
+    let id = match head.trim_end().strip_prefix("ref: ") {
+        Some(name) => read(name),
+        None => Some(head),
+    };
+    let id = id.map(|id| id.trim_end().to_owned());
+    let whole = |id: &String| matches!(id.len(), 40 | 64) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    id.filter(whole).map_or(Head::Unclear, Head::Commit)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -226,6 +284,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let facts = |more: &[(&str, &str)]| Git::new(root, host(more)).facts().clone();
+        let commit = || Git::new(root, host(&[])).commit();
+        assert_eq!(commit(), None);
         assert_eq!(facts(&[]), Facts::default());
         assert!(
             Git::new(root, Host::with(BTreeMap::from([("PATH".to_owned(), "/nowhere".to_owned())])))
@@ -245,14 +305,16 @@ mod tests {
         git(root, &["tag", "v1.10"]);
         let clean = facts(&[]);
         assert_eq!(clean.branch.as_deref(), Some("trunk"));
-        assert_eq!(clean.tag.as_deref(), Some("v1.10"));
+        assert_eq!(commit(), clean.sha);
+        let asked = Git::new(root, host(&[]));
+        assert_eq!(asked.tag(), Some("v1.10"));
         assert!(
             clean
                 .sha
                 .as_ref()
                 .is_some_and(|sha| sha.len() == 40 && sha.starts_with(clean.short.as_ref().unwrap()))
         );
-        assert!(!clean.dirty && clean.time_text().unwrap().ends_with('Z'));
+        assert!(!clean.dirty && asked.time_text().unwrap().ends_with('Z'));
 
         std::fs::write(root.join(".flow/record"), "2").unwrap();
         std::fs::write(root.join("untracked"), "1").unwrap();
@@ -260,7 +322,10 @@ mod tests {
         std::fs::write(root.join("a"), "2").unwrap();
         assert!(facts(&[]).dirty);
 
+        git(root, &["pack-refs", "--all"]);
+        assert_eq!(commit(), clean.sha, "git is asked where the files do not say");
         git(root, &["checkout", "-q", "--detach"]);
+        assert_eq!(commit(), clean.sha);
         assert_eq!(facts(&[]).branch, None);
         assert_eq!(facts(&[("CI_COMMIT_BRANCH", "main")]).branch.as_deref(), Some("main"));
         let tagged = [("GITHUB_REF_NAME", "v1.10"), ("GITHUB_REF_TYPE", "tag")];

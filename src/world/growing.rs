@@ -15,6 +15,8 @@ use super::files::FileError;
 pub struct Growing {
     file: File,
     path: PathBuf,
+    /// Folders whose entries lead to it and are not known to be on disk yet, innermost first.
+    fresh_in: Vec<PathBuf>,
 }
 
 impl Growing {
@@ -26,7 +28,7 @@ impl Growing {
             Ok(file) => {
                 crash::file("create", path, "after");
                 file.lock().map_err(FileError::new("cannot lock", path))?;
-                Ok(Some(Self { file, path: path.to_owned() }))
+                Ok(Some(Self { file, path: path.to_owned(), fresh_in: Vec::new() }))
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(FileError::new("cannot create", path)(error)),
@@ -40,7 +42,7 @@ impl Growing {
         let folder = path.parent().unwrap_or(Path::new("."));
         let temporary = tempfile::NamedTempFile::new_in(folder).map_err(fault())?;
         let (file, place) = temporary.into_parts();
-        let mut growing = Self { file, path: path.to_owned() };
+        let mut growing = Self { file, path: path.to_owned(), fresh_in: Vec::new() };
         growing.append(bytes)?;
         growing.sync()?;
         growing.file.lock().map_err(FileError::new("cannot lock", path))?;
@@ -64,7 +66,7 @@ impl Growing {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(FileError::new("cannot lock", path)(error)),
         }
-        let mut growing = Self { file, path: path.to_owned() };
+        let mut growing = Self { file, path: path.to_owned(), fresh_in: Vec::new() };
         growing.cut().map_err(FileError::new("cannot write", path))?;
         Ok(Some(growing))
     }
@@ -89,7 +91,7 @@ impl Growing {
             .append(true)
             .open(path)
             .map_err(FileError::new("cannot write", path))?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file, path: path.to_owned(), fresh_in: Vec::new() })
     }
 
     /// Adds bytes at the end. After an error some of them may be there.
@@ -97,12 +99,22 @@ impl Growing {
         crash::write(&mut self.file, bytes, &self.path).map_err(FileError::new("cannot write", &self.path))
     }
 
+    /// Its name lasts, too, from the first sync on: these folders lead to it, innermost first.
+    #[must_use]
+    pub fn fresh_in(mut self, folders: Vec<PathBuf>) -> Self {
+        self.fresh_in = folders;
+        self
+    }
+
     /// Returns once all that was added is on disk.
-    pub fn sync(&self) -> Result<(), FileError> {
+    pub fn sync(&mut self) -> Result<(), FileError> {
         crash::file("sync", &self.path, "before");
         crash::room()
             .and_then(|()| self.file.sync_data())
             .map_err(FileError::new("cannot write", &self.path))?;
+        for folder in std::mem::take(&mut self.fresh_in) {
+            sync_folder(&folder)?;
+        }
         crash::file("sync", &self.path, "after");
         Ok(())
     }

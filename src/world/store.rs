@@ -46,6 +46,11 @@ impl Store {
         Ok(())
     }
 
+    /// Writes a value that can be made again: it need not survive a power failure.
+    pub fn remember(&self, key: &str, bytes: &[u8]) -> Result<(), FileError> {
+        self.files.write_unsynced(&self.path(key), bytes)
+    }
+
     /// Writes a value that must not be there yet; `false` when it is.
     pub fn create(&self, key: &str, bytes: &[u8]) -> Result<bool, FileError> {
         crash::point("store.create.before");
@@ -72,16 +77,12 @@ impl Store {
         self.files.append(&self.path(key))
     }
 
-    /// Makes a file that only grows, and locks it; `None` when the key is taken. Its name lasts once
-    /// this returns.
+    /// Makes a file that only grows, and locks it; `None` when the key is taken. Its name lasts from
+    /// its first sync on.
     pub fn begin(&self, key: &str) -> Result<Option<Growing>, FileError> {
         let path = self.path(key);
         self.files.create_dir(path.parent().unwrap_or(&self.folder))?;
-        let made = Growing::create_new(&path)?;
-        if made.is_some() {
-            self.settle(key)?;
-        }
-        Ok(made)
+        Ok(Growing::create_new(&path)?.map(|file| file.fresh_in(self.folders(&path))))
     }
 
     /// The same with its first bytes: the key appears with them, and locked.
@@ -128,13 +129,12 @@ impl Store {
 
     /// Makes the names of a key and of the folders above it last.
     pub fn settle(&self, key: &str) -> Result<(), FileError> {
-        let path = self.path(key);
-        for folder in path.ancestors().skip(1) {
-            growing::sync_folder(folder)?;
-            if folder == self.folder {
-                break;
-            }
-        }
-        Ok(())
+        self.folders(&self.path(key)).iter().try_for_each(|folder| growing::sync_folder(folder))
+    }
+
+    /// The folders from a path up to the store's own.
+    fn folders(&self, path: &Path) -> Vec<PathBuf> {
+        let inside = path.ancestors().skip(1).take_while(|folder| *folder != self.folder);
+        inside.chain([self.folder.as_path()]).map(Path::to_owned).collect()
     }
 }

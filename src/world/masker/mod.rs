@@ -78,6 +78,12 @@ impl Masker {
         }
     }
 
+    /// Whether there is nothing to hide, so that texts need not be looked through.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self.snapshot().finder, Finder::Nothing)
+    }
+
     /// The text without secrets.
     #[must_use]
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
