@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Done;
 use super::approvers::agreed;
-use super::approving::{ApprovalError, Said, approver, bound, sign, statement};
+use super::approving::{ApprovalError, Said, Signing, approver, bound, sign, statement};
 use super::failure::CliError;
 use super::saved;
 use super::session::{Session, block_on};
@@ -38,17 +38,8 @@ pub(super) struct Args {
     #[arg(long)]
     reject: bool,
 
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-
-    /// The SSH key to sign with; otherwise git's user.signingkey, one in ~/.ssh, or the agent's
-    #[arg(long, value_name = "FILE")]
-    key: Option<String>,
-
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
@@ -69,10 +60,10 @@ async fn approve(session: &Session, args: &Args) -> Done {
     }
     let decision = if args.reject { Decision::Reject } else { Decision::Approve };
     let lifetime = SignedDuration::try_from(gate.rule.lifetime()).ok().filter(|_| !args.reject);
-    let said =
-        Said { decision, gate: Some(gate.id.clone()), lifetime, reason: args.reason.clone(), run: None };
+    let (gate_id, reason) = (Some(gate.id.clone()), args.signing.reason.clone());
+    let said = Said { gate: gate_id, lifetime, reason, ..Said::of(decision) };
     let statement = statement(&plan, said);
-    let (signed, key) = sign(session, args.key.as_deref(), statement.to_text())
+    let (signed, key) = sign(session, args.signing.key.as_deref(), statement.to_text())
         .map_err(|error| Box::new(ApprovalError::from(error)))?;
     let name = name(&plan, gate, &key)?;
     let before = approvals::all(&store, &plan.digest)?;
@@ -82,7 +73,7 @@ async fn approve(session: &Session, args: &Args) -> Done {
 
     let verdict = judged(&plan, gate, &approvals::all(&store, &plan.digest)?);
     let run = run_command(&plan);
-    if args.json {
+    if args.signing.json {
         out::json(&json!({
             "version": 1, "plan": plan.digest, "gate": gate.id, "decision": decision, "by": name,
             "signed": statement.signed, "expires": statement.expires, "open": verdict.is_open(),

@@ -94,7 +94,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
 
 /// Signs a plan as its maker.
 fn sign_plan(session: &Session, p: &Prepared, plan: &Plan, key: Option<&str>) -> Result<(), CliError> {
-    let said = Said { decision: Decision::Plan, gate: None, lifetime: None, reason: None, run: None };
+    let said = Said::of(Decision::Plan);
     let (signed, key) = sign(session, key, statement(plan, said).to_text())
         .map_err(|error| Box::new(ApprovalError::from(error)))?;
     approvals::put(&p.world.store, &plan.digest, Place::Plan, &key.file_name(), &signed)?;

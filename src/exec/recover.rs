@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::event::{Event, FailureRecord, Feed, JournalDown, RunEnded, RunOutcome, StepEnded, StepOutcome};
+use crate::event::{
+    Event, FailureRecord, Feed, JournalDown, RunEnded, RunOutcome, StepEnded, StepOutcome, Teller,
+};
 use crate::journal::log::Journal;
 use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
 use crate::journal::replay::{Phase, RunState, StepState};
@@ -103,7 +105,7 @@ impl Recovery {
             if let Settled::Ambiguous(why) = &settled {
                 unclear.push(Unclear { step: step.clone(), why: why.clone() });
             }
-            self.conclude(p, &step, settled, "asked")?;
+            self.conclude(p, &step, settled, &Teller::World)?;
         }
         Ok(unclear)
     }
@@ -114,7 +116,7 @@ impl Recovery {
         p: &Prepared,
         step: &StepId,
         settled: Settled,
-        by: &str,
+        by: &Teller,
     ) -> Result<(), JournalDown> {
         let took = self.state.steps.get(step).map(took).unwrap_or_default();
         for event in events(step, settled, by, took) {
@@ -210,8 +212,8 @@ impl Recovery {
 /// What is to be recorded of an effect about which something is known now. Steps whose effect was
 /// made end with it: with all that a later reader needs of them.
 #[must_use]
-pub fn events(step: &StepId, settled: Settled, by: &str, duration_ms: u64) -> Vec<Event> {
-    let said = |done| Event::StepReconciled { step: step.clone(), done, by: by.to_owned() };
+pub fn events(step: &StepId, settled: Settled, by: &Teller, duration_ms: u64) -> Vec<Event> {
+    let said = |done| Event::StepReconciled { step: step.clone(), done, by: by.clone() };
     let ended = |outcome, done: Done, failure| {
         Event::StepEnded(StepEnded {
             step: step.clone(),

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::event::{Event, Feed, RunOutcome, StepEnded, StepOutcome};
+use crate::event::{Event, Feed, RunOutcome, StepEnded, StepOutcome, Teller};
 use crate::journal::log;
 use crate::journal::replay::{Phase, RunState, StepState};
 use crate::model::change::Action;
@@ -154,7 +154,7 @@ async fn settle_unknown(
             Ok(Settled::Ambiguous(why)) => (None, serde_json::Value::Null, why),
             Err(failure) => (None, serde_json::Value::Null, failure.record.reason),
         };
-        let reconciled = Event::StepReconciled { step: id.clone(), done, by: "asked".to_owned() };
+        let reconciled = Event::StepReconciled { step: id.clone(), done, by: Teller::World };
         let stored = feed.store(reconciled.clone()).await;
         if done.is_none() || stored.is_err() {
             return Err(format!("Nothing was taken back: whether {id} was done is not known ({why})."));

@@ -82,6 +82,9 @@ impl Console {
                     self.line(line);
                 }
             }
+            Event::MarkRefused { step, by, why } => {
+                self.line(lines::mark_refused(&self.look, names, step, by, why));
+            }
             Event::StepSettled { step, action, reason, .. } if self.all => {
                 let line = lines::row(&self.look, names, Mark::from(*action), &step.to_string(), reason, "");
                 self.line(line);

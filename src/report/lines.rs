@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::board::{Board, Running};
 use super::look::{Color, Look, Mark};
 use super::text;
-use crate::event::{RunStarted, StepEnded, StepOutcome};
+use crate::event::{RunStarted, StepEnded, StepOutcome, Teller};
 use crate::model::names::StepId;
 use crate::model::units::show_duration;
 
@@ -153,10 +153,23 @@ pub fn resumed(look: &Look, board: &Board, by: &str) -> String {
 
 /// What became of an effect of which nothing was recorded; nothing where its step ends with it.
 #[must_use]
-pub fn reconciled(look: &Look, names: usize, step: &StepId, done: Option<bool>, by: &str) -> Option<String> {
-    let by = if by == "asked" { String::new() } else { format!(", {by}") };
+pub fn reconciled(
+    look: &Look,
+    names: usize,
+    step: &StepId,
+    done: Option<bool>,
+    by: &Teller,
+) -> Option<String> {
+    let by = if *by == Teller::World { String::new() } else { format!(", {by}") };
     (done == Some(false))
         .then(|| row(look, names, Mark::Skipped, &step.to_string(), &format!("it was not done{by}"), ""))
+}
+
+/// What a person said of an effect, and why it does not count.
+#[must_use]
+pub fn mark_refused(look: &Look, names: usize, step: &StepId, by: &str, why: &str) -> String {
+    let said = format!("this mark does not count: {why} ({by})");
+    row(look, names, Mark::Unknown, &step.to_string(), &said, "")
 }
 
 /// Something to know that fails nothing.

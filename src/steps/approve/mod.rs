@@ -7,6 +7,7 @@
 
 pub mod judge;
 mod keeper;
+mod marks;
 mod review;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::world::terminal;
 
 use self::judge::{Case, Verdict, judge};
 pub use self::keeper::{Gatekeeper, Keeping};
+pub use self::marks::vouched;
 pub use self::review::reviewed;
 use crate::journal::approvals;
 
