@@ -352,6 +352,9 @@ pub struct RunEnded {
     /// From the beginning of the incident until all was healthy again, milliseconds.
     #[serde(default)]
     pub healthy_after_ms: Option<u64>,
+    /// Why the environment cannot go back to the release before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<String>,
 }
 
 /// How a run can end.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Done;
 use super::approvers::agreed;
-use super::approving::{ApprovalError, Said, Signing, approver, bound, sign, statement};
+use super::approving::{ApprovalError, Said, Signing, approver, as_it_stands, judged, sign, statement};
 use super::failure::CliError;
 use super::saved;
 use super::session::{Session, block_on};
@@ -17,7 +17,6 @@ use crate::plan::gates::PlannedGate;
 use crate::plan::saved::check_unused;
 use crate::report::out;
 use crate::report::plan_view::{self, PlanView};
-use crate::steps::approve::judge::{Case, Verdict, judge};
 use crate::world::clock::Clock;
 use crate::world::process::show_argv;
 use crate::world::ssh::Key;
@@ -52,7 +51,7 @@ async fn approve(session: &Session, args: &Args) -> Done {
     check_unused(&plan, &store, Clock.now())?.map_err(|refusal| saved::refuse(refusal, &plan))?;
     let gate = gate(&plan, args.gate.as_deref()).map_err(Box::new)?;
     if terminal::stdin_is_terminal() {
-        show(session, &plan);
+        show(session, &plan, &approvals::all(&store, &plan.digest)?);
         let word = if args.reject { "reject" } else { "approve" };
         if !agreed(&format!("{word} gate {} of this plan?", gate.id)).await? {
             return Err(Box::new(ApprovalError::Declined).into());
@@ -93,10 +92,10 @@ async fn approve(session: &Session, args: &Args) -> Done {
     });
     out::note(&format!("approved by {name}: {what}{until}"));
     match &verdict.rejected {
-        Some(who) => out::note(&format!("  it stays closed: {who}")),
+        Some(who) => out::reason(&format!("  it stays closed: {who}")),
         None if verdict.is_open() => out::note(&format!("  it opens: {run}")),
         None => {
-            out::note(&format!("  it still {}", verdict.needs(&plan.environment.name)));
+            out::reason(&format!("  it still {}", verdict.needs(&plan.environment.name)));
             out::note(&format!("  then: {run}"));
         }
     }
@@ -151,14 +150,6 @@ fn would_count(
     }
 }
 
-fn judged(plan: &Plan, gate: &PlannedGate, found: &[Found]) -> Verdict {
-    let policies = plan.approvals.policies_of(gate);
-    let bound = bound(plan);
-    let case =
-        Case { bound: &bound, gate: &gate.id, rule: &gate.rule, policies: &policies, now: Clock.now() };
-    judge(case, found)
-}
-
 /// The command that runs a plan as it is.
 pub(super) fn run_command(plan: &Plan) -> String {
     let short = plan.digest.get(..12).unwrap_or(&plan.digest).to_owned();
@@ -175,8 +166,9 @@ pub(super) fn run_command(plan: &Plan) -> String {
 }
 
 /// What is signed, before it is.
-fn show(session: &Session, plan: &Plan) {
-    for line in plan_view::lines(&session.look(), &PlanView::of(plan, Vec::new()), false) {
+fn show(session: &Session, plan: &Plan, found: &[Found]) {
+    let plan = as_it_stands(plan, found);
+    for line in plan_view::lines(&session.look(), &PlanView::of(&plan, Vec::new()), false) {
         out::note(&line);
     }
 }

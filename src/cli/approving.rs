@@ -2,12 +2,12 @@
 //! what is said when it would not count.
 
 use crate::exit::Exit;
-use crate::journal::approvals::{self, Decision, Marked, Signed, Statement};
+use crate::journal::approvals::{self, Decision, Found, Marked, Signed, Statement};
 use crate::model::names::{EnvName, RunId, StepId};
 use crate::model::policy::{Person, Policy};
 use crate::plan::document::Plan;
-use crate::plan::gates::Ungated;
-use crate::steps::approve::judge::Bound;
+use crate::plan::gates::{PlannedGate, Ungated};
+use crate::steps::approve::judge::{Bound, Case, Verdict, judge};
 use crate::world::clock::Clock;
 use crate::world::ssh::{self, Key, SignError};
 
@@ -251,6 +251,36 @@ pub(super) fn bound(plan: &Plan) -> Bound {
         sequence: plan.sequence,
         policy: plan.policy.clone(),
     }
+}
+
+/// What the approvals that lie there make of a gate.
+pub(super) fn judged(plan: &Plan, gate: &PlannedGate, found: &[Found]) -> Verdict {
+    let policies = plan.approvals.policies_of(gate);
+    let bound = bound(plan);
+    let case =
+        Case { bound: &bound, gate: &gate.id, rule: &gate.rule, policies: &policies, now: Clock.now() };
+    judge(case, found)
+}
+
+/// The plan with what its gates need by what is signed now. When it was made nobody had signed it.
+pub(super) fn as_it_stands(plan: &Plan, found: &[Found]) -> Plan {
+    let mut plan = plan.clone();
+    for gate in plan.approvals.gates.clone() {
+        let policies = plan.approvals.policies_of(&gate);
+        if !gate.rule.wants_signatures(&policies) {
+            continue;
+        }
+        let verdict = judged(&plan, &gate, found);
+        let says = match &verdict.rejected {
+            Some(who) => format!("stays closed: {who}"),
+            None if verdict.is_open() => format!("is approved by {}", verdict.by().join(", ")),
+            None => verdict.needs(&plan.environment.name),
+        };
+        if let Some(step) = plan.steps.iter_mut().find(|step| step.id == gate.id) {
+            step.summary = says;
+        }
+    }
+    plan
 }
 
 /// Signs a text with the named key or the person's own.

@@ -166,6 +166,7 @@ impl Recovery {
             summary: Vec::new(),
             notes,
             healthy_after_ms: None,
+            barred: None,
         };
         self.record(p, Event::RunEnded(ended))?;
         Ok(())
