@@ -6,6 +6,7 @@
 //! their meaning.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -93,8 +94,17 @@ pub enum Event {
         step: StepId,
         /// Whether it was made; `None` when nobody can tell.
         done: Option<bool>,
-        /// How that is known: `asked`, or who marked it and why.
+        /// How that is known.
+        by: Teller,
+    },
+    /// What a person said of an effect does not count: nobody knows again whether it was made.
+    MarkRefused {
+        /// The step.
+        step: StepId,
+        /// Who said it and why, as [`Event::StepReconciled`] has it.
         by: String,
+        /// Why it does not count.
+        why: String,
     },
     /// What this run did is being taken back; the steps that follow do that.
     RollbackStarted {
@@ -151,6 +161,40 @@ pub enum Event {
     },
     /// The run is over.
     RunEnded(RunEnded),
+}
+
+/// How it is known what became of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Teller {
+    /// The world was asked.
+    World,
+    /// A person said so: who, and why.
+    Person(String),
+}
+
+/// How [`Teller::World`] is written.
+const ASKED: &str = "asked";
+
+impl From<String> for Teller {
+    fn from(text: String) -> Self {
+        if text == ASKED { Self::World } else { Self::Person(text) }
+    }
+}
+
+impl From<Teller> for String {
+    fn from(teller: Teller) -> Self {
+        teller.to_string()
+    }
+}
+
+impl fmt::Display for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::World => f.write_str(ASKED),
+            Self::Person(said) => f.write_str(said),
+        }
+    }
 }
 
 /// What a run is, as its first record.
@@ -308,6 +352,9 @@ pub struct RunEnded {
     /// From the beginning of the incident until all was healthy again, milliseconds.
     #[serde(default)]
     pub healthy_after_ms: Option<u64>,
+    /// Why the environment cannot go back to the release before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<String>,
 }
 
 /// How a run can end.
@@ -346,6 +393,7 @@ impl Event {
             | Self::Progress { step, .. }
             | Self::Output { step, .. }
             | Self::StepReconciled { step, .. }
+            | Self::MarkRefused { step, .. }
             | Self::StepRetried { step, .. } => Some(step),
             Self::StepEnded(ended) => Some(&ended.step),
             Self::RunStarted(_)

@@ -273,8 +273,8 @@ fn persons_are_counted_and_not_keys() {
     shop.plan(&[]);
     shop.approve(&shop.ada, &[]).exits(0);
     let ran = shop.approve(&second, &[]).exits(0);
-    tells(&ran, "it still needs 1 more of 2 of group ops (approved by ada): lin");
-    tells(&shop.run(&[]).exits(3), "needs 1 more of 2 of group ops (approved by ada): lin");
+    tells(&ran, "it still needs 1 more: lin; ada approved, and it takes 2 of group ops");
+    tells(&shop.run(&[]).exits(3), "needs 1 more: lin; ada approved, and it takes 2 of group ops");
     tells(&shop.approve(&shop.lin, &[]).exits(0), "it opens: ");
     tells(&shop.run(&[]).exits(0), "opened by ada, lin (signed)");
 }
@@ -283,6 +283,15 @@ fn persons_are_counted_and_not_keys() {
 fn under_four_eyes_the_planner_is_not_one_of_them() {
     let gate = "from \"group:ops\"; four-eyes #true";
     let shop = Shop::new(gate, "");
+    let shown = |more: &[&str]| {
+        let ran = shop.project.run(&[&["plan", "f", "--env", "prod"], more].concat()).exits(0);
+        ran.out.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let unsigned = shown(&[]);
+    let needs = "Gate go needs 2 of group ops (four eyes, and nobody signed the plan): ada, lin.";
+    assert!(unsigned.contains(needs), "{unsigned}");
+    let signed = shown(&["--sign", "--key", &shop.ada.file]);
+    assert!(signed.contains("Gate go needs 1 of group ops, not ada who made the plan: lin."), "{signed}");
     shop.plan(&["--sign", "--key", &shop.ada.file]);
     let ran = shop.approve(&shop.ada, &[]).exits(5);
     tells(&ran, "refused: this approval would not count: ada made the plan and may not approve it");
@@ -297,7 +306,10 @@ fn under_four_eyes_the_planner_is_not_one_of_them() {
     // A plan that nobody signed needs two.
     shop.plan(&[]);
     let ran = shop.approve(&shop.lin, &[]).exits(0);
-    tells(&ran, "it still needs 1 more of 2 of group ops (four eyes, and nobody signed the plan)");
+    tells(
+        &ran,
+        "needs 1 more: ada; lin approved, and it takes 2 of group ops (four eyes, and nobody signed the plan)",
+    );
     shop.run(&[]).exits(3);
     shop.approve(&shop.ada, &[]).exits(0);
     shop.run(&[]).exits(0);
@@ -310,7 +322,10 @@ fn a_stranger_cannot_pose_as_the_planner() {
     let mallory = Person::new(&shop.project, "mallory");
     shop.plan(&["--sign", "--key", &mallory.file]);
     let ran = shop.approve(&shop.lin, &[]).exits(0);
-    tells(&ran, "it still needs 1 more of 2 of group ops (four eyes, and nobody signed the plan)");
+    tells(
+        &ran,
+        "needs 1 more: ada; lin approved, and it takes 2 of group ops (four eyes, and nobody signed the plan)",
+    );
 }
 
 #[test]

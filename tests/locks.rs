@@ -1,24 +1,12 @@
 //! One run at a time changes an environment; a dead one keeps nobody out, one that hangs can be put out.
 
 use std::process::Child;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::project::{Project, Ran};
 use crate::support::sandbox::Sandbox;
-
-/// For what happens at once, on a machine that is busy.
-const SOON: Duration = Duration::from_secs(20);
-
-#[track_caller]
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < SOON, "{what}: not within {SOON:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use crate::support::wait::until;
 
 fn end(flow: Child) -> Ran {
     flow.wait_with_output().unwrap().into()

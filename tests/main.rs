@@ -20,6 +20,7 @@ mod layers;
 mod load;
 mod locks;
 mod lost_replies;
+mod marks;
 mod plans;
 mod resume;
 mod rollback;

@@ -1,22 +1,9 @@
 //! Runs that were interrupted: nothing is done twice, nothing is lost, and what nobody can tell is asked.
 
 use std::collections::BTreeMap;
-use std::process::Child;
-use std::time::{Duration, Instant};
 
 use crate::support::project::{Project, Ran};
-
-/// For what happens at once, on a machine that is busy.
-const SOON: Duration = Duration::from_secs(30);
-
-#[track_caller]
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < SOON, "{what}: not within {SOON:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use crate::support::wait::{kill, until};
 
 /// A project with an unprotected environment and these steps.
 fn project(steps: &str) -> Project {
@@ -48,12 +35,6 @@ fn run_id(project: &Project) -> String {
 
 /// A program that blocks until `go` exists, having written `begun`.
 const BLOCKS: &str = r#"command "sh" "-c" "echo begun >> world; while [ ! -e go ]; do sleep 0.01; done""#;
-
-#[track_caller]
-fn kill(mut flow: Child) {
-    flow.kill().unwrap();
-    flow.wait().unwrap();
-}
 
 /// A run that died in the middle of its step `b`, after `a` and before `c`.
 fn died(attributes: &str) -> (Project, String) {

@@ -6,21 +6,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::project::{Project, Ran};
-
-/// For what happens at once, on a machine that is busy.
-const SOON: Duration = Duration::from_secs(10);
+use crate::support::wait::until;
 
 /// A variable by which the processes of one project are found.
 const MARKER: &str = "FLOW_TEST_PROJECT";
-
-#[track_caller]
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < SOON, "{what}: not within {SOON:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 fn send(flow: &Child, signal: Signal) {
     kill_process(Pid::from_child(flow), signal).unwrap();

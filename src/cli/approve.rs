@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Done;
 use super::approvers::agreed;
-use super::approving::{ApprovalError, Said, approver, bound, sign, statement};
+use super::approving::{ApprovalError, Said, Signing, approver, as_it_stands, judged, sign, statement};
 use super::failure::CliError;
 use super::saved;
 use super::session::{Session, block_on};
@@ -17,7 +17,6 @@ use crate::plan::gates::PlannedGate;
 use crate::plan::saved::check_unused;
 use crate::report::out;
 use crate::report::plan_view::{self, PlanView};
-use crate::steps::approve::judge::{Case, Verdict, judge};
 use crate::world::clock::Clock;
 use crate::world::process::show_argv;
 use crate::world::ssh::Key;
@@ -38,17 +37,8 @@ pub(super) struct Args {
     #[arg(long)]
     reject: bool,
 
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-
-    /// The SSH key to sign with; otherwise git's user.signingkey, one in ~/.ssh, or the agent's
-    #[arg(long, value_name = "FILE")]
-    key: Option<String>,
-
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
@@ -61,7 +51,7 @@ async fn approve(session: &Session, args: &Args) -> Done {
     check_unused(&plan, &store, Clock.now())?.map_err(|refusal| saved::refuse(refusal, &plan))?;
     let gate = gate(&plan, args.gate.as_deref()).map_err(Box::new)?;
     if terminal::stdin_is_terminal() {
-        show(session, &plan);
+        show(session, &plan, &approvals::all(&store, &plan.digest)?);
         let word = if args.reject { "reject" } else { "approve" };
         if !agreed(&format!("{word} gate {} of this plan?", gate.id)).await? {
             return Err(Box::new(ApprovalError::Declined).into());
@@ -69,10 +59,10 @@ async fn approve(session: &Session, args: &Args) -> Done {
     }
     let decision = if args.reject { Decision::Reject } else { Decision::Approve };
     let lifetime = SignedDuration::try_from(gate.rule.lifetime()).ok().filter(|_| !args.reject);
-    let said =
-        Said { decision, gate: Some(gate.id.clone()), lifetime, reason: args.reason.clone(), run: None };
+    let (gate_id, reason) = (Some(gate.id.clone()), args.signing.reason.clone());
+    let said = Said { gate: gate_id, lifetime, reason, ..Said::of(decision) };
     let statement = statement(&plan, said);
-    let (signed, key) = sign(session, args.key.as_deref(), statement.to_text())
+    let (signed, key) = sign(session, args.signing.key.as_deref(), statement.to_text())
         .map_err(|error| Box::new(ApprovalError::from(error)))?;
     let name = name(&plan, gate, &key)?;
     let before = approvals::all(&store, &plan.digest)?;
@@ -82,7 +72,7 @@ async fn approve(session: &Session, args: &Args) -> Done {
 
     let verdict = judged(&plan, gate, &approvals::all(&store, &plan.digest)?);
     let run = run_command(&plan);
-    if args.json {
+    if args.signing.json {
         out::json(&json!({
             "version": 1, "plan": plan.digest, "gate": gate.id, "decision": decision, "by": name,
             "signed": statement.signed, "expires": statement.expires, "open": verdict.is_open(),
@@ -102,10 +92,10 @@ async fn approve(session: &Session, args: &Args) -> Done {
     });
     out::note(&format!("approved by {name}: {what}{until}"));
     match &verdict.rejected {
-        Some(who) => out::note(&format!("  it stays closed: {who}")),
+        Some(who) => out::reason(&format!("  it stays closed: {who}")),
         None if verdict.is_open() => out::note(&format!("  it opens: {run}")),
         None => {
-            out::note(&format!("  it still {}", verdict.needs(&plan.environment.name)));
+            out::reason(&format!("  it still {}", verdict.needs(&plan.environment.name)));
             out::note(&format!("  then: {run}"));
         }
     }
@@ -160,14 +150,6 @@ fn would_count(
     }
 }
 
-fn judged(plan: &Plan, gate: &PlannedGate, found: &[Found]) -> Verdict {
-    let policies = plan.approvals.policies_of(gate);
-    let bound = bound(plan);
-    let case =
-        Case { bound: &bound, gate: &gate.id, rule: &gate.rule, policies: &policies, now: Clock.now() };
-    judge(case, found)
-}
-
 /// The command that runs a plan as it is.
 pub(super) fn run_command(plan: &Plan) -> String {
     let short = plan.digest.get(..12).unwrap_or(&plan.digest).to_owned();
@@ -184,8 +166,9 @@ pub(super) fn run_command(plan: &Plan) -> String {
 }
 
 /// What is signed, before it is.
-fn show(session: &Session, plan: &Plan) {
-    for line in plan_view::lines(&session.look(), &PlanView::of(plan, Vec::new()), false) {
+fn show(session: &Session, plan: &Plan, found: &[Found]) {
+    let plan = as_it_stands(plan, found);
+    for line in plan_view::lines(&session.look(), &PlanView::of(&plan, Vec::new()), false) {
         out::note(&line);
     }
 }

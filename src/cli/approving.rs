@@ -2,16 +2,32 @@
 //! what is said when it would not count.
 
 use crate::exit::Exit;
-use crate::journal::approvals::{self, Decision, Signed, Statement};
+use crate::journal::approvals::{self, Decision, Found, Marked, Signed, Statement};
 use crate::model::names::{EnvName, RunId, StepId};
 use crate::model::policy::{Person, Policy};
 use crate::plan::document::Plan;
-use crate::plan::gates::Ungated;
-use crate::steps::approve::judge::Bound;
+use crate::plan::gates::{PlannedGate, Ungated};
+use crate::steps::approve::judge::{Bound, Case, Verdict, judge};
 use crate::world::clock::Clock;
 use crate::world::ssh::{self, Key, SignError};
 
 use super::session::Session;
+
+/// What the commands take that sign a statement of their own.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Signing {
+    /// Why, or what was found
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    /// The SSH key to sign with; otherwise git's user.signingkey, one in ~/.ssh, or the agent's
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<String>,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Why something was not signed, or may not be run.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +38,17 @@ pub(super) enum ApprovalError {
     /// A break-glass run nobody signed.
     #[error("a break-glass run is signed by an approver, and this one is not: {0}")]
     Unsigned(SignError),
+    /// A mark nobody signed.
+    #[error("a mark in {environment} is signed by an approver, and this one is not: {error}")]
+    UnsignedMark {
+        /// The environment.
+        environment: EnvName,
+        /// Why it is not.
+        error: SignError,
+    },
+    /// A mark that nobody can sign.
+    #[error("a mark in {0} is signed by an approver, and nobody is named as one")]
+    NobodyMarks(EnvName),
     /// A reason is missing.
     #[error("a break-glass run needs a reason")]
     NoReason,
@@ -122,7 +149,9 @@ impl ApprovalError {
         };
         let mut lines = vec![format!("{word}: {self}")];
         match self {
-            Self::Sign(error) | Self::Unsigned(error) => lines.extend(key_help(error)),
+            Self::Sign(error) | Self::Unsigned(error) | Self::UnsignedMark { error, .. } => {
+                lines.extend(key_help(error));
+            }
             Self::NoReason => lines.push("  --break-glass \"INC-1 why\"".to_owned()),
             Self::NotListed { names, .. } | Self::NotInRecord { names, .. } => {
                 let who = if names.is_empty() { "nobody is".to_owned() } else { names.join(", ") };
@@ -145,7 +174,7 @@ impl ApprovalError {
                     "  put a gate in front: needs=\"GATE\", with a condition that holds here".to_owned(),
                 );
             }
-            Self::NoApprovers(_) => {
+            Self::NoApprovers(_) | Self::NobodyMarks(_) => {
                 lines.push("  approvals { approver \"NAME\" key=\"ssh-ed25519 …\" group=\"…\" }".to_owned());
             }
             _ => {}
@@ -176,6 +205,15 @@ pub(super) struct Said {
     pub reason: Option<String>,
     /// The run.
     pub run: Option<RunId>,
+    /// What is said of an effect.
+    pub mark: Option<Marked>,
+}
+
+impl Said {
+    /// A decision, and nothing else about it.
+    pub(super) fn of(decision: Decision) -> Self {
+        Self { decision, gate: None, lifetime: None, reason: None, run: None, mark: None }
+    }
 }
 
 /// A statement about a plan.
@@ -190,6 +228,7 @@ pub(super) fn statement(plan: &Plan, said: Said) -> Statement {
         expires: said.lifetime.and_then(|lifetime| signed.checked_add(lifetime).ok()),
         flow: plan.flow.clone(),
         gate: said.gate,
+        mark: said.mark,
         nonce: approvals::nonce(),
         plan: plan.digest.clone(),
         policy: plan.policy.clone(),
@@ -212,6 +251,36 @@ pub(super) fn bound(plan: &Plan) -> Bound {
         sequence: plan.sequence,
         policy: plan.policy.clone(),
     }
+}
+
+/// What the approvals that lie there make of a gate.
+pub(super) fn judged(plan: &Plan, gate: &PlannedGate, found: &[Found]) -> Verdict {
+    let policies = plan.approvals.policies_of(gate);
+    let bound = bound(plan);
+    let case =
+        Case { bound: &bound, gate: &gate.id, rule: &gate.rule, policies: &policies, now: Clock.now() };
+    judge(case, found)
+}
+
+/// The plan with what its gates need by what is signed now. When it was made nobody had signed it.
+pub(super) fn as_it_stands(plan: &Plan, found: &[Found]) -> Plan {
+    let mut plan = plan.clone();
+    for gate in plan.approvals.gates.clone() {
+        let policies = plan.approvals.policies_of(&gate);
+        if !gate.rule.wants_signatures(&policies) {
+            continue;
+        }
+        let verdict = judged(&plan, &gate, found);
+        let says = match &verdict.rejected {
+            Some(who) => format!("stays closed: {who}"),
+            None if verdict.is_open() => format!("is approved by {}", verdict.by().join(", ")),
+            None => verdict.needs(&plan.environment.name),
+        };
+        if let Some(step) = plan.steps.iter_mut().find(|step| step.id == gate.id) {
+            step.summary = says;
+        }
+    }
+    plan
 }
 
 /// Signs a text with the named key or the person's own.

@@ -4,12 +4,10 @@ use super::Done;
 use super::failure::CliError;
 use super::session::Session;
 use crate::exit::Exit;
-use crate::journal::releases::{Release, Releases};
-use crate::model::names::EnvName;
+use crate::journal::releases::Release;
 use crate::plan::backwards::BackError;
-use crate::plan::prepare::{PrepareError, find_environment};
+use crate::plan::prepare::PrepareError;
 use crate::report::{diff, out};
-use crate::world::git::Git;
 
 /// Show what differs between two releases
 #[derive(Debug, clap::Args)]
@@ -32,14 +30,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
-    let git = Git::new(&session.root, session.host.clone());
-    let environment =
-        find_environment(session.project()?, &EnvName::new(&args.env), &git).map_err(CliError::Prepare)?;
-    let name = &environment.name.value;
-    let releases = Releases::new(session.store(Some(name))?);
+    let (name, releases) = session.releases(&args.env)?;
     let get = |id: u64| -> Result<Release, CliError> {
         let none = || BackError::NoSuch { environment: name.clone(), id };
-        releases.get(name, id)?.ok_or_else(|| CliError::Prepare(PrepareError::Back(none())))
+        releases.get(&name, id)?.ok_or_else(|| CliError::Prepare(PrepareError::Back(none())))
     };
     let (from, to) = (get(args.from)?, get(args.to)?);
     let differences = diff::differences(&from, &to);

@@ -246,8 +246,9 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
         ),
         _ => (vec![format!("error: {error}")], Exit::Failed),
     };
-    for line in &lines {
-        out::note(line.trim_end_matches('\n'));
+    for line in lines.iter().map(|line| line.trim_end_matches('\n')) {
+        // What has several lines was drawn to fit.
+        if line.contains('\n') { out::note(line) } else { out::reason(line) }
     }
     exit
 }

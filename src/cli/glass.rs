@@ -81,13 +81,7 @@ pub(super) async fn sign_glass(
         return Err(Box::new(ApprovalError::NoReason).into());
     }
     let policy = policy(session, p).await?;
-    let said = Said {
-        decision: Decision::BreakGlass,
-        gate: None,
-        lifetime: None,
-        reason: Some(reason.to_owned()),
-        run: None,
-    };
+    let said = Said { reason: Some(reason.to_owned()), ..Said::of(Decision::BreakGlass) };
     let (signed, key) = sign(session, key, statement(plan, said).to_text())
         .map_err(|error| Box::new(ApprovalError::Unsigned(error)))?;
     let person = approver(&policy, &key).map_err(Box::new)?;

@@ -118,10 +118,11 @@ impl Launch<'_> {
             let signals = Signals::listen(Arc::clone(&canceller));
             let cancel = canceller.view();
             if self.dry_run {
-                let (_, mut observed) =
+                let (prepared, mut observed) =
                     super::plan::look(self.session, self.request.clone(), &cancel).await?;
                 self.check_saved(&mut observed)?;
-                super::plan::show(self.session, &observed.plan, vec![self.again], self.manner.all);
+                let store = &prepared.world.store;
+                super::plan::show(self.session, store, &observed.plan, vec![self.again], self.manner.all)?;
                 return Ok(Exit::Success);
             }
             let (prepared, mut observed, locks) =

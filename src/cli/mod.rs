@@ -16,6 +16,7 @@ mod list;
 mod locking;
 mod locks;
 mod log;
+mod marking;
 mod plan;
 mod ready;
 mod reconcile;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Done;
-use super::approving::{ApprovalError, Said, sign, statement};
+use super::approving::{ApprovalError, Said, as_it_stands, sign, statement};
 use super::failure::CliError;
 use super::launch::refuse_unknown;
 use super::locking;
@@ -24,6 +24,7 @@ use crate::report::plan_view::PlanView;
 use crate::report::{out, plan_view};
 use crate::world::cancel::{Cancel, Canceller, Urgency};
 use crate::world::process::show_argv;
+use crate::world::store::Store;
 
 /// Ask the world what a run would change; changes nothing
 #[derive(Debug, clap::Args)]
@@ -86,7 +87,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         if args.json {
             out::json(&to_json(plan, &prepared.sealer));
         } else {
-            show(session, plan, args.next(plan), args.all);
+            show(session, &prepared.world.store, plan, args.next(plan), args.all)?;
         }
         Ok(Exit::Success)
     })
@@ -94,7 +95,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
 
 /// Signs a plan as its maker.
 fn sign_plan(session: &Session, p: &Prepared, plan: &Plan, key: Option<&str>) -> Result<(), CliError> {
-    let said = Said { decision: Decision::Plan, gate: None, lifetime: None, reason: None, run: None };
+    let said = Said::of(Decision::Plan);
     let (signed, key) = sign(session, key, statement(plan, said).to_text())
         .map_err(|error| Box::new(ApprovalError::from(error)))?;
     approvals::put(&p.world.store, &plan.digest, Place::Plan, &key.file_name(), &signed)?;
@@ -171,8 +172,16 @@ pub(super) async fn unless_interrupted<T>(
 }
 
 /// The plan for people, on standard output.
-pub(super) fn show(session: &Session, plan: &Plan, next: Vec<String>, all: bool) {
-    for line in plan_view::lines(&session.look(), &PlanView::of(plan, next), all) {
+pub(super) fn show(
+    session: &Session,
+    store: &Store,
+    plan: &Plan,
+    next: Vec<String>,
+    all: bool,
+) -> Result<(), CliError> {
+    let plan = as_it_stands(plan, &approvals::all(store, &plan.digest)?);
+    for line in plan_view::lines(&session.look(), &PlanView::of(&plan, next), all) {
         out::data(&line);
     }
+    Ok(())
 }

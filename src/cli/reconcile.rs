@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::Done;
 use super::failure::CliError;
 use super::locking;
+use super::marking::{refuse_unsigned, sign_marks, signers};
 use super::plan::unless_interrupted;
 use super::recovery::{mark_commands, prepare_as, take_over};
 use super::session::{Session, block_on};
-use crate::event::{Event, RunOutcome};
+use crate::event::{Event, RunOutcome, Teller};
 use crate::exec::recover::{Recovery, Unclear};
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
+use crate::journal::approvals::Marked;
 use crate::journal::locks::Held;
 use crate::journal::log;
 use crate::journal::replay::{Phase, RunState};
 use crate::model::kind::Nature;
 use crate::model::names::{RunId, StepId};
+use crate::model::policy::Policy;
 use crate::plan::observe::Table;
 use crate::plan::prepare::Prepared;
 use crate::report::out;
@@ -36,6 +41,10 @@ pub(super) struct Args {
     /// How you know it
     #[arg(long, value_name = "TEXT", requires = "mark")]
     reason: Option<String>,
+
+    /// In a protected environment, the SSH key to sign with; otherwise git's user.signingkey, one in ~/.ssh, or the agent's
+    #[arg(long, value_name = "FILE", requires = "mark")]
+    key: Option<String>,
 }
 
 /// What a person says of an effect.
@@ -56,9 +65,10 @@ fn mark(text: &str) -> Result<(String, Word), String> {
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
     let (store, run) = session.store_of_run(&args.run)?;
     let state = RunState::replay(&log::read(&store, &run)?);
-    if state.open().is_empty() && args.mark.is_empty() {
-        out::note(&format!("run {run} left nothing open"));
-        return Ok(Exit::Success);
+    // What somebody said of an effect may not count, and leave it open after all.
+    let said = state.marks().next().is_some() && !succeeded(&state);
+    if state.open().is_empty() && args.mark.is_empty() && !said {
+        return Ok(nothing_open(&run));
     }
     block_on(async {
         let canceller = Arc::new(Canceller::new());
@@ -69,10 +79,23 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             let locks = locking::take(session, &prepared.changes())?;
             let (mut recovery, _) = take_over(&store, &run)?;
             recovery.journal = recovery.journal.under(locks.iter().map(Held::fence).collect());
+            let refused = refuse_unsigned(session, &prepared, &run, &mut recovery).await?;
+            if refused.is_empty() && recovery.state.open().is_empty() && args.mark.is_empty() {
+                return Ok(nothing_open(&run));
+            }
             settle(session, args, &run, &prepared, &mut recovery, &cancel).await
         };
         unless_interrupted(&cancel, Box::pin(work)).await
     })
+}
+
+fn succeeded(state: &RunState) -> bool {
+    state.ended.as_ref().is_some_and(|ended| ended.outcome == RunOutcome::Succeeded)
+}
+
+fn nothing_open(run: &RunId) -> Exit {
+    out::note(&format!("run {run} left nothing open"));
+    Exit::Success
 }
 
 async fn settle(
@@ -84,11 +107,12 @@ async fn settle(
     cancel: &Cancel,
 ) -> Done {
     let before = recovery.state.ended.as_ref().map(|ended| ended.outcome);
+    let signers = signers(session, prepared).await?;
     let unclear = if args.mark.is_empty() {
         recovery.settle(prepared, cancel).await?
     } else {
         let marks = marks(args, run, prepared, &recovery.state)?;
-        let by = format!("{}: {}", session.host.operator(), args.reason.as_deref().unwrap_or_default());
+        let by = Teller::Person(whose(session, args, prepared, signers.as_ref(), &recovery.state, &marks)?);
         for (step, open, word) in marks {
             let settled = said(recovery, prepared, &step, &open, word, cancel).await?;
             recovery.conclude(prepared, &step, settled, &by)?;
@@ -104,12 +128,7 @@ async fn settle(
         Some(before) => before,
     };
     recovery.close(Some(prepared), outcome, Vec::new())?;
-    for (_, event) in &recovery.news {
-        if let Event::StepReconciled { step, done: Some(done), by } = event {
-            let was = if *done { "done" } else { "not done" };
-            out::data(&format!("{step}  {was}  ({by})"));
-        }
-    }
+    tell(&recovery.news);
     if unclear.is_empty() {
         out::note(&format!("nothing of run {run} is open any more; go on with it: flow resume {run}"));
         return Ok(Exit::Success);
@@ -117,11 +136,61 @@ async fn settle(
     for line in mark_commands(run, &unclear) {
         out::note(&line);
     }
+    if let Some(policy) = signers {
+        out::note(&format!("  an approver of {} signs it: --key FILE", policy.environment));
+    }
     Ok(Exit::Unknown)
 }
 
-/// The steps that are marked, each with its open effect. Whoever marks must be somebody whose word
-/// counts in the environment: signatures are asked for here where its account's record demands them.
+/// What has become of effects, each on a line.
+fn tell(news: &[(Timestamp, Event)]) {
+    for (_, event) in news {
+        match event {
+            Event::StepReconciled { step, done: Some(done), by } => {
+                let was = if *done { "done" } else { "not done" };
+                out::data(&format!("{step}  {was}  ({by})"));
+            }
+            Event::MarkRefused { step, by, why } => {
+                out::note(&format!("this mark of {step} does not count: {why} ({by})"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whose word it is, as the journal has it: an approver's who signs it where the environment is
+/// protected, and otherwise whoever types.
+fn whose(
+    session: &Session,
+    args: &Args,
+    prepared: &Prepared,
+    signers: Option<&Policy>,
+    state: &RunState,
+    marks: &[(StepId, Open, Word)],
+) -> Result<String, CliError> {
+    let reason = args.reason.as_deref().unwrap_or_default();
+    let Some(policy) = signers else {
+        if args.key.is_some() {
+            out::note(&format!(
+                "{} is not protected: this mark counts without a signature, and --key was not used",
+                prepared.values.environment
+            ));
+        }
+        return Ok(format!("{}: {reason}", session.host.operator()));
+    };
+    let marked: Vec<Marked> = marks
+        .iter()
+        .map(|(step, open, word)| Marked {
+            announced: open.intent.since,
+            done: *word == Word::Done,
+            step: step.clone(),
+        })
+        .collect();
+    let name = sign_marks(session, prepared, policy, state, &marked, (reason, args.key.as_deref()))?;
+    Ok(format!("{name} (signed): {reason}"))
+}
+
+/// The steps that are marked, each with its open effect.
 fn marks(
     args: &Args,
     run: &RunId,

@@ -1,6 +1,7 @@
 //! What `resume`, `reconcile` and every run do about runs that were interrupted.
 
 use super::failure::CliError;
+use super::marking::refuse_unsigned;
 use super::session::Session;
 use crate::event::{Event, RunOutcome};
 use crate::exec::recover::{Recovery, Unclear, facts};
@@ -78,8 +79,11 @@ async fn settle_other(
         Err(CliError::Resume(ResumeError::Alive(_) | ResumeError::Nothing(_))) => return Ok(()),
         taken => taken?,
     };
-    let open = recovery.state.open();
     let prepared = prepare_as(session, &run.id, &recovery.state, cancel).await;
+    if let Ok(prepared) = &prepared {
+        refuse_unsigned(session, prepared, &run.id, &mut recovery).await?;
+    }
+    let open = recovery.state.open();
     let unclear = match &prepared {
         Ok(prepared) => recovery.settle(prepared, cancel).await?,
         Err(error) => open

@@ -1,15 +1,10 @@
 //! `flow releases --env ENV`
 
 use super::Done;
-use super::failure::CliError;
 use super::session::Session;
 use crate::exit::Exit;
-use crate::journal::releases::Releases;
-use crate::model::names::EnvName;
-use crate::plan::prepare::find_environment;
 use crate::report::{history, out};
 use crate::world::clock::Clock;
-use crate::world::git::Git;
 
 /// List the releases of an environment, newest first
 #[derive(Debug, clap::Args)]
@@ -26,13 +21,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
-    let git = Git::new(&session.root, session.host.clone());
-    let environment =
-        find_environment(session.project()?, &EnvName::new(&args.env), &git).map_err(CliError::Prepare)?;
-    let name = &environment.name.value;
-    let releases = Releases::new(session.store(Some(name))?);
-    let list = releases.list(name, args.number)?;
-    let live = releases.live(name)?.map(|release| release.id);
+    let (name, releases) = session.releases(&args.env)?;
+    let list = releases.list(&name, args.number)?;
+    let live = releases.live(&name)?.map(|release| release.id);
     if args.json {
         out::json(&history::releases_json(&list, live));
         return Ok(Exit::Success);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Done;
 use super::failure::CliError;
 use super::launch::{Manner, Ready, permitted, refuse_unknown};
+use super::marking::refuse_unsigned;
 use super::plan::{prepare_locked, unless_interrupted};
 use super::recovery::{request_of, take_over};
 use super::saved::{self, Refused};
@@ -152,6 +153,7 @@ async fn take_up(
     }
 
     recovery.record(Some(&prepared), Event::RunResumed { by: session.host.operator() })?;
+    refuse_unsigned(session, &prepared, run, &mut recovery).await?;
     let unclear = recovery.settle(&prepared, cancel).await?;
     if !unclear.is_empty() {
         recovery.close(Some(&prepared), RunOutcome::Unknown, Vec::new())?;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Done;
-use super::approving::{ApprovalError, approver, sign};
+use super::approving::{ApprovalError, Signing, approver, sign};
 use super::failure::CliError;
 use super::session::{Session, block_on};
 use crate::event::Event;
@@ -26,17 +26,8 @@ pub(super) struct Args {
     #[arg(value_name = "RUN")]
     run: String,
 
-    /// What was found
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-
-    /// The SSH key to sign with
-    #[arg(long, value_name = "FILE")]
-    key: Option<String>,
-
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
@@ -80,24 +71,25 @@ async fn review(session: &Session, args: &Args) -> Done {
         expires: None,
         flow: started.flow.clone(),
         gate: None,
+        mark: None,
         nonce: approvals::nonce(),
         plan: broken.plan.clone(),
         policy: None,
-        reason: args.reason.clone(),
+        reason: args.signing.reason.clone(),
         run: Some(run.clone()),
         sequence: broken.sequence,
         signed: Clock.now(),
         sort: approvals::TYPE.to_owned(),
         version: approvals::VERSION,
     };
-    let (signed, key) = sign(session, args.key.as_deref(), statement.to_text())
+    let (signed, key) = sign(session, args.signing.key.as_deref(), statement.to_text())
         .map_err(|error| Box::new(ApprovalError::from(error)))?;
     let person = approver(&policy, &key).map_err(Box::new)?;
     if person.name == broken.by {
         return Err(Box::new(ApprovalError::OwnReview { name: person.name.clone(), run }).into());
     }
     approvals::put(&store, &broken.plan, Place::Review, &key.file_name(), &signed)?;
-    if args.json {
+    if args.signing.json {
         out::json(&json!({ "version": 1, "run": run, "by": person.name, "signed": statement.signed }));
     } else {
         out::note(&format!("run {run} ({}: {}) is reviewed by {}", broken.by, broken.reason, person.name));

@@ -8,6 +8,7 @@ use jiff::{Timestamp, ToSpan as _};
 use super::Done;
 use super::launch::{Launch, Manner};
 use super::ready;
+use super::saved::command_line;
 use super::session::Session;
 use crate::model::names::{EnvName, FlowName};
 use crate::model::units::parse_duration;
@@ -115,25 +116,13 @@ impl Args {
             back: Some(Wish { to, incident: self.incident }),
         }
     }
-
-    fn command_line(&self) -> String {
-        let mut words: Vec<String> =
-            ["flow", "rollback", &self.flow, "--env", &self.env].map(str::to_owned).to_vec();
-        if let Some(To::Release(id)) = self.to {
-            words.extend(["--to".to_owned(), id.to_string()]);
-        }
-        words.extend(self.only.iter().flat_map(|names| ["--only".to_owned(), names.clone()]));
-        words
-            .extend(self.param.iter().flat_map(|(name, value)| ["-p".to_owned(), format!("{name}={value}")]));
-        crate::world::process::show_argv(&words)
-    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
     if args.check {
         return ready::exec(session, args.request(), args.json);
     }
-    let (request, again) = (args.request(), args.command_line());
+    let (request, again) = (args.request(), command_line(&args.request(), "rollback", &[]));
     Launch { session, request, again, saved: None, dry_run: args.dry_run, manner: &args.manner }.go()
 }
 

@@ -134,6 +134,9 @@ pub(super) fn command_line(request: &Request, command: &str, more: &[String]) ->
     if let Some(to) = request.back.as_ref().and_then(|wish| wish.to) {
         words.extend(["--to".to_owned(), to.to_string()]);
     }
+    if let Some(began) = request.back.as_ref().and_then(|wish| wish.incident) {
+        words.extend(["--incident".to_owned(), began.to_string()]);
+    }
     for (flag, names) in [("--only", &request.typed.only), ("--skip", &request.typed.skip)] {
         words.extend(names.iter().flat_map(|name| [flag.to_owned(), name.clone()]));
     }

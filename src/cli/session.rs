@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::journal;
+use crate::journal::releases::Releases;
 use crate::model::names::EnvName;
 use crate::model::project::{Project, Store as Written};
 use crate::plan::load::{self, Loaded};
@@ -92,6 +93,16 @@ impl Session {
             }
         }
         Err(last.map_or_else(|| CliError::NoFolder("there is no store".to_owned()), CliError::FindRun))
+    }
+
+    /// The releases of an environment, and its name as the files have it.
+    pub(super) fn releases(&self, typed: &str) -> Result<(EnvName, Releases), CliError> {
+        let git = Git::new(&self.root, self.host.clone());
+        let environment =
+            find_environment(self.project()?, &EnvName::new(typed), &git).map_err(CliError::Prepare)?;
+        let name = environment.name.value.clone();
+        let releases = Releases::new(self.store(Some(&name))?);
+        Ok((name, releases))
     }
 
     /// Prepares a request.

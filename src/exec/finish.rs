@@ -13,6 +13,7 @@ use crate::model::units::show_duration;
 use crate::model::value::Field;
 use crate::plan::graph::Node;
 use crate::plan::scope::{RunFacts, StepScope, Values};
+use crate::steps::Way;
 use crate::world::cancel::Cancel;
 
 use super::Shared;
@@ -138,6 +139,17 @@ pub fn run_facts(shared: &Shared, outcome: RunOutcome, ends: &Ends, took: Durati
         duration: Some(show_duration(took)),
         ..shared.prepared.values.run.clone()
     }
+}
+
+/// Why the environment cannot go back to the release that was live before, after what this run did.
+#[must_use]
+pub fn barred(shared: &Shared, ends: &Ends) -> Option<String> {
+    let live = shared.prepared.live.as_ref()?;
+    ends.iter().find_map(|(id, end)| {
+        let recorded = end.recorded.as_ref()?;
+        let to = live.steps.get(id).map(|before| before.receipt.clone());
+        crate::steps::barred(&recorded.kind, &Way { now: recorded.receipt.clone(), to })
+    })
 }
 
 /// Records what is live now, if the run changed anything or nothing was recorded yet.

@@ -225,6 +225,7 @@ async fn unrecorded(error: &ReleaseError, feed: &Feed, took: Duration) -> Ended 
             "What was found before the first change could not be recorded, so nothing was changed: {error}"
         )],
         healthy_after_ms: None,
+        barred: None,
     };
     // Whatever keeps the release from being written may keep this from being written too.
     let _ = feed.store(Event::RunEnded(ended)).await;
@@ -276,6 +277,7 @@ async fn finish(
         feed.send(Event::Warning { text }).await;
     }
     let summary = finish::summary(shared, &facts);
+    let barred = finish::barred(shared, &ends);
     let ended = RunEnded {
         outcome,
         exit: finish::exit_code(outcome),
@@ -284,6 +286,7 @@ async fn finish(
         summary,
         notes: unwound.map(|unwound| unwound.notes).unwrap_or_default(),
         healthy_after_ms: healthy,
+        barred,
     };
     let exit = ended.exit;
     // A journal that fails here has lost nothing but the last line; the step records are on disk.

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::event::{Event, FailureRecord, Feed, JournalDown, RunEnded, RunOutcome, StepEnded, StepOutcome};
+use crate::event::{
+    Event, FailureRecord, Feed, JournalDown, RunEnded, RunOutcome, StepEnded, StepOutcome, Teller,
+};
 use crate::journal::log::Journal;
 use crate::journal::plans;
 use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
@@ -106,7 +108,7 @@ impl Recovery {
             if let Settled::Ambiguous(why) = &settled {
                 unclear.push(Unclear { step: step.clone(), why: why.clone() });
             }
-            self.conclude(p, &step, settled, "asked")?;
+            self.conclude(p, &step, settled, &Teller::World)?;
         }
         Ok(unclear)
     }
@@ -117,7 +119,7 @@ impl Recovery {
         p: &Prepared,
         step: &StepId,
         settled: Settled,
-        by: &str,
+        by: &Teller,
     ) -> Result<(), JournalDown> {
         let took = self.state.steps.get(step).map(took).unwrap_or_default();
         for event in events(step, settled, by, took) {
@@ -203,6 +205,7 @@ impl Recovery {
             summary: Vec::new(),
             notes,
             healthy_after_ms: None,
+            barred: None,
         };
         self.record(p, Event::RunEnded(ended))?;
         Ok(())
@@ -249,8 +252,8 @@ impl Recovery {
 /// What is to be recorded of an effect about which something is known now. Steps whose effect was
 /// made end with it: with all that a later reader needs of them.
 #[must_use]
-pub fn events(step: &StepId, settled: Settled, by: &str, duration_ms: u64) -> Vec<Event> {
-    let said = |done| Event::StepReconciled { step: step.clone(), done, by: by.to_owned() };
+pub fn events(step: &StepId, settled: Settled, by: &Teller, duration_ms: u64) -> Vec<Event> {
+    let said = |done| Event::StepReconciled { step: step.clone(), done, by: by.clone() };
     let ended = |outcome, done: Done, failure| {
         Event::StepEnded(StepEnded {
             step: step.clone(),

@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::event::{Event, Feed, RunOutcome, StepEnded, StepOutcome};
+use crate::event::{Event, Feed, RunOutcome, StepEnded, StepOutcome, Teller};
 use crate::journal::log;
 use crate::journal::replay::{Phase, RunState, StepState};
 use crate::model::change::Action;
@@ -148,7 +148,7 @@ async fn settle_unknown(
             Settled::Ambiguous(why) => Some(why.clone()),
             _ => None,
         };
-        for event in recover::events(&id, settled, "asked", took) {
+        for event in recover::events(&id, settled, &Teller::World, took) {
             if let Err(down) = feed.store(event.clone()).await {
                 return Err(format!("Nothing was taken back: {down}."));
             }

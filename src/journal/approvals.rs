@@ -58,6 +58,9 @@ pub struct Statement {
     pub flow: FlowName,
     /// The gate, for approvals and rejections.
     pub gate: Option<StepId>,
+    /// What it says of which effect, for marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Marked>,
     /// Makes every statement another one.
     pub nonce: String,
     /// Digest of the plan.
@@ -77,6 +80,18 @@ pub struct Statement {
     pub sort: String,
     /// [`VERSION`]
     pub version: u32,
+}
+
+/// What a mark says, and of which effect. The fields stand in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marked {
+    /// When the effect was announced: a later one of the same step is another one.
+    pub announced: Timestamp,
+    /// Whether it was made.
+    pub done: bool,
+    /// The step.
+    pub step: StepId,
 }
 
 /// Where a statement is filed.
@@ -274,6 +289,11 @@ mod tests {
             expires: Some("2026-11-21T08:12:00Z".parse().unwrap()),
             flow: FlowName::new("deploy"),
             gate: Some(StepId::parse("p/go[eu]")),
+            mark: Some(Marked {
+                announced: "2026-11-21T04:10:00Z".parse().unwrap(),
+                done: true,
+                step: StepId::parse("schema"),
+            }),
             nonce: "n".to_owned(),
             plan: "7f3a".to_owned(),
             policy: None,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::log::Record;
-use crate::event::{Event, FailureRecord, RunEnded, RunStarted, StepOutcome};
+use crate::event::{Event, FailureRecord, RunEnded, RunStarted, StepOutcome, Teller};
 use crate::model::change::Action;
 use crate::model::names::StepId;
 use crate::model::value::Outputs;
@@ -70,6 +70,19 @@ pub struct StepState {
     pub pass: u32,
     /// Whether part of what it handed on is secret, and so not recorded.
     pub hides: bool,
+    /// What a person said of its last effect; absent once another attempt began.
+    pub marked: Option<Mark>,
+}
+
+/// What a person said of an effect of which nobody could tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// Whether it was made.
+    pub done: bool,
+    /// Who said it, and why.
+    pub by: String,
+    /// The effect.
+    pub intent: OpenIntent,
 }
 
 /// Key of the note that says that part of what a step hands on is secret.
@@ -172,6 +185,11 @@ impl RunState {
         self.unsettled().filter_map(open).collect()
     }
 
+    /// What persons said of effects, as far as no other attempt was begun since.
+    pub fn marks(&self) -> impl Iterator<Item = (&StepId, &Mark)> {
+        self.steps.iter().filter_map(|(id, step)| Some((id, step.marked.as_ref()?)))
+    }
+
     /// Steps of which nobody knows whether their effect was made: it was announced and has no
     /// end, or its end says so.
     pub fn unsettled(&self) -> impl Iterator<Item = (&StepId, &StepState)> {
@@ -196,6 +214,7 @@ impl StepState {
             Event::StepStarted { attempt, summary, .. } => {
                 self.phase = Phase::Running;
                 self.hides = false;
+                self.marked = None;
                 self.attempts = *attempt;
                 self.began.get_or_insert(time);
                 self.summary.clone_from(summary);
@@ -235,14 +254,23 @@ impl StepState {
             }
             // Not made: as if it had not begun. What was made stays open until its end is recorded
             // with what came of it, and what nobody can tell until somebody can.
-            Event::StepReconciled { done, .. } => match done {
-                Some(true) => {}
-                Some(false) => {
-                    self.phase = Phase::Pending;
-                    self.intent = None;
+            Event::StepReconciled { done, by, .. } => {
+                self.mark(*done, by);
+                match done {
+                    Some(true) => {}
+                    Some(false) => {
+                        self.phase = Phase::Pending;
+                        self.intent = None;
+                    }
+                    None => self.phase = Phase::Ended(StepOutcome::Unknown),
                 }
-                None => self.phase = Phase::Ended(StepOutcome::Unknown),
-            },
+            }
+            Event::MarkRefused { .. } => {
+                if let Some(mark) = self.marked.take() {
+                    self.phase = Phase::Ended(StepOutcome::Unknown);
+                    self.intent = Some(mark.intent);
+                }
+            }
             Event::RunStarted(_)
             | Event::RunResumed { .. }
             | Event::RollbackStarted { .. }
@@ -251,6 +279,12 @@ impl StepState {
             | Event::Warning { .. }
             | Event::Interrupted { .. }
             | Event::RunEnded(_) => {}
+        }
+    }
+
+    fn mark(&mut self, done: Option<bool>, by: &Teller) {
+        if let (Some(done), Teller::Person(by), Some(intent)) = (done, by, &self.intent) {
+            self.marked = Some(Mark { done, by: by.clone(), intent: intent.clone() });
         }
     }
 }
@@ -360,8 +394,9 @@ mod tests {
             (step(), any::<Option<bool>>(), text()).prop_map(|(step, done, by)| Event::StepReconciled {
                 step,
                 done,
-                by
+                by: by.into(),
             }),
+            (step(), text(), text()).prop_map(|(step, by, why)| Event::MarkRefused { step, by, why }),
             step().prop_map(|step| Event::Noted { step, key: HIDES.to_owned(), data: Json::Null }),
             any::<u64>().prop_map(|duration_ms| Event::RunEnded(RunEnded {
                 outcome: crate::event::RunOutcome::Interrupted,
@@ -371,6 +406,7 @@ mod tests {
                 summary: Vec::new(),
                 notes: Vec::new(),
                 healthy_after_ms: None,
+                barred: None,
             })),
         ]
     }
@@ -433,7 +469,7 @@ mod tests {
                 failure: None,
             })
         };
-        let asked = |done| Event::StepReconciled { step: step.clone(), done, by: "asked".to_owned() };
+        let asked = |done| Event::StepReconciled { step: step.clone(), done, by: Teller::World };
         for (after, open) in [
             (None, true),
             (Some(retried), false),
@@ -451,6 +487,49 @@ mod tests {
                 state.apply(time, after);
             }
             assert_eq!(state.unsettled().count() == 1, open, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_said_that_does_not_count_leaves_the_effect_open_again() {
+        let step = StepId::parse("service[api]");
+        let time: Timestamp = "2026-11-21T04:12:00Z".parse().unwrap();
+        let intent = Event::Intent {
+            step: step.clone(),
+            attempt: 1,
+            action: Action::Update,
+            summary: "roll 2 tasks".to_owned(),
+            baseline: Json::Null,
+            standing: Json::Null,
+        };
+        let said = |done, by| Event::StepReconciled { step: step.clone(), done: Some(done), by };
+        let ada = || Teller::Person("ada@build-7: I looked".to_owned());
+        let ended = Event::StepEnded(StepEnded {
+            step: step.clone(),
+            outcome: StepOutcome::Succeeded,
+            summary: String::new(),
+            duration_ms: 1,
+            outputs: Outputs::new(),
+            receipt: Json::Null,
+            failure: None,
+        });
+        let refused = Event::MarkRefused { step: step.clone(), by: String::new(), why: String::new() };
+        let again =
+            Event::StepStarted { step: step.clone(), attempt: 1, summary: String::new(), usual_ms: None };
+        for (events, marks, open) in [
+            (vec![said(true, ada()), ended.clone()], 1, 0),
+            (vec![said(true, ada()), ended.clone(), refused.clone()], 0, 1),
+            (vec![said(false, ada())], 1, 0),
+            (vec![said(false, ada()), refused.clone()], 0, 1),
+            // It was built upon: what follows is known by other means.
+            (vec![said(false, ada()), again], 0, 0),
+            // What the world says needs nobody's word.
+            (vec![said(true, Teller::World), ended, refused], 0, 0),
+        ] {
+            let mut state = RunState::default();
+            state.apply(time, &intent);
+            events.iter().for_each(|event| state.apply(time, event));
+            assert_eq!((state.marks().count(), state.open().len()), (marks, open), "{events:?}");
         }
     }
 }

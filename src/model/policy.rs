@@ -259,6 +259,15 @@ impl Rule {
         format!("{}{of}", self.count)
     }
 
+    /// Whether an answer that is typed does not open such a gate under these policies.
+    #[must_use]
+    pub fn wants_signatures(&self, policies: &[Policy]) -> bool {
+        !self.from.is_empty()
+            || self.count > 0
+            || self.four_eyes
+            || policies.iter().any(Policy::wants_signatures)
+    }
+
     /// How long an approval counts.
     #[must_use]
     pub fn lifetime(&self) -> Duration {

@@ -40,6 +40,9 @@ pub struct Plan {
     /// The release that it goes back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_to: Option<u64>,
+    /// When the trouble began that it goes back because of; outside the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<jiff::Timestamp>,
     /// Number of the flow's next run in this environment; its first effect takes it.
     pub sequence: u64,
     /// When it was made; outside the digest.

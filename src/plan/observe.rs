@@ -148,6 +148,7 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         },
         digest: String::new(),
         back_to: p.back.as_ref().map(|back| back.to.id),
+        incident: p.back.as_ref().and_then(|back| back.incident),
         sequence: p.sequence,
         created,
         expires: created.checked_add(LIFETIME).ok(),

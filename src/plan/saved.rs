@@ -189,7 +189,7 @@ pub fn request(plan: &Plan) -> Request {
         typed: plan.selection.typed.clone(),
         params: plan.selection.given.iter().filter_map(text).collect(),
         no_cache: plan.selection.no_cache,
-        back: plan.back_to.map(|to| Wish { to: Some(to), incident: None }),
+        back: plan.back_to.map(|to| Wish { to: Some(to), incident: plan.incident }),
     }
 }
 
@@ -239,6 +239,7 @@ mod tests {
             environment: PlannedEnvironment { name: EnvName::new("prod"), account: None, region: None },
             digest: String::new(),
             back_to: None,
+            incident: None,
             sequence: 1,
             created: "2026-11-21T04:12:00Z".parse().unwrap(),
             expires: Some("2026-11-22T04:12:00Z".parse().unwrap()),

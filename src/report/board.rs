@@ -142,6 +142,7 @@ impl Board {
             Event::Intent { .. }
             | Event::Noted { .. }
             | Event::StepReconciled { .. }
+            | Event::MarkRefused { .. }
             | Event::RollbackStarted { .. }
             | Event::Warning { .. }
             | Event::Interrupted { .. }

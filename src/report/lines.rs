@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::board::{Board, Running};
 use super::look::{Color, Look, Mark};
 use super::text;
-use crate::event::{RunStarted, StepEnded, StepOutcome};
+use crate::event::{RunStarted, StepEnded, StepOutcome, Teller};
 use crate::model::names::StepId;
 use crate::model::units::show_duration;
 
@@ -62,12 +62,17 @@ pub fn ended(look: &Look, names: usize, ended: &StepEnded, planned: &str) -> Vec
     if ended.outcome.satisfies() {
         return vec![row(look, names, mark, &name, middle, &duration)];
     }
+    rows(look, names, mark, &name, middle, &duration)
+}
+
+/// A line with columns whose middle is said in full, on as many lines as it takes.
+fn rows(look: &Look, names: usize, mark: Mark, name: &str, middle: &str, right: &str) -> Vec<String> {
     let start = start_width(look, names);
-    let room = look.right_edge().saturating_sub(start + text::width(&duration) + 2);
+    let room = look.right_edge().saturating_sub(start + text::width(right) + 2);
     let mut parts = text::wrap(&look.text(&text::clean(middle)), room).into_iter().peekable();
     // A path that is wider than the column, its line number above all, must not be cut: it goes below.
     let first = parts.next_if(|part| text::width(part) <= room).unwrap_or_default();
-    let mut lines = vec![row(look, names, mark, &name, &first, &duration)];
+    let mut lines = vec![row(look, names, mark, name, &first, right)];
     lines.extend(parts.map(|part| format!("{}{part}", " ".repeat(start))));
     lines
 }
@@ -151,12 +156,27 @@ pub fn resumed(look: &Look, board: &Board, by: &str) -> String {
     look.cut(&format!("  {} resumed by {who}, {done}", look.mark(Mark::Run)), look.right_edge())
 }
 
-/// What became of an effect of which nothing was recorded; nothing where its step ends with it.
+/// What became of an effect of which nothing was recorded; nothing where its step ends with it and
+/// says all there is to say.
 #[must_use]
-pub fn reconciled(look: &Look, names: usize, step: &StepId, done: Option<bool>, by: &str) -> Option<String> {
-    let by = if by == "asked" { String::new() } else { format!(", {by}") };
-    (done == Some(false))
-        .then(|| row(look, names, Mark::Skipped, &step.to_string(), &format!("it was not done{by}"), ""))
+pub fn reconciled(look: &Look, names: usize, step: &StepId, done: Option<bool>, by: &Teller) -> Vec<String> {
+    let (mark, was) = match done {
+        Some(true) => (Mark::Done, "it was done"),
+        Some(false) => (Mark::Skipped, "it was not done"),
+        None => return Vec::new(),
+    };
+    match by {
+        Teller::World if done == Some(true) => Vec::new(),
+        Teller::World => vec![row(look, names, mark, &step.to_string(), was, "")],
+        Teller::Person(by) => rows(look, names, mark, &step.to_string(), &format!("{was}, {by}"), ""),
+    }
+}
+
+/// What a person said of an effect, and why it does not count.
+#[must_use]
+pub fn mark_refused(look: &Look, names: usize, step: &StepId, by: &str, why: &str) -> Vec<String> {
+    let said = format!("this mark does not count: {why} ({by})");
+    rows(look, names, Mark::Unknown, &step.to_string(), &said, "")
 }
 
 /// Something to know that fails nothing.

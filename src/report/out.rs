@@ -4,6 +4,9 @@
 
 use std::io::Write as _;
 
+use super::text;
+use crate::world::terminal;
+
 /// A line of data.
 pub fn data(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
@@ -14,6 +17,22 @@ pub fn json(value: &impl serde::Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {
         data(&text);
     }
+}
+
+/// A line that says why, for whoever watches: broken at the terminal's width, its indent and a
+/// little more in front of what follows. Commands stay whole, to be copied; so does everything that
+/// is read by a program.
+pub fn reason(line: &str) {
+    let columns = terminal::size().map(|(columns, _)| columns).filter(|_| !ends_in_command(line));
+    let Some(columns) = columns else { return note(line) };
+    for line in text::hanging(line, columns) {
+        note(&line);
+    }
+}
+
+/// `  all runs: flow runs`
+fn ends_in_command(line: &str) -> bool {
+    line.contains(": flow ") || line.contains("  flow ")
 }
 
 /// A line for whoever watches.

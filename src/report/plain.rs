@@ -74,7 +74,12 @@ impl Plain {
                 self.line(lines::resumed(&self.look, &self.board, by));
             }
             Event::StepReconciled { step, done, by } => {
-                if let Some(line) = lines::reconciled(&self.look, names, step, *done, by) {
+                for line in lines::reconciled(&self.look, names, step, *done, by) {
+                    self.line(line);
+                }
+            }
+            Event::MarkRefused { step, by, why } => {
+                for line in lines::mark_refused(&self.look, names, step, by, why) {
                     self.line(line);
                 }
             }

@@ -143,6 +143,7 @@ pub(super) fn over(
         summary,
         notes: Vec::new(),
         healthy_after_ms: None,
+        barred: None,
     })
 }
 

@@ -205,13 +205,13 @@ impl StepStory {
                 lines.extend(self.failure(ended));
                 lines
             }
-            Event::StepReconciled { done, by, .. } => {
-                let said_by = if by == "asked" { "asked" } else { by };
-                match done {
-                    Some(true) => vec![said(Mark::Done, &format!("it was done ({said_by})"))],
-                    Some(false) => vec![said(Mark::Skipped, &format!("it was not done ({said_by})"))],
-                    None => vec![said(Mark::Unknown, "nobody can tell whether it was done")],
-                }
+            Event::StepReconciled { done, by, .. } => match done {
+                Some(true) => vec![said(Mark::Done, &format!("it was done ({by})"))],
+                Some(false) => vec![said(Mark::Skipped, &format!("it was not done ({by})"))],
+                None => vec![said(Mark::Unknown, "nobody can tell whether it was done")],
+            },
+            Event::MarkRefused { by, why, .. } => {
+                vec![said(Mark::Unknown, &format!("the mark of {by} does not count: {why}"))]
             }
             _ => Vec::new(),
         }

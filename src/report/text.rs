@@ -98,6 +98,19 @@ pub fn pad_left(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
+/// Lines as [`wrap`] makes them; those that follow the first begin two columns further in.
+#[must_use]
+pub fn hanging(text: &str, columns: usize) -> Vec<String> {
+    let lines = wrap(text, columns);
+    if lines.len() < 2 {
+        return lines;
+    }
+    let (first, rest) = text.split_at(lines[0].len());
+    let indent = text.len() - text.trim_start().len();
+    let rest = format!("{}{}", " ".repeat(indent + 2), rest.trim_start());
+    std::iter::once(first.to_owned()).chain(wrap(&rest, columns)).collect()
+}
+
 /// Lines of at most so many columns, broken at spaces; the text's own indent is kept in front of
 /// each. A word that is wider stays whole, so that it can be copied.
 #[must_use]

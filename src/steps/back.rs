@@ -40,6 +40,13 @@ pub struct Way {
     pub to: Option<Json>,
 }
 
+/// Why a step of this kind, with these states, keeps the whole from going back; `None` where it does
+/// not, as far as the records say.
+#[must_use]
+pub fn barred(kind: &str, way: &Way) -> Option<String> {
+    if kind == super::migrate::KIND.spec.name { super::migrate::barred(way) } else { None }
+}
+
 /// Reads a recorded state.
 pub(super) fn read<T: DeserializeOwned>(state: &Json) -> Result<T, Failure> {
     serde_json::from_value(state.clone()).map_err(|error| {
@@ -63,9 +70,9 @@ impl Stays {
         Self { summary: summary.into(), warnings: Vec::new(), reversible: Reversible::None, state }
     }
 
-    /// The release to return to says nothing of it.
+    /// Nothing says how it was: the release to return to does not, or nobody looked before this run.
     pub(super) fn unrecorded(what: &str, state: Json) -> Self {
-        let warning = format!("{what} stays: nothing is recorded of it in the release to return to");
+        let warning = format!("{what} stays: nothing is recorded of how it was");
         Self::new("stays", state).warn(warning, Reversible::Manual)
     }
 

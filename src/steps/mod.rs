@@ -38,7 +38,7 @@ use async_trait::async_trait;
 
 pub use self::approve::{Answers, Gatekeeper};
 pub use self::attributes::Attributes;
-pub use self::back::{Back, Way};
+pub use self::back::{Back, Way, barred};
 pub use self::failure::{Failure, FailureClass};
 pub use self::reconcile::{Open, Settled};
 use crate::event::Feed;

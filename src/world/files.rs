@@ -25,13 +25,25 @@ pub struct FileError {
 impl FileError {
     pub(super) fn new(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self { what, path, source }
+        move |source| Self { what, path, source: bare(source) }
     }
 
     /// Whether there is no such file.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// An error without the path of the temporary file that it is about: that is nobody's to know, and
+/// the file whose place it was to take is named anyway.
+fn bare(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path \"") {
+        Some((words, path)) if error.raw_os_error().is_none() && path.ends_with('"') => {
+            io::Error::new(error.kind(), words.to_owned())
+        }
+        _ => error,
     }
 }
 

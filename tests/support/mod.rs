@@ -8,3 +8,4 @@ pub(crate) mod sandbox;
 pub(crate) mod shop;
 pub(crate) mod stand;
 pub(crate) mod visitor;
+pub(crate) mod wait;

@@ -54,6 +54,11 @@ impl Ending {
                 self.begun.insert(step.clone());
                 self.intended = true;
             }
+            // Whatever it ended with before, this is what is known of it now.
+            Event::StepReconciled { step, done: Some(_), .. } => {
+                self.troubled.retain(|troubled| troubled.step != *step);
+            }
+            Event::MarkRefused { step, .. } => self.done.retain(|done| done != step),
             Event::RollbackStarted { .. } => self.unwinding = true,
             Event::StepEnded(ended) => {
                 match ended.outcome {

@@ -72,7 +72,11 @@ impl View<'_> {
         }
         let changed = self.ended.release.is_some() && self.started.back_to.is_none();
         if let Some(live) = self.started.live.filter(|_| changed) {
-            lines.extend([String::new(), says(&format!("back to release {live}: {}", self.rollback(None)))]);
+            lines.push(String::new());
+            match &self.ended.barred {
+                None => lines.push(says(&format!("back to release {live}: {}", self.rollback(None)))),
+                Some(why) => self.say(&mut lines, &format!("There is no way back to release {live}: {why}.")),
+            }
         }
         lines
     }
@@ -234,6 +238,11 @@ impl View<'_> {
         for note in &self.ended.notes {
             self.say(lines, note);
         }
+        if let (Some(live), Some(why)) =
+            (self.started.live.filter(|_| self.changed_for_good()), &self.ended.barred)
+        {
+            self.say(lines, &format!("There is no way back to release {live}: {why}."));
+        }
     }
 
     fn commands(&self, lines: &mut Vec<String>, step: Option<&StepId>) {
@@ -285,8 +294,13 @@ impl View<'_> {
                 || (outcome == RunOutcome::RollbackFailed && self.started.back_to.is_some()))
     }
 
-    /// Whether something was changed that a rollback to the last good release could take back.
+    /// Whether a rollback to the last good release could take back what was changed.
     fn can_go_back(&self) -> bool {
+        self.changed_for_good() && self.ended.barred.is_none()
+    }
+
+    /// Whether something was changed, and stays so.
+    fn changed_for_good(&self) -> bool {
         let done = !self.ending.done.is_empty();
         match self.ended.outcome {
             RunOutcome::Failed => done && self.ended.release.is_some(),

@@ -80,23 +80,24 @@ impl Demand {
         self.count.saturating_sub(self.given.len())
     }
 
-    /// `needs 1 of group ops: ada, lin`, `needs 1 more of 2 of group ops (approved by ada): lin`; names
-    /// the environment where it is not the plan's own.
+    /// `needs 1 of group ops: ada, lin`, `needs 1 more: lin; ada approved, and it takes 2 of group ops`;
+    /// names the environment where it is not the plan's own.
     #[must_use]
     pub fn show(&self, own: &EnvName) -> String {
-        let more = if self.given.is_empty() {
-            self.wanted.clone()
+        let (more, so_far) = if self.given.is_empty() {
+            (self.wanted.clone(), String::new())
         } else {
-            format!("{} more of {} (approved by {})", self.missing(), self.wanted, self.given.join(", "))
+            let so_far = format!("; {} approved, and it takes {}", self.given.join(" and "), self.wanted);
+            (format!("{} more", self.missing()), so_far)
         };
         let place =
             if self.environment == *own { String::new() } else { format!(" for {}", self.environment) };
         let more = format!("{more}{place}");
         if self.others.len() < self.missing() {
             let who = if self.others.is_empty() { "nobody" } else { "only " };
-            return format!("needs {more}, and {who}{} can give it", self.others.join(", "));
+            return format!("needs {more}, and {who}{} can give it{so_far}", self.others.join(", "));
         }
-        format!("needs {more}: {}", self.others.join(", "))
+        format!("needs {more}: {}{so_far}", self.others.join(", "))
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod judge;
 mod keeper;
+mod marks;
 mod review;
 
 use std::sync::Arc;
@@ -19,13 +20,14 @@ use super::{Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, 
 use crate::event::Event;
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
-use crate::model::policy::{Policy, Rule};
+use crate::model::policy::Rule;
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::world::cancel::Stopped;
 use crate::world::terminal;
 
 use self::judge::{Case, Verdict, judge};
 pub use self::keeper::{Gatekeeper, Keeping};
+pub use self::marks::vouched;
 pub use self::review::reviewed;
 use crate::journal::approvals;
 
@@ -94,21 +96,21 @@ impl Approve {
 
     /// Whether an answer that is typed does not count.
     fn needs_signatures(&self, keeper: &Gatekeeper) -> bool {
-        let rule = &self.rule;
-        !rule.from.is_empty()
-            || rule.count > 0
-            || rule.four_eyes
-            || keeper.policies.iter().any(Policy::wants_signatures)
+        self.rule.wants_signatures(&keeper.policies)
     }
 
-    /// `needs 1 of group ops: ada, lin`
+    /// `needs 1 of group ops: ada, lin`; said before anybody can have signed the plan.
     fn who(&self, keeper: &Gatekeeper) -> String {
         let Some(own) = keeper.policies.first().filter(|_| self.needs_signatures(keeper)) else {
             return "needs an answer".to_owned();
         };
         let each = keeper.policies.iter().map(|policy| {
             let rule = policy.applied_to(&self.rule);
-            let eyes = if rule.four_eyes { ", not whoever made the plan" } else { "" };
+            let eyes = match (rule.four_eyes, rule.count) {
+                (false, _) => "",
+                (true, ..2) => " beside whoever signs the plan, 2 if nobody does",
+                (true, _) => ", not whoever made the plan",
+            };
             let names = policy.of(&rule.from);
             let names = if names.is_empty() { "nobody is on the list".to_owned() } else { names.join(", ") };
             let other = policy.environment != own.environment;

@@ -22,27 +22,66 @@ impl From<EngineError> for Failure {
                 Self::new(reason).help("build on an engine of this machine, or of the CI job")
             }
             // What was pushed is named by its content: doing it again is free.
-            EngineError::Push(_) if !is_final(&reason) => {
-                Self::of(FailureClass::Passing, format!("the push broke off: {reason}"))
+            EngineError::Push(_) => {
+                let (class, cause) = cause(&reason);
+                Self::of(class, cause).details([format!("the engine said: {reason}")])
             }
-            EngineError::NotFound(_) | EngineError::Refused(_) | EngineError::Push(_) => Self::new(reason),
+            EngineError::NotFound(_) | EngineError::Refused(_) => Self::new(reason),
         }
     }
 }
 
-/// Whether a registry's refusal stays one however often it is asked.
-fn is_final(reason: &str) -> bool {
-    const FINAL: [&str; 7] = [
-        "denied",
-        "unauthorized",
-        "forbidden",
-        "no basic auth",
-        "name unknown",
-        "name invalid",
-        "tag invalid",
-    ];
-    let reason = reason.to_lowercase();
-    FINAL.iter().any(|word| reason.contains(word))
+/// What stopped a push, by the words that engines and registries have for it: the first that fits.
+/// A refusal stays one however often it is asked; what is not known may pass.
+const CAUSES: [(&[&str], FailureClass, &str); 8] = [
+    (
+        &["no basic auth", "unauthorized", "authorization token"],
+        FailureClass::Failed,
+        "the registry did not accept the login that it was sent",
+    ),
+    (
+        &["denied", "forbidden", "not authorized"],
+        FailureClass::Failed,
+        "the registry does not let these credentials push there",
+    ),
+    (&["name unknown", "does not exist"], FailureClass::Failed, "the registry has no such repository"),
+    (&["name invalid", "tag invalid"], FailureClass::Failed, "the registry does not take that name or tag"),
+    (
+        &["no such host", "connection refused", "no route to host", "network is unreachable"],
+        FailureClass::Passing,
+        "the push broke off: the registry could not be reached",
+    ),
+    (
+        &["timeout", "deadline exceeded", "timed out"],
+        FailureClass::Passing,
+        "the push broke off: the registry did not answer in time",
+    ),
+    (
+        &[
+            "connection reset",
+            "broken pipe",
+            "unexpected eof",
+            ": eof",
+            "closed network connection",
+            "connection lost",
+        ],
+        FailureClass::Passing,
+        "the push broke off: the connection to the registry was lost",
+    ),
+    (
+        &["toomanyrequests", "too many requests"],
+        FailureClass::Passing,
+        "the push broke off: the registry takes no more requests for now",
+    ),
+];
+
+fn cause(said: &str) -> (FailureClass, &'static str) {
+    let said = said.to_lowercase();
+    let fits = |words: &&[&str]| words.iter().any(|word| said.contains(word));
+    CAUSES.iter().find(|(words, ..)| fits(words)).map_or(
+        (FailureClass::Passing, "the push broke off, and why is only in the engine's words"),
+        |(_, class, cause)| (class.clone(), *cause),
+    )
 }
 
 /// `BuildKit`'s reason without the names of its parts in front.

@@ -31,6 +31,19 @@ pub(super) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
     Ok(Box::new(Forward { now, to: read(to)?, today: None }))
 }
 
+/// Why older code could not live with what was applied since, as far as the records say.
+pub(in crate::steps) fn barred(way: &Way) -> Option<String> {
+    let now: State = read(&way.now).ok()?;
+    let to: State = read(way.to.as_ref().filter(|to| !to.is_null())?).ok()?;
+    let breaking: Vec<&Migration> = breaking(now.beyond(&to));
+    (!breaking.is_empty()).then(|| refuse(&breaking).record.reason)
+}
+
+/// Those with which older code cannot live, or of which that is not known.
+fn breaking<'a>(since: impl IntoIterator<Item = &'a Migration>) -> Vec<&'a Migration> {
+    since.into_iter().filter(|migration| migration.phase != Some(Phase::Expand)).collect()
+}
+
 #[derive(Debug)]
 struct Forward {
     now: State,
@@ -84,7 +97,7 @@ impl Step for Forward {
             return Err(Failure::missing(reason).help("find out who took it back, and apply it again"));
         }
         let since: Vec<&Migration> = stands.beyond(&self.to).collect();
-        let breaking: Vec<&&Migration> = since.iter().filter(|m| m.phase != Some(Phase::Expand)).collect();
+        let breaking = breaking(since.iter().copied());
         if !breaking.is_empty() {
             return Err(refuse(&breaking));
         }
@@ -137,7 +150,7 @@ impl Today {
     }
 }
 
-fn refuse(breaking: &[&&Migration]) -> Failure {
+fn refuse(breaking: &[&Migration]) -> Failure {
     let names: Vec<String> = breaking.iter().map(ToString::to_string).collect();
     let known = breaking.iter().all(|migration| migration.phase.is_some());
     let reason = match (names.as_slice(), known) {

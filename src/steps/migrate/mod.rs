@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use self::apply::Apply;
+pub(super) use self::back::barred;
 use self::command::CommandTool;
 use self::files::{Compared, File, Phase, compare};
 use self::lint::Dialect;
