@@ -1,5 +1,7 @@
 //! What tests stand on.
 
+pub(crate) mod ahead;
+pub(crate) mod crash;
 pub(crate) mod http;
 pub(crate) mod keys;
 pub(crate) mod project;
@@ -8,3 +10,4 @@ pub(crate) mod sandbox;
 pub(crate) mod shop;
 pub(crate) mod stand;
 pub(crate) mod visitor;
+pub(crate) mod wait;
