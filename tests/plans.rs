@@ -436,7 +436,8 @@ fn refused_at_the_effect(
     let gate = tempfile::tempdir().unwrap();
     let [reached, open] = ["reached", "open"].map(|name| gate.path().join(name));
     let waits = format!("touch {}; until [ -e {} ]; do sleep 0.01; done", reached.display(), open.display());
-    let waits = format!("run \"meanwhile\" {{ command \"sh\" \"-c\" \"{waits}\"; undo \"none\" }}");
+    let waits =
+        format!("run \"meanwhile\" {{ command \"sh\" \"-c\" \"{waits}\"; needs \"go\"; undo \"none\" }}");
     shop.edit("flows/deploy.kdl", "on-failure \"rollback\"", &waits);
     shop.edit("flows/deploy.kdl", edit.0, edit.1);
     shop.change(1);
