@@ -522,7 +522,7 @@ fn a_task_definition_that_somebody_removed_is_named_beforehand() {
     shop.sandbox.ecs("DeregisterTaskDefinition", &json!({ "taskDefinition": old }));
     let note = "shop-sandbox-api:2 was deregistered: it is registered again as shop-sandbox-api:4";
     shop.back(&["--check"]).exits(0).prints("rollback-ready").prints(&format!("service[api]  {note}"));
-    shop.back(&["--dry-run"]).exits(0).prints(note);
+    shop.back(&["--dry-run"]).exits(0).prints("warning: shop-sandbox-api:2 was deregistered");
     shop.back(&[]).exits(0);
     assert_eq!(Stand::of(&shop).versions, first.versions);
     assert!(shop.task_definition("api").ends_with("shop-sandbox-api:4"), "as it was said");
