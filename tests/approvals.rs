@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::support::ahead::Ahead;
 use crate::support::keys::Person;
 use crate::support::project::{Project, Ran};
+use crate::support::wait::{kill, until};
 
 const NAMESPACE: &str = "flow-approval@v1";
 
@@ -522,17 +524,22 @@ fn keys_of_an_agent_and_of_git_are_found() {
     agent.wait().unwrap();
 }
 
-/// A shop whose flow does one step and fails at the next until `ready` is there.
-fn failing() -> Shop {
+/// A shop whose flow has these steps behind its gate.
+fn with_steps(steps: &str) -> Shop {
     let shop = Shop::new(OPS, "");
     let flow = shop.project.read("flows/main.kdl");
-    let second = "run \"ship\" { needs \"first\"; script \"test -e ready && echo ship >> order\" }";
-    let flow = flow.replace(
-        "run \"ship\" { needs \"go\"; script \"echo ship >> order\" }",
-        &format!("run \"first\" {{ needs \"go\"; script \"echo first >> order\" }}\n{second}"),
-    );
-    shop.project.flow_now(&flow);
+    let ship = "run \"ship\" { needs \"go\"; script \"echo ship >> order\" }";
+    assert!(flow.contains(ship), "{flow}");
+    shop.project.flow_now(&flow.replace(ship, steps));
     shop
+}
+
+const FIRST: &str = "run \"first\" { needs \"go\"; script \"echo first >> order\" }\n";
+
+/// A shop whose flow does one step and fails at the next until `ready` is there.
+fn failing() -> Shop {
+    let ship = "run \"ship\" { needs \"first\"; script \"test -e ready && echo ship >> order\" }";
+    with_steps(&[FIRST, ship].concat())
 }
 
 #[test]
@@ -567,4 +574,51 @@ fn a_break_glass_run_goes_on_and_is_still_to_be_reviewed() {
     tells(&shop.project.run(&["run", "f", "--env", "prod"]).exits(5), "nobody else has reviewed it");
     shop.project.run(&["review", &run, "--key", &shop.lin.file]).exits(0);
     shop.project.run(&["run", "f", "--env", "prod"]).exits(3);
+}
+
+#[test]
+fn a_killed_run_whose_approval_expired_meanwhile_waits_for_another() {
+    let ship = "run \"ship\" { needs \"first\"; resume \"rerun\"\n\
+                script \"touch begun; while [ ! -e ready ]; do sleep 0.01; done; echo ship >> order\" }";
+    let shop = with_steps(&[FIRST, ship].concat());
+    shop.plan(&[]);
+    shop.run(&[]).exits(3);
+    shop.approve(&shop.ada, &[]).exits(0);
+    let flow = shop.project.start(&["run", "--plan", "f.plan"]);
+    until("ship has begun", || shop.project.path("begun").exists());
+    kill(flow);
+    shop.project.write("ready", "");
+    let run = shop.project.newest_run()["id"].as_str().unwrap().to_owned();
+
+    // A signature counts for four hours.
+    let later = Ahead::by(Duration::from_secs(6 * 3600 + 60));
+    let ran = later.run(&shop.project, &["resume", &run]).exits(3);
+    tells(&ran, "does not count: ada's approval expired 2 h ago");
+    tells(&ran, &format!("then: flow resume {run}"));
+    assert_eq!(shop.project.read("order"), "first\n", "nothing was done without one");
+
+    let approve = ["approve", "f.plan", "--key", &shop.lin.file];
+    tells(&later.run(&shop.project, &approve).exits(0), &format!("it opens: flow resume {run}"));
+    later.run(&shop.project, &["resume", &run]).exits(0);
+    assert_eq!(shop.project.read("order"), "first\nship\n");
+    tells(&later.run(&shop.project, &approve).exits(5), "refused: this plan was used by run ");
+}
+
+#[test]
+fn a_gate_behind_the_first_effects_is_opened_for_the_run_that_waits_there() {
+    let more = "approve \"on\" { needs \"first\"; from \"group:ops\" }\n\
+                run \"ship\" { needs \"on\"; script \"echo ship >> order\" }";
+    let shop = with_steps(&[FIRST, more].concat());
+    shop.plan(&[]);
+    shop.approve(&shop.ada, &["--gate", "go"]).exits(0);
+    let ran = shop.run(&[]).exits(3);
+    let run = shop.project.newest_run()["id"].as_str().unwrap().to_owned();
+    tells(&ran, &format!("then: flow resume {run}"));
+    assert_eq!(shop.project.read("order"), "first\n");
+    shop.project.run(&["resume", &run]).exits(3);
+
+    let ran = shop.approve(&shop.lin, &["--gate", "on"]).exits(0);
+    tells(&ran, &format!("it opens: flow resume {run}"));
+    shop.project.run(&["resume", &run]).exits(0);
+    assert_eq!(shop.project.read("order"), "first\nship\n");
 }

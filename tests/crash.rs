@@ -1,67 +1,47 @@
 //! A run that dies anywhere goes on as if it had not.
 //!
-//! The binary of the tests can be told to end itself with SIGKILL at the n-th
-//! of its named points (feature `crash-points`): before and after every write
-//! to the journal and the store, every call to AWS, to the registry, to the
-//! engine and to the database. Each scenario is run once without a crash to
-//! count the points; then it is run and killed at a point, gone on with
-//! `flow resume`, and what stands is compared with what the run without a
-//! crash left. How often things were done is counted at the resources.
-//!
-//! A normal test run takes a sample; `FLOW_CRASH_SAMPLE=all` takes every point,
-//! `FLOW_CRASH_SAMPLE=40` so many, and `FLOW_CRASH_SAMPLE=101..200` those.
+//! Each scenario is run once without a crash to count its points: before and
+//! after every write to the journal and the store, every call to AWS, to the
+//! registry, to the engine and to the database. Then it is run and killed at a
+//! point, gone on with `flow resume`, and what stands is compared with what the
+//! run without a crash left. How often things were done is counted at the
+//! resources. Which points are tried: `support::crash`.
 
-use std::os::unix::process::ExitStatusExt as _;
 use std::time::Instant;
 
-use crate::support::project::Ran;
+use crate::support::crash::{self, Went, sample};
 use crate::support::shop::Shop;
 use crate::support::stand::Stand;
 
 /// How often one run may be resumed: it dies once, so twice would already be one too many.
 const RESUMES: usize = 2;
 
-/// Points of a scenario that a normal test run tries.
-const SAMPLE: usize = 6;
-
-/// How a run with a crash point in it went.
-enum Went {
-    /// It died there.
-    Died,
-    /// It ended before it came to that point: two runs do not pass quite the same ones.
-    Ended,
-}
-
 impl Shop {
-    /// Runs `flow` until it dies at the n-th point.
+    /// Runs `flow` until it dies at the n-th point; false when it ended well before that.
     #[track_caller]
-    fn dies_at(&self, point: usize, arguments: &[&str]) -> Went {
-        let mut command = self.project.command(arguments);
-        let output = command.env("FLOW_CRASH_AT", point.to_string()).output().unwrap();
-        if output.status.signal() == Some(9) {
-            return Went::Died;
+    fn dies_at(&self, point: usize, arguments: &[&str]) -> bool {
+        match self.project.dies_at(point, arguments) {
+            Went::Died => true,
+            Went::Ended(ran) => {
+                ran.exits(0);
+                false
+            }
         }
-        Ran::from(output).exits(0);
-        Went::Ended
     }
 
     /// Runs `flow` to its end and counts the points it passes.
     #[track_caller]
     fn counts(&self, arguments: &[&str]) -> Vec<String> {
-        // Beside the project: the list must be no file of the checkout.
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("points");
-        let mut command = self.project.command(arguments);
-        Ran::from(command.env("FLOW_CRASH_LIST", &list).output().unwrap()).exits(0);
-        let points = std::fs::read_to_string(&list).unwrap();
-        points.lines().map(str::to_owned).collect()
+        self.project.lists(&list, arguments).exits(0);
+        crash::read(&list)
     }
 
     /// Goes on with the newest run; where none had begun, does what was asked once more.
     #[track_caller]
     fn goes_on(&self, arguments: &[&str], what: &str) {
-        let runs = self.project.run(&["runs", "--json"]).exits(0).json();
-        let newest = runs["runs"].as_array().unwrap().first().cloned().unwrap_or_default();
+        let newest = self.project.newest_run();
         if newest["outcome"] == "interrupted" {
             let run = newest["id"].as_str().unwrap();
             for _ in 0..RESUMES {
@@ -75,24 +55,6 @@ impl Shop {
         }
         self.project.run(arguments).exits(0);
     }
-}
-
-/// Which of so many points are tried, from 1.
-fn sample(points: usize) -> Vec<usize> {
-    match std::env::var("FLOW_CRASH_SAMPLE").as_deref() {
-        Ok("all") => (1..=points).collect(),
-        Ok(wanted) => match wanted.split_once("..") {
-            Some((first, last)) => (first.parse().unwrap()..=last.parse().unwrap()).collect(),
-            None => spread(points, wanted.parse().unwrap()),
-        },
-        Err(_) => spread(points, SAMPLE),
-    }
-}
-
-/// So many of them, evenly, from the middle of each stretch.
-fn spread(points: usize, count: usize) -> Vec<usize> {
-    let count = count.min(points);
-    (0..count).map(|at| (2 * at + 1) * points / (2 * count) + 1).map(|point| point.min(points)).collect()
 }
 
 /// Says how far the enumeration got.
@@ -121,7 +83,7 @@ fn a_first_deployment_that_dies_anywhere_goes_on_to_the_same_end() {
         drop(shop);
         shop = Shop::new();
         tried += 1;
-        if matches!(shop.dies_at(point, &DEPLOY), Went::Died) {
+        if shop.dies_at(point, &DEPLOY) {
             died += 1;
             shop.goes_on(&DEPLOY, &format!("cold, point {point}, {}", points[point - 1]));
         }
@@ -184,7 +146,7 @@ fn a_change_that_dies_anywhere_goes_on_to_the_same_end() {
         shop.change(at + 1);
         shop.proxy.forget();
         tried += 1;
-        if matches!(shop.dies_at(point, &DEPLOY), Went::Died) {
+        if shop.dies_at(point, &DEPLOY) {
             died += 1;
             shop.goes_on(&DEPLOY, &what);
         }
@@ -215,7 +177,7 @@ fn a_rollback_that_dies_anywhere_goes_on_to_the_same_end() {
         let before = Stand::of(&shop);
         shop.proxy.forget();
         tried += 1;
-        if matches!(shop.dies_at(point, &back), Went::Died) {
+        if shop.dies_at(point, &back) {
             died += 1;
             shop.goes_on(&back, &what);
         }
@@ -237,11 +199,4 @@ fn a_rollback_that_dies_anywhere_goes_on_to_the_same_end() {
 fn is_back(first: &Stand, now: &Stand, what: &str) {
     assert_eq!(now.versions, first.versions, "{what}");
     assert_eq!(now.site, first.site, "{what}");
-}
-
-#[test]
-fn a_sample_covers_all_stretches() {
-    assert_eq!(spread(12, 3), [3, 7, 11]);
-    assert_eq!(spread(2, 6), [1, 2]);
-    assert_eq!(spread(100, 1), [51]);
 }

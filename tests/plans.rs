@@ -1,11 +1,18 @@
 //! Saved plans: run only as they are, once, and refused with what differs.
 
 use std::process::Command;
+use std::time::Duration;
 
+use flow::plan::saved;
+use flow::world::keyed::Sealer;
+use flow::world::store::Store;
 use serde_json::{Value, json};
 
+use crate::support::ahead::Ahead;
 use crate::support::project::{Project, Ran};
 use crate::support::shop::Shop;
+use crate::support::stand::Stand;
+use crate::support::wait::until;
 
 /// A checkout with one environment and these lines in flow `f`.
 fn project(lines: &str) -> Project {
@@ -237,6 +244,49 @@ fn an_altered_plan_is_refused() {
     assert_eq!(order(&project), [""; 0]);
 }
 
+const HOUR: Duration = Duration::from_hours(1);
+
+#[test]
+fn a_plan_that_is_a_day_old_is_refused() {
+    let project = varied();
+    save(&project, &[]);
+    let run = ["run", "--plan", "f.plan"];
+    Ahead::by(24 * HOUR + Duration::from_secs(600))
+        .run(&project, &run)
+        .exits(5)
+        .says("refused: this plan has expired (10 min ago)\n")
+        .says("  make a new plan: flow plan f --env dev --out f.plan\n");
+    assert_eq!(order(&project), [""; 0]);
+    assert!(project.files(".flow/store/sequences").is_empty(), "it is still unused");
+    Ahead::by(23 * HOUR).run(&project, &run).exits(0);
+    assert_eq!(order(&project), ["first", "second"]);
+}
+
+#[test]
+fn a_plan_of_another_version_of_flow_is_refused() {
+    let project = varied();
+    save(&project, &[]);
+    // As another version would have written it: with its number, under the store's own seal.
+    let sealer = Sealer::load(&Store::folder(project.path(".flow/store"))).unwrap();
+    let mut plan = saved::read(project.read("f.plan").as_bytes()).unwrap().verify(&sealer).unwrap();
+    let ours = std::mem::replace(&mut plan.flow_version, "0.0.9".to_owned());
+    plan.seal();
+    project.write("f.plan", saved::write(&plan, &sealer));
+    let refusal = format!("refused: this plan was made by flow 0.0.9, and this is flow {ours}\n");
+    run_saved(&project)
+        .exits(5)
+        .says(&refusal)
+        .says("  make a new plan: flow plan f --env dev --out f.plan\n");
+    project.run(&["approve", "f.plan"]).exits(5).says(&refusal);
+    assert_eq!(order(&project), [""; 0]);
+
+    // The same way of writing it, with the right number, is a plan like any other.
+    plan.flow_version = ours;
+    plan.seal();
+    project.write("f.plan", saved::write(&plan, &sealer));
+    run_saved(&project).exits(0);
+}
+
 #[test]
 fn a_plan_is_for_its_flow_and_environment() {
     let project = project(&noting("first", ""));
@@ -369,4 +419,68 @@ fn whatever_somebody_changes_in_the_world_is_named() {
     shop.project.run(&["run", "--plan", "deploy.plan"]).exits(0);
     assert_eq!(shop.ask("api")["version"], "2.0.0");
     shop.project.run(&["run", "--plan", "deploy.plan"]).exits(5).says("this plan was used by run ");
+}
+
+/// Deploys a change; while the run stands in front of this step, somebody changes what it acts on. It
+/// is refused, names what differs, and asks nothing of AWS that begins with `effect`.
+#[track_caller]
+fn refused_at_the_effect(
+    edit: (&str, &str),
+    effect: &str,
+    step: &str,
+    change: impl FnOnce(&Shop),
+    named: &str,
+) {
+    let shop = Shop::deployed();
+    // Outside of the checkout: what the run waits for is no input of it.
+    let gate = tempfile::tempdir().unwrap();
+    let [reached, open] = ["reached", "open"].map(|name| gate.path().join(name));
+    let waits = format!("touch {}; until [ -e {} ]; do sleep 0.01; done", reached.display(), open.display());
+    let waits =
+        format!("run \"meanwhile\" {{ command \"sh\" \"-c\" \"{waits}\"; needs \"go\"; undo \"none\" }}");
+    shop.edit("flows/deploy.kdl", "on-failure \"rollback\"", &waits);
+    shop.edit("flows/deploy.kdl", edit.0, edit.1);
+    shop.change(1);
+    let before = Stand::of(&shop);
+    shop.proxy.forget();
+
+    let flow = shop.project.start(&["run", "deploy", "--env", "sandbox"]);
+    until("the run has looked at the world", || reached.exists());
+    change(&shop);
+    std::fs::write(open, "").unwrap();
+    let ran = Ran::from(flow.wait_with_output().unwrap())
+        .exits(5)
+        .says("the world changed since the plan was made, so nothing was done")
+        .says(named)
+        .says("look at a new plan: flow plan deploy --env sandbox");
+    println!("{}", ran.err);
+    assert_eq!(shop.proxy.count(effect), 0, "{:?}", shop.proxy.effects());
+    let ended = shop.project.journal().into_iter().map(|mut record| record["event"].take());
+    let of_step: Vec<Value> = ended.filter(|event| event["step"] == step).collect();
+    assert!(of_step.iter().all(|event| event["type"] != "intent"), "{of_step:#?}");
+    assert_eq!(of_step.last().unwrap()["outcome"], "refused", "{of_step:#?}");
+    let after = Stand::of(&shop);
+    assert_eq!(after.versions["worker"], before.versions["worker"]);
+}
+
+#[test]
+fn a_service_that_somebody_rolls_during_a_run_is_not_touched() {
+    let waits = ("needs \"schema\"\n", "needs \"schema\" \"meanwhile\"\n");
+    refused_at_the_effect(
+        waits,
+        "ecs:UpdateService",
+        "service[api]",
+        |shop| roll_by_hand(shop, "api"),
+        "task definition shop-sandbox-api:2 → :3",
+    );
+}
+
+#[test]
+fn a_page_that_somebody_writes_during_a_run_is_not_overwritten() {
+    let waits = ("needs \"bundle\"\n", "needs \"bundle\" \"meanwhile\"\n");
+    let html = [("Content-Type", "text/html")];
+    let put = |shop: &Shop| {
+        drop(shop.sandbox.rest("PUT", "/shop-sandbox-site/index.html", &html, b"by hand"));
+    };
+    refused_at_the_effect(waits, "s3:PutObject", "site", put, "index.html");
 }

@@ -7,19 +7,21 @@ use super::Done;
 use super::approvers::agreed;
 use super::approving::{ApprovalError, Said, Signing, approver, as_it_stands, judged, sign, statement};
 use super::failure::CliError;
+use super::resume::may_go_on;
 use super::saved;
 use super::session::{Session, block_on};
 use crate::exit::Exit;
 use crate::journal::approvals::{self, Decision, Found, Place};
-use crate::model::names::StepId;
+use crate::model::names::{RunId, StepId};
 use crate::plan::document::Plan;
 use crate::plan::gates::PlannedGate;
-use crate::plan::saved::check_unused;
+use crate::plan::saved::{Refusal, check_unused};
 use crate::report::out;
 use crate::report::plan_view::{self, PlanView};
 use crate::world::clock::Clock;
 use crate::world::process::show_argv;
 use crate::world::ssh::Key;
+use crate::world::store::Store;
 use crate::world::terminal;
 
 /// Sign that a plan may be carried out, or that it may not
@@ -48,7 +50,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
 async fn approve(session: &Session, args: &Args) -> Done {
     let plan = saved::find(session, &args.plan)?;
     let store = session.store(Some(&plan.environment.name))?;
-    check_unused(&plan, &store, Clock.now())?.map_err(|refusal| saved::refuse(refusal, &plan))?;
+    let used = used_by(&plan, &store)?;
     let gate = gate(&plan, args.gate.as_deref()).map_err(Box::new)?;
     if terminal::stdin_is_terminal() {
         show(session, &plan, &approvals::all(&store, &plan.digest)?);
@@ -71,7 +73,7 @@ async fn approve(session: &Session, args: &Args) -> Done {
     approvals::put(&store, &plan.digest, Place::Gate(&gate.id), &key.file_name(), &signed)?;
 
     let verdict = judged(&plan, gate, &approvals::all(&store, &plan.digest)?);
-    let run = run_command(&plan);
+    let run = used.map_or_else(|| run_command(&plan), |run| format!("flow resume {run}"));
     if args.signing.json {
         out::json(&json!({
             "version": 1, "plan": plan.digest, "gate": gate.id, "decision": decision, "by": name,
@@ -100,6 +102,16 @@ async fn approve(session: &Session, args: &Args) -> Done {
         }
     }
     Ok(Exit::Success)
+}
+
+/// The run that has used a plan and can be gone on with: it may have come to a gate behind its first
+/// effects, or the approvals that it began with have expired. Every other plan must still be unused.
+fn used_by(plan: &Plan, store: &Store) -> Result<Option<RunId>, CliError> {
+    match check_unused(plan, store, Clock.now())? {
+        Ok(()) => Ok(None),
+        Err(Refusal::Used(taken)) if may_go_on(store, &taken.run)? => Ok(Some(taken.run)),
+        Err(refusal) => Err(saved::refuse(refusal, plan)),
+    }
 }
 
 /// The gate that is meant.

@@ -42,7 +42,7 @@ pub(super) struct Args {
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
     let (store, run) = session.store_of_run(&args.run)?;
     let state = RunState::replay(&log::read(&store, &run)?);
-    if state.ended.as_ref().is_some_and(|ended| ended.outcome == RunOutcome::Succeeded) {
+    if has_succeeded(&state) {
         out::note(&format!("run {run} has succeeded: there is nothing left to do"));
         return Ok(Exit::Success);
     }
@@ -64,6 +64,20 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let ready = Ready { prepared, observed, locks, journal, run, report, glass, resumed: Some(state) };
         Box::pin(ready.carry_out(again, &args.manner, (cancel, signals), begun)).await
     })
+}
+
+fn has_succeeded(state: &RunState) -> bool {
+    state.ended.as_ref().is_some_and(|ended| ended.outcome == RunOutcome::Succeeded)
+}
+
+/// Whether there is something left of a run to go on with, as far as its records say.
+pub(super) fn may_go_on(store: &Store, run: &RunId) -> Result<bool, CliError> {
+    let state = RunState::replay(&log::read(store, run)?);
+    match refuse_unfit(store, run, &state) {
+        Ok(()) => Ok(!has_succeeded(&state)),
+        Err(CliError::NotResumable { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Some runs are not gone on with, whatever they left.

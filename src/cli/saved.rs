@@ -171,6 +171,7 @@ impl Refused {
             Refusal::Overtaken { by: None }
             | Refusal::OtherFlow { .. }
             | Refusal::OtherEnvironment { .. }
+            | Refusal::OtherVersion { .. }
             | Refusal::OtherStore { .. } => {}
         }
         let other = matches!(refusal, Refusal::OtherFlow { .. } | Refusal::OtherEnvironment { .. });

@@ -24,13 +24,13 @@ use crate::model::kind::Nature;
 use crate::model::names::{RunId, StepId};
 use crate::model::value::Field;
 use crate::plan::basis::{Symbolic, definition};
-use crate::plan::graph::Node;
+use crate::plan::graph::{Goal, Node};
 use crate::plan::observe::{Table, context};
 use crate::plan::prepare::{DoneBefore, Prepared};
 use crate::plan::propose::{NoProposal, step_of};
 use crate::plan::saved;
 use crate::plan::scope::{Known, RunFacts, StepScope};
-use crate::steps::{Done, FailureClass, Open, Settled};
+use crate::steps::{Done, FailureClass, Open, Settled, Way};
 use crate::world::cancel::Cancel;
 
 use super::unit::UnitEnd;
@@ -122,7 +122,13 @@ impl Recovery {
         by: &Teller,
     ) -> Result<(), JournalDown> {
         let took = self.state.steps.get(step).map(took).unwrap_or_default();
-        for event in events(step, settled, by, took) {
+        let undone = is_program(p, step) && self.way_back(step).is_some();
+        for mut event in events(step, settled, by, took) {
+            if let (Event::StepEnded(ended), true) = (&mut event, undone)
+                && ended.outcome == StepOutcome::Succeeded
+            {
+                ended.outcome = StepOutcome::RolledBack;
+            }
             self.record(Some(p), event)?;
         }
         Ok(())
@@ -140,7 +146,8 @@ impl Recovery {
         if let Some(why) = self.acts_elsewhere(p, table, step) {
             return Ok(Settled::Ambiguous(why));
         }
-        let asked = ask(p, table, self.journal.run(), step, open, cancel);
+        let about = About { step, way: self.way_back(step), open };
+        let asked = ask(p, table, self.journal.run(), about, cancel);
         match cancel.unless_stopped(asked).await {
             Ok(Ok(settled)) => Ok(settled),
             Ok(Err(why)) => Ok(Settled::Ambiguous(why)),
@@ -179,6 +186,13 @@ impl Recovery {
             others.join(", "),
             started.run
         ))
+    }
+
+    /// How a step goes back whose effect began to be taken back.
+    fn way_back(&self, step: &StepId) -> Option<Way> {
+        let step = self.state.steps.get(step).filter(|step| step.undoes.is_some())?;
+        let to = step.before.clone().filter(|before| !before.is_null());
+        Some(Way { now: step.receipt.clone(), to })
     }
 
     /// Ends a run that does not go on: what it had finished is recorded as a failed release, so that
@@ -279,17 +293,31 @@ pub fn events(step: &StepId, settled: Settled, by: &Teller, duration_ms: u64) ->
     }
 }
 
+/// An effect that is asked about.
+#[derive(Debug)]
+pub struct About<'a> {
+    /// Its step.
+    pub step: &'a StepId,
+    /// The way that the step was going back, when that is the effect.
+    pub way: Option<Way>,
+    /// What is recorded of it.
+    pub open: &'a Open,
+}
+
 /// Asks whether an effect was made; why that cannot be said otherwise.
 pub async fn ask(
     p: &Prepared,
     table: &Table,
     run: &RunId,
-    step: &StepId,
-    open: &Open,
+    About { step, way, open }: About<'_>,
     cancel: &Cancel,
 ) -> Result<Settled, String> {
     let Some(id) = p.graph.find_id(step) else { return Err("the flow has no such step any more".to_owned()) };
-    let node = p.graph.node(id);
+    let mut node = p.graph.node(id).clone();
+    if let Some(way) = way {
+        node.goal = Some(Goal::Recorded(Arc::new(way)));
+    }
+    let node = &node;
     let scope = StepScope { values: &p.values, each: &node.each, steps: table };
     let made = match step_of(node, &scope) {
         Ok(Field::Known(made)) => made,

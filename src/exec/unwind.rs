@@ -36,6 +36,7 @@ use crate::plan::selection::Selection;
 use crate::steps::{Back, Context, Failure, FailureClass, Open, Proposal, Settled, Way};
 use crate::world::cancel::Cancel;
 
+use super::recover::About;
 use super::scheduler::Scheduler;
 use super::unit::UnitEnd;
 use super::{Shared, Stage, recover};
@@ -142,7 +143,8 @@ async fn settle_unknown(
     for (id, intent, notes) in state.open() {
         let took = state.steps.get(&id).map(recover::took).unwrap_or_default();
         let (open, table) = (Open { intent, notes }, &shared.observed.table);
-        let asked = recover::ask(&shared.prepared, table, &shared.run, &id, &open, cancel).await;
+        let about = About { step: &id, way: None, open: &open };
+        let asked = recover::ask(&shared.prepared, table, &shared.run, about, cancel).await;
         let settled = asked.unwrap_or_else(Settled::Ambiguous);
         let why = match &settled {
             Settled::Ambiguous(why) => Some(why.clone()),
@@ -186,6 +188,8 @@ struct Unwinding<'a> {
     halves: Vec<StepId>,
     /// Infrastructure that was not there before: what goes back leaves it, and nothing else hangs on it.
     created: Vec<StepId>,
+    /// Steps that were taken back before the run was interrupted.
+    back_before: BTreeSet<StepId>,
 }
 
 impl<'a> Unwinding<'a> {
@@ -200,6 +204,7 @@ impl<'a> Unwinding<'a> {
             by_hand: Vec::new(),
             halves: Vec::new(),
             created: Vec::new(),
+            back_before: BTreeSet::new(),
         };
         for (id, node) in graph.iter().filter(|(_, node)| !node.finally) {
             let Some(step) = state.steps.get(&node.id) else { continue };
@@ -209,7 +214,13 @@ impl<'a> Unwinding<'a> {
                 step.phase,
                 Phase::Pending | Phase::Ended(StepOutcome::UpToDate | StepOutcome::RolledBack)
             );
-            let done = step.phase == Phase::Ended(StepOutcome::Succeeded);
+            let done = Phase::Ended(StepOutcome::Succeeded);
+            // What could not be taken back before the run was interrupted is tried again.
+            let done = step.phase == done
+                || (step.phase == Phase::Ended(StepOutcome::RollbackFailed) && step.undoes == Some(done));
+            if step.phase == Phase::Ended(StepOutcome::RolledBack) {
+                unwinding.back_before.insert(node.id.clone());
+            }
             let created = before.is_null() && node.step.kind.nature == Nature::Infrastructure;
             match back_of(node) {
                 _ if untouched => {}
@@ -340,7 +351,9 @@ impl<'a> Unwinding<'a> {
         let with = |wanted: &dyn Fn(&UnitEnd) -> bool| -> Vec<StepId> {
             ends.iter().filter(|(_, end)| wanted(end)).map(|(id, _)| id.clone()).collect()
         };
-        let taken_back = with(&|end| end.outcome == StepOutcome::RolledBack);
+        let mut taken_back = with(&|end| end.outcome == StepOutcome::RolledBack);
+        taken_back.extend(self.back_before.iter().cloned());
+        taken_back.sort();
         let again = with(&|end| end.outcome == StepOutcome::Succeeded);
         let failed = with(&|end| {
             let fine = end.outcome.satisfies()

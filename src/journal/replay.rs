@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::log::Record;
-use crate::event::{Event, FailureRecord, RunEnded, RunStarted, StepOutcome, Teller};
+use crate::event::{
+    Event, FailureRecord, RunEnded, RunOutcome, RunStarted, StepOutcome, Teller,
+};
 use crate::model::change::Action;
 use crate::model::names::StepId;
 use crate::model::value::Outputs;
@@ -70,6 +72,8 @@ pub struct StepState {
     pub pass: u32,
     /// Whether part of what it handed on is secret, and so not recorded.
     pub hides: bool,
+    /// Where it stood when its effect began to be taken back; absent while that did not begin.
+    pub undoes: Option<Phase>,
     /// What a person said of its last effect; absent once another attempt began.
     pub marked: Option<Mark>,
 }
@@ -162,13 +166,14 @@ impl RunState {
             Event::Interrupted { signal, .. } => self.signals.push(signal.clone()),
             Event::RunEnded(ended) => {
                 self.ended = Some(ended.clone());
-                self.unwinding = false;
+                // What nobody can tell holds it up, and what was begun is gone on with.
+                self.unwinding &= matches!(ended.outcome, RunOutcome::Unknown | RunOutcome::Interrupted);
                 self.closed = Some(self.resumed);
             }
             event => {
                 if let Some(id) = event.step() {
                     let step = self.steps.entry(id.clone()).or_default();
-                    step.apply(time, event);
+                    step.apply(time, event, self.unwinding);
                     if matches!(event, Event::StepEnded(_)) {
                         step.pass = self.resumed;
                     }
@@ -200,7 +205,7 @@ impl RunState {
 }
 
 impl StepState {
-    fn apply(&mut self, time: Timestamp, event: &Event) {
+    fn apply(&mut self, time: Timestamp, event: &Event, unwinding: bool) {
         match event {
             Event::StepSettled { action, reason, outputs, .. } => {
                 self.phase = Phase::Settled(*action);
@@ -212,7 +217,10 @@ impl StepState {
                 self.phase = Phase::Answered { approved: *approved, by: by.clone() };
             }
             Event::StepStarted { attempt, summary, .. } => {
-                self.phase = Phase::Running;
+                // What is about to be taken back stands until then.
+                if !unwinding || !matches!(self.phase, Phase::Ended(_)) {
+                    self.phase = Phase::Running;
+                }
                 self.hides = false;
                 self.marked = None;
                 self.attempts = *attempt;
@@ -220,7 +228,10 @@ impl StepState {
                 self.summary.clone_from(summary);
             }
             Event::Intent { attempt, action, summary, baseline, standing, .. } => {
-                self.phase = Phase::Intent;
+                let stood = std::mem::replace(&mut self.phase, Phase::Intent);
+                if unwinding {
+                    self.undoes.get_or_insert(stood);
+                }
                 // Those of an effect that is over say nothing of this one.
                 self.notes.clear();
                 self.before.get_or_insert_with(|| standing.clone());
@@ -237,7 +248,7 @@ impl StepState {
             Event::Noted { key, data, .. } => self.notes.push((key.clone(), data.clone())),
             // Only what is known to have failed is tried again.
             Event::StepRetried { reason, .. } => {
-                self.phase = Phase::Retrying;
+                self.phase = self.undoes.clone().unwrap_or(Phase::Retrying);
                 self.intent = None;
                 self.failure = Some(FailureRecord { reason: reason.clone(), ..FailureRecord::default() });
             }
@@ -248,8 +259,11 @@ impl StepState {
                 }
                 self.duration_ms = Some(ended.duration_ms);
                 self.summary.clone_from(&ended.summary);
-                self.outputs.clone_from(&ended.outputs);
-                self.receipt.clone_from(&ended.receipt);
+                // What could not be taken back is still what it was.
+                if ended.outcome != StepOutcome::RollbackFailed {
+                    self.outputs.clone_from(&ended.outputs);
+                    self.receipt.clone_from(&ended.receipt);
+                }
                 self.failure.clone_from(&ended.failure);
             }
             // Not made: as if it had not begun. What was made stays open until its end is recorded
@@ -259,7 +273,7 @@ impl StepState {
                 match done {
                     Some(true) => {}
                     Some(false) => {
-                        self.phase = Phase::Pending;
+                        self.phase = self.undoes.clone().unwrap_or_default();
                         self.intent = None;
                     }
                     None => self.phase = Phase::Ended(StepOutcome::Unknown),

@@ -177,7 +177,9 @@ pub fn step_of(node: &Node, scope: &dyn Scope) -> Result<Field<Box<dyn Step>>, N
         return Err(Failure::new(format!("there is no step kind {}", node.step.kind.name)).into());
     };
     if let (Some(Goal::Recorded(way)), Back::To(back)) = (&node.goal, kind.back) {
-        return Ok(Field::Known(back(way)?));
+        let mut step = back(way)?;
+        equip(node, step.as_mut(), scope);
+        return Ok(Field::Known(step));
     }
     let settings = node.step.settings.resolve(scope)?;
     let attributes = match attributes(&node.step.common, scope)? {
@@ -191,13 +193,9 @@ pub fn step_of(node: &Node, scope: &dyn Scope) -> Result<Field<Box<dyn Step>>, N
     }
 }
 
-async fn return_to(
-    node: &Node,
-    mut step: Box<dyn Step>,
-    around: Surroundings<'_>,
-    cx: &Context,
-) -> Result<Proposed, NoProposal> {
-    let attributes = match attributes(&node.step.common, around.scope) {
+/// Gives a step that returns to a recorded state what the flow says of it today.
+fn equip(node: &Node, step: &mut dyn Step, scope: &dyn Scope) -> Attributes {
+    let attributes = match attributes(&node.step.common, scope) {
         Ok(Field::Known(attributes)) => attributes,
         _ => Attributes {
             timeout: node.step.common.timeout,
@@ -207,8 +205,18 @@ async fn return_to(
         },
     };
     // What the flow no longer says as it was written then is not needed to return.
-    let settings = node.step.settings.resolve(around.scope).unwrap_or_default();
+    let settings = node.step.settings.resolve(scope).unwrap_or_default();
     step.equip(&settings, &attributes);
+    attributes
+}
+
+async fn return_to(
+    node: &Node,
+    mut step: Box<dyn Step>,
+    around: Surroundings<'_>,
+    cx: &Context,
+) -> Result<Proposed, NoProposal> {
+    let attributes = equip(node, step.as_mut(), around.scope);
     let proposal = step.plan(cx).await?;
     Ok(Proposed::Ready(Box::new(Look { proposal, key: None, attributes })))
 }

@@ -53,6 +53,12 @@ pub enum Refusal {
         /// As typed.
         given: EnvName,
     },
+    /// Another flow made it, which may do something else for the same words.
+    #[error("this plan was made by flow {planned}, and this is flow {ours}", ours = env!("CARGO_PKG_VERSION"))]
+    OtherVersion {
+        /// The version that made it.
+        planned: String,
+    },
     /// Its time is over.
     #[error("this plan has expired")]
     Expired {
@@ -159,6 +165,9 @@ pub fn check_unused(plan: &Plan, store: &Store, now: Timestamp) -> Result<Result
             Some(taken) if taken.plan == plan.digest => Refusal::Used(taken),
             by => Refusal::Overtaken { by },
         }));
+    }
+    if plan.flow_version != env!("CARGO_PKG_VERSION") {
+        return Ok(Err(Refusal::OtherVersion { planned: plan.flow_version.clone() }));
     }
     Ok(match plan.expires {
         Some(expires) if now >= expires => Err(Refusal::Expired { since: expires }),

@@ -25,11 +25,11 @@ use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::world::cancel::Stopped;
 use crate::world::terminal;
 
-use self::judge::{Case, Verdict, judge};
+use self::judge::{Bound, Case, Verdict, judge};
 pub use self::keeper::{Gatekeeper, Keeping};
 pub use self::marks::vouched;
 pub use self::review::reviewed;
-use crate::journal::approvals;
+use crate::journal::{approvals, sequence};
 
 /// The kind.
 pub static KIND: Kind = Kind {
@@ -160,7 +160,7 @@ impl Effect for Ask {
                 return opened(by, Opened::Otherwise, cx).await;
             }
             if keeping.wait.is_none_or(|wait| since.elapsed() >= wait) {
-                return Err(self.waiting(&verdict, &keeping, cx));
+                return Err(self.waiting(&verdict, &keeping, cx)?);
             }
             let needs = verdict.needs(&keeping.bound.environment);
             cx.feed
@@ -196,6 +196,14 @@ async fn opened(by: String, how: Opened, cx: &Context) -> Result<Done, Failure> 
     Ok(Done { summary: format!("opened by {by}"), outputs, receipt })
 }
 
+/// What goes on with a run that has used its plan: nobody starts that plan once more.
+fn resume_command(keeping: &Keeping, cx: &Context) -> Result<Option<String>, Failure> {
+    let Bound { flow, environment, sequence, .. } = &keeping.bound;
+    let taken = sequence::get(&cx.world.store, environment, flow, *sequence)?;
+    let ours = taken.filter(|taken| cx.run.as_ref() == Some(&taken.run));
+    Ok(ours.map(|taken| format!("flow resume {}", taken.run)))
+}
+
 impl Ask {
     fn verdict(&self, keeping: &Keeping, cx: &Context) -> Result<Verdict, Failure> {
         let found = approvals::all(&cx.world.store, &keeping.bound.plan)?;
@@ -225,20 +233,21 @@ impl Ask {
     }
 
     /// Why it stays closed, and what to type.
-    fn waiting(&self, verdict: &Verdict, keeping: &Keeping, cx: &Context) -> Failure {
+    fn waiting(&self, verdict: &Verdict, keeping: &Keeping, cx: &Context) -> Result<Failure, Failure> {
         let nobody = cx.gatekeeper.policies.iter().all(|policy| policy.approvers.is_empty());
         if nobody && !self.gate.needs_signatures(&cx.gatekeeper) {
             let failure = Failure::of(FailureClass::Waiting, self.gate.who(&cx.gatekeeper));
-            return if cx.cloud.target().protected {
+            return Ok(if cx.cloud.target().protected {
                 failure.help("run it in a terminal and type the environment's name")
             } else {
                 failure.help("run it in a terminal, or give --yes")
-            };
+            });
         }
-        Failure::of(FailureClass::Waiting, verdict.needs(&keeping.bound.environment))
+        let then = resume_command(keeping, cx)?.unwrap_or_else(|| keeping.then.clone());
+        Ok(Failure::of(FailureClass::Waiting, verdict.needs(&keeping.bound.environment))
             .details(verdict.refusals.iter().map(|why| format!("does not count: {why}")))
             .detail(keeping.approve.clone())
-            .help(format!("then: {}", keeping.then))
+            .help(format!("then: {then}")))
     }
 
     /// Asks at the terminal. In a protected environment its name must be typed.

@@ -124,6 +124,7 @@ impl Draft<'_> {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.wanted.warnings.clone();
         self.warn_of_others(&mut warnings);
+        self.warn_of_deregistered(&mut warnings);
         match self.way {
             Some(Way::Update(update)) if update.rolls() => {
                 self.warn_of_roll(&mut warnings);
@@ -143,6 +144,16 @@ impl Draft<'_> {
             let name = &self.deploy.service;
             warnings
                 .push(format!("{name} was moved to {now} outside of flow; the last release ran {released}"));
+        }
+    }
+
+    /// Going back to a revision that was deregistered makes a new one of the same content: whoever
+    /// looks for the recorded number afterwards should know.
+    fn warn_of_deregistered(&self, warnings: &mut Vec<String>) {
+        let again = matches!(self.target, Target::New(_)) && self.deploy.goal.is_some();
+        if let Some(from) = self.wanted.from.as_ref().filter(|from| again && !from.is_active()) {
+            let (from, (family, revision)) = (short_arn(from.arn()), self.next());
+            warnings.push(format!("{from} was deregistered: it is registered again as {family}:{revision}"));
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) struct Wanted {
     pub(super) unknown: Vec<Unknown>,
     pub(super) warnings: Vec<String>,
     /// The revision it started from, when it is not the one that runs.
-    from: Option<Registered>,
+    pub(super) from: Option<Registered>,
     /// The file it started from: path and digest.
     file: Option<(String, String)>,
 }

@@ -107,7 +107,7 @@ impl Step for Run {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let known = unknown_env(&self.attributes).is_none() && !matches!(self.stdin, Some(Field::After(_)));
         if let (Some(probe), true) = (&self.attributes.probe, known)
-            && self.is_done(probe, cx).await?
+            && is_there(probe, self.dir.as_deref(), &self.attributes, cx).await?
         {
             let recorded = cx.recorded.as_deref().cloned().unwrap_or_default();
             return Ok(Proposal {
@@ -132,7 +132,7 @@ impl Step for Run {
     /// A program cannot be asked; its probe can, and files are simply made again.
     async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
         if let Some(probe) = &self.attributes.probe {
-            return Ok(if self.is_done(probe, cx).await? {
+            return Ok(if is_there(probe, self.dir.as_deref(), &self.attributes, cx).await? {
                 let outputs = handed_on(open);
                 let receipt = undo::State::of(self, cx);
                 Settled::Done(Done { summary: "probe says done".to_owned(), outputs, receipt })
@@ -151,6 +151,25 @@ impl Step for Run {
     }
 }
 
+/// Whether a step's probe says that its effect is there.
+async fn is_there(
+    probe: &[String],
+    dir: Option<&str>,
+    attributes: &Attributes,
+    cx: &Context,
+) -> Result<bool, Failure> {
+    let surroundings = Surroundings::new(attributes, cx).await?;
+    let folder = cx.world.files.locate(dir.unwrap_or("."))?;
+    let program = program(probe, folder, surroundings.env.clone(), attributes, cx);
+    let said = capture(&program, &cx.cancel, 0).await?;
+    match said.ending {
+        Ending::Exited(code) => Ok(code == 0),
+        ending => harmless(judge(ending, said.stderr))
+            .map(|()| false)
+            .map_err(|failure| failure.detail(format!("this was its probe: {}", show_argv(probe)))),
+    }
+}
+
 /// Key of the note that holds what a program handed on, once that was read.
 const HANDED_ON: &str = "handed-on";
 
@@ -161,19 +180,6 @@ fn handed_on(open: &Open) -> Outputs {
 }
 
 impl Run {
-    /// Whether the probe says that the effect is already there.
-    async fn is_done(&self, probe: &[String], cx: &Context) -> Result<bool, Failure> {
-        let surroundings = Surroundings::new(&self.attributes, cx).await?;
-        let program = program(probe, self.folder(cx)?, surroundings.env.clone(), &self.attributes, cx);
-        let said = capture(&program, &cx.cancel, 0).await?;
-        match said.ending {
-            Ending::Exited(code) => Ok(code == 0),
-            ending => harmless(judge(ending, said.stderr))
-                .map(|()| false)
-                .map_err(|failure| failure.detail(format!("this was its probe: {}", show_argv(probe)))),
-        }
-    }
-
     fn folder(&self, cx: &Context) -> Result<PathBuf, Failure> {
         Ok(cx.world.files.locate(self.dir.as_deref().unwrap_or("."))?)
     }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::{Run, SHOWN_LINES};
+use super::{Run, SHOWN_LINES, is_there};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::settings::Ready;
 use crate::model::value::{Field, Value};
@@ -125,7 +125,7 @@ struct UndoStep {
 #[async_trait]
 impl Step for UndoStep {
     fn equip(&mut self, _: &Ready, attributes: &Attributes) {
-        let Attributes { env, files, timeout, grace, .. } = attributes;
+        let Attributes { env, files, timeout, grace, probe, .. } = attributes;
         let missing = std::mem::take(&mut self.missing);
         for name in missing {
             let known = |(given, field): &&(String, Field<Value>)| {
@@ -141,6 +141,7 @@ impl Step for UndoStep {
         }
         self.attributes.timeout = *timeout;
         self.attributes.grace = *grace;
+        self.attributes.probe.clone_from(probe);
     }
 
     async fn plan(&self, _: &Context) -> Result<Proposal, Failure> {
@@ -163,9 +164,26 @@ impl Step for UndoStep {
         .with(Undo(self.clone())))
     }
 
-    /// Nobody but a person knows what a program did.
-    async fn reconcile(&self, _: &Open, _: &Context) -> Result<Settled, Failure> {
-        Ok(Settled::Ambiguous(format!("nothing tells whether {} was done", show_argv(&self.argv))))
+    /// What is gone was undone. Where the flow has no probe nobody but a person knows.
+    async fn reconcile(&self, _: &Open, cx: &Context) -> Result<Settled, Failure> {
+        let Some(probe) = self.attributes.probe.as_ref().filter(|_| self.missing.is_empty()) else {
+            return Ok(Settled::Ambiguous(format!(
+                "nothing tells whether {} was done",
+                show_argv(&self.argv)
+            )));
+        };
+        Ok(if is_there(probe, self.state.dir.as_deref(), &self.attributes, cx).await? {
+            Settled::NotDone
+        } else {
+            Settled::Done(self.undone("probe says undone".to_owned(), cx))
+        })
+    }
+}
+
+impl UndoStep {
+    fn undone(&self, summary: String, cx: &Context) -> Done {
+        let outputs = cx.recorded.as_ref().map(|recorded| recorded.outputs.clone()).unwrap_or_default();
+        Done { summary, outputs, receipt: self.to.clone() }
     }
 }
 
@@ -174,16 +192,15 @@ struct Undo(UndoStep);
 #[async_trait]
 impl Effect for Undo {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
-        let UndoStep { argv, attributes, state, to, .. } = self.0;
-        let mut surroundings = Surroundings::new(&attributes, cx).await?;
+        let UndoStep { argv, attributes, state, .. } = &self.0;
+        let mut surroundings = Surroundings::new(attributes, cx).await?;
         let folder = cx.world.files.locate(state.dir.as_deref().unwrap_or("."))?;
         let env = std::mem::take(&mut surroundings.env);
-        let program = program(argv.clone(), folder, env, &attributes, cx);
+        let program = program(argv.clone(), folder, env, attributes, cx);
         let mut tail = Tail::new(SHOWN_LINES, Some(cx.feed.clone()));
         let ending = run(&program, &cx.cancel, &cx.world.masker, &mut tail).await?;
         judge(ending, tail.into_lines())?;
-        let outputs = cx.recorded.as_ref().map(|recorded| recorded.outputs.clone()).unwrap_or_default();
-        Ok(Done { summary: format!("undone by {}", show_argv(&argv)), outputs, receipt: to })
+        Ok(self.0.undone(format!("undone by {}", show_argv(argv)), cx))
     }
 }
 
