@@ -99,6 +99,7 @@ mod tests {
             summary: Vec::new(),
             notes: Vec::new(),
             healthy_after_ms: None,
+            barred: None,
         })
     }
 

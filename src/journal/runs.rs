@@ -244,9 +244,12 @@ pub fn find(store: &Store, prefix: &str) -> Result<RunId, FindError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::event::{RunEnded, RunStarted, StepEnded};
+    use crate::event::{RunEnded, RunStarted, StepEnded, StepOutcome};
     use crate::journal::log::Journal;
+    use crate::model::names::StepId;
     use crate::model::value::Outputs;
     use crate::world::clock::Clock;
 

@@ -137,7 +137,7 @@ fn release(id: u64, steps: &[(&str, serde_json::Value)]) -> Release {
         failed: false,
         plan: String::new(),
         commit: None,
-        dirty: false,
+        dirty: Some(false),
         by: String::new(),
         adopted: false,
         rolled_back_to: None,
