@@ -392,10 +392,9 @@ flow "f" {{
     assert_eq!(flow(false), "");
     insta::assert_snapshot!(flow(true), @r#"
     error: what "service" is would be decided by a program after the approval
-      ┌ flows/a.kdl:8:18
+      ┌ flows/a.kdl:8:20
     8 │         service "${step.which.name}"
-      │                  ━━━━━━━━━━━━━━━━━
-      │                  what step "which" prints
+      │                    ━━━━━━━━━━━━━━━ what step "which" prints
       └ environment "prod" is protected: take it from its vars, or from an infrastructure step
 
     1 mistake in flows/a.kdl. Nothing was run.
