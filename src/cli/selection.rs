@@ -1,5 +1,7 @@
 //! The arguments that `plan` and `run` share: what, where, and with which values.
 
+use std::collections::BTreeMap;
+
 use super::failure::CliError;
 use super::saved;
 use super::session::Session;
@@ -125,6 +127,7 @@ fn request(flow: &str, env: &str, part: &Part) -> Request {
         typed: Typed { only: all(&part.only), skip: all(&part.skip) },
         params: part.param.clone(),
         no_cache: part.no_cache,
+        inside: BTreeMap::new(),
         back: None,
     }
 }

@@ -153,6 +153,13 @@ pub fn check_unused(plan: &Plan, store: &Store, now: Timestamp) -> Result<Result
     if plan.sequence > next {
         return Ok(Err(Refusal::OtherStore { planned: plan.sequence, next }));
     }
+    for inside in &plan.inside {
+        let next = sequence::next(store, environment, &inside.flow)?;
+        if inside.sequence != next {
+            let by = sequence::get(store, environment, &inside.flow, inside.sequence)?.map(Box::new);
+            return Ok(Err(Refusal::Overtaken { by }));
+        }
+    }
     if plan.sequence < next {
         let taken = sequence::get(store, environment, flow, plan.sequence)?.map(Box::new);
         return Ok(Err(match taken {
@@ -190,6 +197,7 @@ pub fn request(plan: &Plan) -> Request {
         params: plan.selection.given.iter().filter_map(text).collect(),
         no_cache: plan.selection.no_cache,
         back: plan.back_to.map(|to| Wish { to: Some(to), incident: None }),
+        inside: plan.inside.iter().map(|inside| (inside.step.clone(), inside.back_to)).collect(),
     }
 }
 
@@ -239,6 +247,7 @@ mod tests {
             environment: PlannedEnvironment { name: EnvName::new("prod"), account: None, region: None },
             digest: String::new(),
             back_to: None,
+            inside: Vec::new(),
             sequence: 1,
             created: "2026-11-21T04:12:00Z".parse().unwrap(),
             expires: Some("2026-11-22T04:12:00Z".parse().unwrap()),
