@@ -277,3 +277,6 @@ impl Inside {
             || current.is_none_or(|release| release.id != self.current.id))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,8 +145,8 @@ mod tests {
 environment "dev"
 flow "deploy" {
     param "tag" default="v1"
-    secret "token" { from-env "TOKEN" }
-    pool "builds" places=2
+    secret "token" from="env:TOKEN"
+    pool "builds" size=2
     group "layer" {
         run "image" { command "make"; pool "builds" }
         run "site" needs="image" when="param.tag == 'v1'" {

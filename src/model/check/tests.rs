@@ -449,3 +449,72 @@ fn a_thousand_steps_are_checked_quickly() {
     assert_eq!(found, "");
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }
+
+/// A flow that is taken back, and what else there is.
+fn back(lines: &str) -> String {
+    let text = format!(
+        r#"environment "dev"
+flow "deploy" {{
+    group "backend" {{ run "image" {{ command "make" }} }}
+    run "site" {{ command "make" }}
+}}
+{lines}
+"#
+    );
+    checked(&[("f.kdl", &text)])
+}
+
+#[test]
+fn a_flow_takes_another_one_back() {
+    let steps = r#"flow "incident" {
+    param "release" default="last-good"
+    run "before" { command "true" }
+    rollback "all" { flow "deploy"; needs "before" }
+    rollback "some" { flow "deploy"; only "backend" "site[eu]"; to "${param.release}"; when "step.before.changed" }
+    rollback "one" { flow "deploy"; to "17"; on-failure "continue" }
+    run "after" { command "true"; needs "all" "some" }
+}"#;
+    assert_eq!(back(steps), "");
+}
+
+#[test]
+fn a_rollback_that_names_what_is_not_there_is_a_mistake() {
+    let steps = r#"flow "incident" {
+    rollback "a" { flow "deplyo" }
+    rollback "b" { flow "deploy"; only "bakend" "site"; to "soon" }
+    rollback "c" { flow "incident" }
+    rollback "d" { flow "${env.name}" }
+    rollback "e" { to "last-good" }
+    rollback "f" { flow "deploy"; timeout "5m"; only "${step.a.changed}" }
+    finally { rollback "g" { flow "deploy" } }
+}"#;
+    insta::assert_snapshot!(back(steps), @"");
+}
+
+#[test]
+fn flows_that_take_one_another_back_are_told_once() {
+    let flows = r#"flow "a" { rollback "x" { flow "b" } }
+flow "b" { rollback "x" { flow "c" } }
+flow "c" { rollback "x" { flow "a" } }
+flow "d" { rollback "x" { flow "a" } }"#;
+    insta::assert_snapshot!(back(flows), @"");
+}
+
+#[test]
+fn a_rollback_deploys_and_needs_a_gate_where_that_counts() {
+    let text = |needs: &str| {
+        format!(
+            r#"environment "prod" {{ protected #true }}
+flow "deploy" {{ run "site" {{ command "make"; ungated #true }} }}
+flow "incident" {{
+    approve "go"
+    rollback "back" {{ flow "deploy"; {needs} }}
+}}
+"#
+        )
+    };
+    assert_eq!(checked(&[("f.kdl", &text("needs \"go\""))]), "");
+    assert_eq!(checked(&[("f.kdl", &text("ungated #true"))]), "");
+    let open = checked(&[("f.kdl", &text(""))]);
+    assert!(open.contains("step \"back\" deploys, and no gate stands in front of it"), "{open}");
+}
