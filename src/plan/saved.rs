@@ -153,19 +153,19 @@ pub fn check_unused(plan: &Plan, store: &Store, now: Timestamp) -> Result<Result
     if plan.sequence > next {
         return Ok(Err(Refusal::OtherStore { planned: plan.sequence, next }));
     }
-    for inside in &plan.inside {
-        let next = sequence::next(store, environment, &inside.flow)?;
-        if inside.sequence != next {
-            let by = sequence::get(store, environment, &inside.flow, inside.sequence)?.map(Box::new);
-            return Ok(Err(Refusal::Overtaken { by }));
-        }
-    }
     if plan.sequence < next {
         let taken = sequence::get(store, environment, flow, plan.sequence)?.map(Box::new);
         return Ok(Err(match taken {
             Some(taken) if taken.plan == plan.digest => Refusal::Used(taken),
             by => Refusal::Overtaken { by },
         }));
+    }
+    for inside in &plan.inside {
+        let next = sequence::next(store, environment, &inside.flow)?;
+        if inside.sequence != next {
+            let by = sequence::get(store, environment, &inside.flow, inside.sequence)?.map(Box::new);
+            return Ok(Err(Refusal::Overtaken { by }));
+        }
     }
     Ok(match plan.expires {
         Some(expires) if now >= expires => Err(Refusal::Expired { since: expires }),

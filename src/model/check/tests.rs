@@ -488,7 +488,33 @@ fn a_rollback_that_names_what_is_not_there_is_a_mistake() {
     rollback "f" { flow "deploy"; timeout "5m"; only "${step.a.changed}" }
     finally { rollback "g" { flow "deploy" } }
 }"#;
-    insta::assert_snapshot!(back(steps), @"");
+    let report = back(steps);
+    let told: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+    assert_eq!(
+        told,
+        [
+            "there is no flow \"deplyo\"",
+            "flow \"deploy\" has no step or group \"bakend\"",
+            "\"soon\" is no release",
+            "flow \"incident\" would go back inside itself",
+            "which flow goes back must stand there",
+            "rollback \"e\" needs \"flow\"",
+            "a rollback step takes no timeout",
+            "what goes back must be known before the run",
+            "a flow cannot go back in finally",
+        ],
+        "{report}"
+    );
+    for said in [
+        "did you mean deploy?",
+        "did you mean backend?",
+        "a release's number or last-good",
+        "━━━━━━━━━━ this is the flow that it stands in",
+        "put the step into another flow, or type flow rollback incident",
+        "the steps that go back have their own",
+    ] {
+        assert!(report.contains(said), "{said}: {report}");
+    }
 }
 
 #[test]
@@ -497,7 +523,15 @@ fn flows_that_take_one_another_back_are_told_once() {
 flow "b" { rollback "x" { flow "c" } }
 flow "c" { rollback "x" { flow "a" } }
 flow "d" { rollback "x" { flow "a" } }"#;
-    insta::assert_snapshot!(back(flows), @"");
+    insta::assert_snapshot!(back(flows), @r#"
+    error: flows take one another back: a → b → c → a
+      ┌ f.kdl:6:32
+    6 │ flow "a" { rollback "x" { flow "b" } }
+      │                                ━━━ this closes the circle
+      └ let one flow, which nothing takes back, take back the others
+
+    1 mistake in f.kdl. Nothing was run.
+    "#);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn the_steps_that_go_back_stand_where_the_rollback_stands() {
             "before ← go",
             "back/service ← before",
             "back/schema ← before back/service",
-            "back/health ← before back/service back/schema",
+            "back/health ← before back/schema back/service",
             "after ← back/service back/schema back/health",
         ],
         "in the order in which they go back; gates and finally are the run's own"
