@@ -92,7 +92,7 @@ pub(super) enum Asked {
     /// What flow plans now.
     Now {
         /// The request.
-        request: Request,
+        request: Box<Request>,
         /// The command line that asks for it again.
         again: String,
     },
@@ -113,7 +113,7 @@ impl Planned {
                 // Both are there: the command line was not accepted without.
                 let (flow, env) = (flow.as_deref().unwrap_or_default(), env.as_deref().unwrap_or_default());
                 let again = command_line("run", flow, env, &self.part, &[]);
-                Ok(Asked::Now { request: request(flow, env, &self.part), again })
+                Ok(Asked::Now { request: Box::new(request(flow, env, &self.part)), again })
             }
         }
     }
