@@ -251,6 +251,9 @@ pub struct RunStarted {
     /// The release that this run goes back to.
     #[serde(default)]
     pub back_to: Option<u64>,
+    /// The flows that go back inside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inside: Vec<FlowName>,
     /// What was asked for, as `plan` writes it: a run that is resumed asks for the same.
     #[serde(default)]
     pub asked: serde_json::Value,

@@ -112,8 +112,12 @@ fn refuse_changed(state: &RunState, prepared: &Prepared, observed: &mut Observed
     let Some(started) = &state.started else { return Ok(()) };
     let plan = saved::of_run(prepared, &started.plan)?;
     let done = prepared.done.keys().cloned().collect();
-    // The number that this run may have taken itself.
+    // The numbers that this run may have taken itself.
     observed.plan.sequence = plan.sequence;
+    for inside in &mut observed.plan.inside {
+        let then = plan.inside.iter().find(|then| then.step == inside.step);
+        inside.sequence = then.map_or(inside.sequence, |then| then.sequence);
+    }
     observed.plan.seal();
     let mut differences = differences(&plan, &observed.plan, &done);
     let begun = |step: &StepId| state.steps.get(step).is_some_and(|step| step.before.is_some());

@@ -1,5 +1,6 @@
 //! `flow rollback FLOW --env ENV`
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::civil::Time;
@@ -113,6 +114,7 @@ impl Args {
             },
             params: self.param.clone(),
             no_cache: false,
+            inside: BTreeMap::new(),
             back: Some(Wish { to, incident: self.incident }),
         }
     }

@@ -23,7 +23,7 @@ pub(super) struct Args {
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
     let (request, again, saved) = match args.planned.asked(session)? {
-        Asked::Now { request, again } => (request, again, None),
+        Asked::Now { request, again } => (*request, again, None),
         Asked::Saved(plan) => {
             let request = saved::request(&plan);
             let command = if plan.back_to.is_some() { "rollback" } else { "run" };

@@ -1,5 +1,7 @@
 //! The arguments that `plan` and `run` share: what, where, and with which values.
 
+use std::collections::BTreeMap;
+
 use super::failure::CliError;
 use super::saved;
 use super::session::Session;
@@ -90,7 +92,7 @@ pub(super) enum Asked {
     /// What flow plans now.
     Now {
         /// The request.
-        request: Request,
+        request: Box<Request>,
         /// The command line that asks for it again.
         again: String,
     },
@@ -111,7 +113,7 @@ impl Planned {
                 // Both are there: the command line was not accepted without.
                 let (flow, env) = (flow.as_deref().unwrap_or_default(), env.as_deref().unwrap_or_default());
                 let again = command_line("run", flow, env, &self.part, &[]);
-                Ok(Asked::Now { request: request(flow, env, &self.part), again })
+                Ok(Asked::Now { request: Box::new(request(flow, env, &self.part)), again })
             }
         }
     }
@@ -125,6 +127,7 @@ fn request(flow: &str, env: &str, part: &Part) -> Request {
         typed: Typed { only: all(&part.only), skip: all(&part.skip) },
         params: part.param.clone(),
         no_cache: part.no_cache,
+        inside: BTreeMap::new(),
         back: None,
     }
 }

@@ -72,7 +72,11 @@ fn found(p: &Prepared, plan: &Plan) -> BTreeMap<StepId, Recorded> {
 
 fn deploys(p: &Prepared, id: &StepId) -> bool {
     p.graph.find_id(id).is_some_and(|id| {
-        let step = &p.graph.node(id).step;
-        step.kind.nature != Nature::Check && step.is_deploying(p.cloud.target().protected)
+        let node = p.graph.node(id);
+        let step = &node.step;
+        // What goes back inside the run belongs to the releases of another flow.
+        node.guest.is_none()
+            && step.kind.nature != Nature::Check
+            && step.is_deploying(p.cloud.target().protected)
     })
 }

@@ -10,21 +10,20 @@ use crate::plan::document::PlannedStep;
 use crate::steps::{Failure, FailureClass};
 use crate::world::store::Store;
 
-/// A run's claim on its number: taken by its first effect, durably, before the intent.
+/// A run's claim on its number, and on those of the flows that go back inside it: taken by its first effect, durably, before the intent.
 #[derive(Debug)]
 pub struct Claim {
     store: Store,
     environment: EnvName,
-    flow: FlowName,
-    wanted: Taken,
+    wanted: Vec<(FlowName, Taken)>,
     ours: OnceCell<()>,
 }
 
 impl Claim {
     /// A claim that is not made yet.
     #[must_use]
-    pub fn new(store: Store, environment: EnvName, flow: FlowName, wanted: Taken) -> Self {
-        Self { store, environment, flow, wanted, ours: OnceCell::new() }
+    pub fn new(store: Store, environment: EnvName, wanted: Vec<(FlowName, Taken)>) -> Self {
+        Self { store, environment, wanted, ours: OnceCell::new() }
     }
 
     /// Makes it; from then on it is the run's. Of steps that start at the same time one makes it,
@@ -34,14 +33,14 @@ impl Claim {
     }
 
     fn take(&self) -> Result<(), Failure> {
-        match sequence::take(&self.store, &self.environment, &self.flow, &self.wanted)? {
-            Take::Ours => Ok(()),
-            Take::Theirs(by) => {
+        for (flow, wanted) in &self.wanted {
+            if let Take::Theirs(by) = sequence::take(&self.store, &self.environment, flow, wanted)? {
                 let by = by.map(|taken| format!(": {}", taken.run)).unwrap_or_default();
-                Err(Failure::of(FailureClass::Refused, format!("another run came in between{by}"))
-                    .detail("nothing was done; the plan of this run is not the next one any more"))
+                return Err(Failure::of(FailureClass::Refused, format!("another run came in between{by}"))
+                    .detail("nothing was done; the plan of this run is not the next one any more"));
             }
         }
+        Ok(())
     }
 }
 

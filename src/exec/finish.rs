@@ -1,12 +1,11 @@
-//! What is left when the last step is over: outcome, release, summary.
+//! What is left when the last step is over: outcome and summary; the release is
+//! in [`super::released`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{RunOutcome, StepOutcome};
-use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
-use crate::model::change::Action;
 use crate::model::kind::Nature;
 use crate::model::names::StepId;
 use crate::model::units::show_duration;
@@ -18,7 +17,6 @@ use crate::world::cancel::Cancel;
 
 use super::Shared;
 use super::unit::UnitEnd;
-use super::unwind::Unwound;
 
 type Ends = BTreeMap<StepId, UnitEnd>;
 
@@ -150,84 +148,6 @@ pub fn barred(shared: &Shared, ends: &Ends) -> Option<String> {
         let to = live.steps.get(id).map(|before| before.receipt.clone());
         crate::steps::barred(&recorded.kind, &Way { now: recorded.receipt.clone(), to })
     })
-}
-
-/// Records what is live now, if the run changed anything or nothing was recorded yet.
-///
-/// What the run did not touch is carried over from the release before.
-///
-/// What was taken back again stands as the release before says, and what could not be is in the
-/// release of the failed run.
-pub fn record_release(
-    shared: &Shared,
-    outcome: RunOutcome,
-    ends: &Ends,
-    unwound: Option<&Unwound>,
-    healthy_after_ms: Option<u64>,
-) -> (Option<u64>, Option<ReleaseError>) {
-    let p = &shared.prepared;
-    let deploys = |id: &StepId| {
-        p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.is_deploying(p.cloud.target().protected))
-    };
-    let succeeded = outcome == RunOutcome::Succeeded;
-    let is_back = |id: &StepId| unwound.is_some_and(|unwound| unwound.taken_back.contains(id));
-    let changed =
-        ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && deploys(id) && !is_back(id));
-    let first =
-        p.current.is_none() && succeeded && shared.observed.plan.steps.iter().any(|step| deploys(&step.id));
-    if !(changed || first) {
-        return (None, None);
-    }
-    let mut steps: BTreeMap<StepId, Recorded> = BTreeMap::new();
-    for step in shared.observed.plan.steps.iter().filter(|step| step.action == Action::UpToDate) {
-        let gate =
-            p.graph.find_id(&step.id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate);
-        if gate {
-            continue;
-        }
-        let before = p.current.as_ref().and_then(|release| release.steps.get(&step.id));
-        let receipt = match (&step.receipt, before) {
-            (serde_json::Value::Null, Some(before)) => before.receipt.clone(),
-            (receipt, _) => receipt.clone(),
-        };
-        let outputs = step.outputs.iter().filter(|(_, value)| !value.is_secret());
-        steps.insert(
-            step.id.clone(),
-            Recorded {
-                kind: step.kind.clone(),
-                outputs: outputs.map(|(name, value)| (name.clone(), value.clone())).collect(),
-                receipt,
-                adopted: false,
-            },
-        );
-    }
-    for (id, end) in ends.iter().filter(|(id, _)| !is_back(id)) {
-        if let Some(recorded) = end.recorded.clone() {
-            steps.insert(id.clone(), recorded);
-        }
-    }
-    let release = Release {
-        version: VERSION,
-        id: 0,
-        run: shared.run.clone(),
-        flow: p.flow.name.clone(),
-        environment: p.values.environment.clone(),
-        created: p.world.clock.now(),
-        failed: !succeeded,
-        plan: shared.observed.plan.digest.clone(),
-        commit: shared.observed.plan.source.commit.clone(),
-        dirty: shared.observed.plan.source.dirty,
-        by: p.world.host.operator(),
-        adopted: false,
-        rolled_back_to: p.back.as_ref().map(|back| back.to.id),
-        healthy_after_ms,
-        params: shared.observed.plan.selection.params.clone(),
-        steps,
-    };
-    match p.releases.write_once(release) {
-        Ok(written) => (Some(written.id), None),
-        Err(error) => (None, Some(error)),
-    }
 }
 
 /// The summary rows of the flow. A row that refers to something this run does not know is left out.

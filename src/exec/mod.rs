@@ -15,6 +15,7 @@ pub mod claim;
 pub mod dispatcher;
 pub mod finish;
 pub mod recover;
+pub mod released;
 pub mod scheduler;
 pub mod signals;
 pub mod unit;
@@ -32,7 +33,7 @@ use crate::journal::releases::ReleaseError;
 use crate::journal::replay::RunState;
 use crate::journal::sequence::{self, Taken};
 use crate::model::change::Action;
-use crate::model::names::{RunId, StepId, StepName};
+use crate::model::names::{FlowName, RunId, StepId, StepName};
 use crate::plan::observe::Observed;
 use crate::plan::prepare::Prepared;
 use crate::plan::scope::RunFacts;
@@ -43,6 +44,7 @@ use crate::world::clock::Moment;
 
 use self::claim::Claim;
 use self::dispatcher::Dispatcher;
+use self::released::{End, Released};
 use self::scheduler::Scheduler;
 use self::signals::Signals;
 use self::unit::UnitEnd;
@@ -172,14 +174,13 @@ pub async fn run(start: Start, dispatcher: Dispatcher, cancel: Cancel, signals: 
 
 fn claim(p: &Prepared, observed: &Observed, run: &RunId) -> Claim {
     let plan = &observed.plan;
-    let wanted = Taken {
-        version: sequence::VERSION,
-        number: plan.sequence,
-        run: run.clone(),
-        plan: plan.digest.clone(),
-        time: p.world.clock.now(),
+    let wanted = |flow: &FlowName, number| {
+        let (run, plan, time) = (run.clone(), plan.digest.clone(), p.world.clock.now());
+        (flow.clone(), Taken { version: sequence::VERSION, number, run, plan, time })
     };
-    Claim::new(p.world.store.clone(), plan.environment.name.clone(), plan.flow.clone(), wanted)
+    let mut all = vec![wanted(&plan.flow, plan.sequence)];
+    all.extend(plan.inside.iter().map(|inside| wanted(&inside.flow, inside.sequence)));
+    Claim::new(p.world.store.clone(), plan.environment.name.clone(), all)
 }
 
 fn started(shared: &Shared, again: String) -> RunStarted {
@@ -206,6 +207,7 @@ fn started(shared: &Shared, again: String) -> RunStarted {
         live_since: p.live.as_ref().map(|release| release.created),
         again,
         back_to: plan.back_to,
+        inside: plan.inside.iter().map(|inside| inside.flow.clone()).collect(),
         asked: serde_json::to_value(&p.request).unwrap_or_default(),
         last_duration_ms: shared.past.run_ms,
         target_ms: p.flow.target.map(|target| u64::try_from(target.as_millis()).unwrap_or(u64::MAX)),
@@ -265,7 +267,8 @@ async fn finish(
     let at_end =
         Scheduler::new(Arc::clone(shared), cancel.clone(), true).with_facts(facts.clone()).run().await;
     ends.extend(at_end);
-    let (release, problem) = finish::record_release(shared, outcome, &ends, unwound.as_ref(), healthy);
+    let end = End { outcome, ends: &ends, unwound: unwound.as_ref(), healthy_after_ms: healthy };
+    let Released { release, notes: went_back, problem } = released::record(shared, end);
     let mut outcome = finish::after_finally(shared, outcome, &ends, cancel);
     if let Some(problem) = problem {
         outcome = if outcome == RunOutcome::Succeeded { RunOutcome::Failed } else { outcome };
@@ -284,7 +287,12 @@ async fn finish(
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         release,
         summary,
-        notes: unwound.map(|unwound| unwound.notes).unwrap_or_default(),
+        notes: unwound
+            .map(|unwound| unwound.notes)
+            .unwrap_or_default()
+            .into_iter()
+            .chain(went_back)
+            .collect(),
         healthy_after_ms: healthy,
         barred,
     };

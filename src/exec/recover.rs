@@ -21,7 +21,7 @@ use crate::journal::releases::{Recorded, Release, ReleaseError, VERSION};
 use crate::journal::replay::{Phase, RunState, StepState};
 use crate::model::change::Action;
 use crate::model::kind::Nature;
-use crate::model::names::{RunId, StepId};
+use crate::model::names::{RunId, StepId, StepName};
 use crate::model::value::Field;
 use crate::plan::basis::{Symbolic, definition};
 use crate::plan::graph::{Goal, Node};
@@ -33,6 +33,7 @@ use crate::plan::scope::{Known, RunFacts, StepScope};
 use crate::steps::{Done, FailureClass, Open, Settled, Way};
 use crate::world::cancel::Cancel;
 
+use super::released::own_params;
 use super::unit::UnitEnd;
 use super::{Shared, finish};
 
@@ -204,7 +205,7 @@ impl Recovery {
         notes: Vec<String>,
     ) -> Result<(), RecoverError> {
         let release = match p {
-            Some(p) => self.failed_release(p)?,
+            Some(p) => self.failed_releases(p)?,
             None => None,
         };
         let (began, last) = (self.state.began, self.state.last);
@@ -225,41 +226,52 @@ impl Recovery {
         Ok(())
     }
 
-    fn failed_release(&self, p: &Prepared) -> Result<Option<u64>, ReleaseError> {
+    /// What it had finished, for each flow that it was about; the number of the last one.
+    fn failed_releases(&self, p: &Prepared) -> Result<Option<u64>, ReleaseError> {
         let Some(started) = &self.state.started else { return Ok(None) };
         let done = self.state.steps.iter().filter(|(_, step)| {
             // Only effects have a state that stood before them.
             step.before.is_some() && step.phase == Phase::Ended(StepOutcome::Succeeded)
         });
-        let steps: BTreeMap<StepId, Recorded> = done
-            .filter_map(|(id, step)| {
-                let kind = p.graph.node(p.graph.find_id(id)?).step.kind.name.to_owned();
-                let (outputs, receipt) = (step.outputs.clone(), step.receipt.clone());
-                Some((id.clone(), Recorded { kind, outputs, receipt, adopted: false }))
-            })
-            .collect();
-        if steps.is_empty() {
-            return Ok(None);
+        let mut by_host: BTreeMap<Option<&StepName>, BTreeMap<StepId, Recorded>> = BTreeMap::new();
+        for (id, step) in done {
+            let Some(node) = node_of(p, id) else { continue };
+            let (outputs, receipt) = (step.outputs.clone(), step.receipt.clone());
+            let recorded =
+                Recorded { kind: node.step.kind.name.to_owned(), outputs, receipt, adopted: false };
+            let guest = node.guest.as_ref();
+            let own = guest.map_or(id, |guest| &guest.id);
+            by_host.entry(guest.map(|guest| &guest.host)).or_default().insert(own.clone(), recorded);
         }
-        let release = Release {
-            version: VERSION,
-            id: 0,
-            run: started.run.clone(),
-            flow: started.flow.clone(),
-            environment: started.environment.clone(),
-            created: p.world.clock.now(),
-            failed: true,
-            plan: started.plan.clone(),
-            commit: started.commit.clone(),
-            dirty: started.dirty,
-            by: started.by.clone(),
-            adopted: false,
-            rolled_back_to: None,
-            healthy_after_ms: None,
-            params: started.params.clone(),
-            steps,
-        };
-        p.releases.write_once(release).map(|written| Some(written.id))
+        let mut last = None;
+        // The run's own comes last, as at the end of any run.
+        for (host, steps) in by_host.into_iter().rev() {
+            let inside = host.and_then(|host| p.inside.get(host));
+            let params = match inside {
+                Some(one) => one.params.iter().map(|(name, value)| (name.clone(), value.to_json())).collect(),
+                None => own_params(p, &started.params),
+            };
+            let release = Release {
+                version: VERSION,
+                id: 0,
+                run: started.run.clone(),
+                flow: inside.map_or(&started.flow, |inside| &inside.flow.name).clone(),
+                environment: started.environment.clone(),
+                created: p.world.clock.now(),
+                failed: true,
+                plan: started.plan.clone(),
+                commit: started.commit.clone(),
+                dirty: started.dirty,
+                by: started.by.clone(),
+                adopted: false,
+                rolled_back_to: inside.map(|inside| inside.back.to.id),
+                healthy_after_ms: None,
+                params,
+                steps,
+            };
+            last = Some(p.releases.write_once(release)?.id);
+        }
+        Ok(last)
     }
 }
 

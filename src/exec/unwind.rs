@@ -190,6 +190,8 @@ struct Unwinding<'a> {
     created: Vec<StepId>,
     /// Steps that were taken back before the run was interrupted.
     back_before: BTreeSet<StepId>,
+    /// Programs of another flow that went back inside this run: nothing does them again.
+    undone: Vec<StepId>,
 }
 
 impl<'a> Unwinding<'a> {
@@ -205,6 +207,7 @@ impl<'a> Unwinding<'a> {
             halves: Vec::new(),
             created: Vec::new(),
             back_before: BTreeSet::new(),
+            undone: Vec::new(),
         };
         for (id, node) in graph.iter().filter(|(_, node)| !node.finally) {
             let Some(step) = state.steps.get(&node.id) else { continue };
@@ -230,6 +233,10 @@ impl<'a> Unwinding<'a> {
                     if !matches!(node.step.common.undo, Some(Undo::None)) {
                         unwinding.halves.push(node.id.clone());
                     }
+                }
+                // Its `undo` was what this run did; once more would not bring anything back.
+                _ if node.guest.is_some() && node.step.kind.nature == Nature::Program => {
+                    unwinding.undone.push(node.id.clone());
                 }
                 Back::To(_) => {
                     let to = Some(before.clone()).filter(|state| !state.is_null());
@@ -389,6 +396,9 @@ impl<'a> Unwinding<'a> {
         }
         for id in &self.by_hand {
             notes.push(format!("{id} stays: its kind has no way back."));
+        }
+        for id in &self.undone {
+            notes.push(format!("{id} stays back: a program that was taken back is not run again."));
         }
         for id in &self.created {
             notes.push(format!(

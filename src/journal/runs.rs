@@ -38,6 +38,9 @@ pub struct RunSummary {
     /// The release that it was to go back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_to: Option<u64>,
+    /// The flows that went back inside it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inside: Vec<FlowName>,
     /// Steps that it was going to run.
     pub to_run: usize,
     /// Commit of the checkout.
@@ -140,12 +143,20 @@ pub fn unsettled(store: &Store, environment: &EnvName) -> Result<Vec<RunSummary>
     Ok(runs.into_iter().filter(|run| run.environment == *environment && open(run)).collect())
 }
 
-/// A later run of the same flow in the same environment that began an effect.
+impl RunSummary {
+    /// The flows whose releases it is about: its own and those that go back inside it.
+    fn flows(&self) -> impl Iterator<Item = &FlowName> {
+        std::iter::once(&self.flow).chain(&self.inside)
+    }
+}
+
+/// A later run that is about the same flow in the same environment and began an effect.
 pub fn overtaking(store: &Store, run: &RunSummary) -> Result<Option<RunId>, FileError> {
     let (runs, _) = list(store)?;
     // Newest first.
     let later = runs.into_iter().take_while(|other| other.id != run.id).filter(|other| {
-        other.flow == run.flow && other.environment == run.environment && other.started >= run.started
+        let same = other.flows().any(|flow| run.flows().any(|own| own == flow));
+        same && other.environment == run.environment && other.started >= run.started
     });
     for other in later {
         let Ok(records) = log::read(store, &other.id) else { continue };
@@ -192,6 +203,7 @@ pub fn summary(store: &Store, run: &RunId) -> Result<Option<RunSummary>, ReadErr
         closed,
         release,
         back_to: started.back_to,
+        inside: started.inside,
         to_run: started.to_run,
         commit: started.commit,
         by: started.by,
@@ -277,6 +289,7 @@ mod tests {
             target_ms: None,
             again: String::new(),
             back_to: None,
+            inside: Vec::new(),
             asked: serde_json::Value::Null,
         })
     }

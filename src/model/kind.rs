@@ -2,6 +2,9 @@
 
 use super::settings::Setting;
 
+/// The kind whose steps are another flow's that goes back: `check` and `plan` look at what it names.
+pub const ROLLBACK: &str = "rollback";
+
 /// The static description of a kind; `steps::KINDS` adds behaviour to it.
 #[derive(Debug)]
 pub struct KindSpec {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::syntax::source::{Span, Spanned};
 
 use super::expr::Condition;
-use super::kind::{KindSpec, Nature};
+use super::kind::{KindSpec, Nature, ROLLBACK};
 use super::names::{GroupName, StepName};
 use super::settings::Written;
 use super::template::Template;
@@ -159,6 +159,12 @@ impl Step {
             Nature::Deploying | Nature::Infrastructure => true,
             Nature::Program => !self.makes_files() || (protected && self.is_private()),
         }
+    }
+
+    /// Whether it takes another flow back inside the run.
+    #[must_use]
+    pub fn is_rollback(&self) -> bool {
+        self.kind.name == ROLLBACK
     }
 
     /// Whether it sees secrets or variables of flow's own environment.

@@ -173,8 +173,8 @@ pub fn between(
     flow: &Flow,
     forward: &Graph,
     typed: &Typed,
-    now: &Release,
-    to: &Release,
+    company: Company,
+    (now, to): (&Release, &Release),
 ) -> Result<Turned, Vec<SelectionError>> {
     let (wanted, errors) = only(flow, forward, typed);
     if !errors.is_empty() {
@@ -202,7 +202,7 @@ pub fn between(
         let ids: BTreeSet<&StepId> = now.steps.keys().chain(to.steps.keys()).filter(gone).collect();
         stays.extend(ids.into_iter().map(|step| Stays { step: step.clone(), why: Staying::Gone }));
     }
-    let (graph, selected) = turn(forward, &ways, Company::All, &back_of);
+    let (graph, selected) = turn(forward, &ways, company, &back_of);
     Ok(Turned { graph, selection: Selection { selected, from_release: BTreeMap::new() }, stays })
 }
 
@@ -224,6 +224,8 @@ pub fn back_of(node: &Node) -> Back {
 pub enum Company {
     /// Gates, what is done once more, checks, and what stands in `finally`.
     All,
+    /// What is done once more and checks: the run inside which it happens asks, and has an end.
+    Inside,
     /// Only what is done once more: nobody is asked, nothing is checked.
     Again,
 }
@@ -241,6 +243,8 @@ pub fn turn(
     turn.find_again(&order, company, back);
     if company == Company::All {
         turn.find_gates(&order);
+    }
+    if company != Company::Again {
         turn.find_checks(back);
     }
     turn.turn_edges(&order);

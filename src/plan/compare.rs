@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use crate::model::kind::Nature;
-use crate::model::names::StepId;
+use crate::model::names::{StepId, StepName};
 use crate::steps;
 
 use super::basis::Basis;
@@ -136,6 +136,15 @@ fn common(saved: &Plan, fresh: &Plan, found: &mut Vec<Difference>) {
     say("region", &text(&was.region), &text(&is.region));
     let release = |plan: &Plan| plan.back_to.map_or_else(none, |id| id.to_string());
     say("release to go back to", &release(saved), &release(fresh));
+    let hosts: BTreeSet<&StepName> =
+        saved.inside.iter().chain(&fresh.inside).map(|inside| &inside.step).collect();
+    for host in hosts {
+        let release = |plan: &Plan| {
+            let inside = plan.inside.iter().find(|inside| inside.step == *host);
+            inside.map_or_else(none, |inside| format!("{} of {}", inside.back_to, inside.flow))
+        };
+        say(&format!("release that {host} goes back to"), &release(saved), &release(fresh));
+    }
     let names = union(saved.selection.params.keys().chain(fresh.selection.params.keys()));
     for name in names {
         let value = |plan: &Plan| plan.selection.params.get(name).map_or_else(none, show);

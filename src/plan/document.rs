@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::model::change::{Action, Change, Reversible};
-use crate::model::names::{EnvName, FlowName, GroupName, StepId};
+use crate::model::names::{EnvName, FlowName, GroupName, StepId, StepName};
 use crate::model::value::Outputs;
 use crate::world::files::digest;
 
@@ -43,6 +43,9 @@ pub struct Plan {
     /// When the trouble began that it goes back because of; outside the digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<jiff::Timestamp>,
+    /// The flows that go back inside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inside: Vec<PlannedInside>,
     /// Number of the flow's next run in this environment; its first effect takes it.
     pub sequence: u64,
     /// When it was made; outside the digest.
@@ -73,6 +76,19 @@ pub struct Plan {
     pub steps: Vec<PlannedStep>,
     /// How many steps have each action.
     pub counts: BTreeMap<String, usize>,
+}
+
+/// A flow that goes back inside a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedInside {
+    /// The `rollback` step; its steps are called `STEP/…`.
+    pub step: StepName,
+    /// The flow.
+    pub flow: FlowName,
+    /// The release that it goes back to.
+    pub back_to: u64,
+    /// Number of that flow's next run in this environment, which the run takes too.
+    pub sequence: u64,
 }
 
 /// Where a plan acts.
@@ -205,7 +221,7 @@ impl Plan {
             "sequence": self.sequence, "flow_version": self.flow_version, "policy": self.policy,
             "params": self.selection.params, "typed": self.selection.typed,
             "from_release": self.selection.from_release, "back_to": self.back_to,
-            "basis": self.basis, "steps": steps,
+            "basis": self.basis, "inside": self.inside, "steps": steps,
         });
         digest(canonical(&covered).as_bytes())
     }

@@ -3,9 +3,10 @@
 //! Nodes are dense ids in order of appearance; edges point from a node to what
 //! it waits for. Built once per run; nothing changes it afterwards.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::model::expr::Condition;
 use crate::model::flow::Flow;
 use crate::model::names::{StepId, StepName};
 use crate::model::step::{Need, Step};
@@ -36,6 +37,29 @@ pub struct Node {
     pub finally: bool,
     /// In a rollback, what the step is to come to instead of what the flow says.
     pub goal: Option<Goal>,
+    /// Whose step it is, when it stands in the place of a `rollback` step.
+    pub guest: Option<Guest>,
+}
+
+impl Node {
+    /// Whether it can be part of a run: a step of another flow that does not go back with it cannot.
+    #[must_use]
+    pub fn takes_part(&self) -> bool {
+        self.guest.as_ref().is_none_or(|guest| guest.takes_part)
+    }
+}
+
+/// A step of another flow, which goes back inside this run.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// The `rollback` step in whose place it stands.
+    pub host: StepName,
+    /// What it is called in its own flow and in the releases of that.
+    pub id: StepId,
+    /// Conditions of the `rollback` step.
+    pub when: Arc<Vec<Condition>>,
+    /// Whether it goes back, or is there for what it handed on only.
+    pub takes_part: bool,
 }
 
 /// What a step is to come to in a rollback.
@@ -142,6 +166,7 @@ impl Graph {
                 before: Vec::new(),
                 finally,
                 goal: None,
+                guest: None,
             });
         }
     }
@@ -303,6 +328,58 @@ impl Graph {
             (node.before, node.goal) = draw(NodeId(index), &self.nodes[index]);
         }
         graph
+    }
+
+    /// The same graph with other nodes in the place of some. The edges of those that come point at
+    /// their own list. Whoever waited for a node waits for all in its place that take part, and each
+    /// of these for all that it waited for; the name of the node means them.
+    #[must_use]
+    pub fn replaced(&self, mut guests: BTreeMap<NodeId, Vec<Node>>) -> Self {
+        let mut starts = Vec::with_capacity(self.nodes.len());
+        let mut places: Vec<Vec<NodeId>> = Vec::with_capacity(self.nodes.len());
+        let mut next = 0;
+        for (id, _) in self.iter() {
+            starts.push(next);
+            let count = match guests.get(&id) {
+                None => {
+                    places.push(vec![NodeId(next)]);
+                    1
+                }
+                Some(nodes) => {
+                    let part = nodes.iter().enumerate().filter(|(_, node)| node.takes_part());
+                    places.push(part.map(|(at, _)| NodeId(next + at)).collect());
+                    nodes.len()
+                }
+            };
+            next += count;
+        }
+        let mut graph = Self::default();
+        for (id, node) in self.iter() {
+            let before: Vec<Edge> = node
+                .before
+                .iter()
+                .flat_map(|edge| places[edge.to.0].iter().map(|to| Edge { to: *to, why: edge.why }))
+                .collect();
+            let Some(nodes) = guests.remove(&id) else {
+                graph.add(Node { before, ..node.clone() });
+                continue;
+            };
+            for guest in nodes {
+                let own =
+                    guest.before.iter().map(|edge| Edge { to: NodeId(starts[id.0] + edge.to.0), ..*edge });
+                let before = before.iter().copied().chain(own).filter(|_| guest.takes_part()).collect();
+                graph.add(Node { before, ..guest });
+            }
+            graph.by_name.insert(node.id.name.clone(), places[id.0].clone());
+        }
+        graph
+    }
+
+    fn add(&mut self, node: Node) {
+        let id = NodeId(self.nodes.len());
+        self.by_id.insert(node.id.clone(), id);
+        self.by_name.entry(node.id.name.clone()).or_default().push(id);
+        self.nodes.push(node);
     }
 
     /// All nodes, each after everything it waits for. Circles were refused when the file was

@@ -5,11 +5,14 @@
 //! ```
 //!
 //! A rollback is a request like any other: [`backwards`] turns the graph round.
+//! Where a flow goes back inside another one's run, [`inside`] puts its turned
+//! graph into that run's.
 //!
 //! [`prepare`] needs no network: it expands `each`, selects, and finds what is
 //! missing. [`observe`] asks the world, every step as soon as what it refers
 //! to is known. `exec` uses [`propose`] again right before each effect.
 
+mod access;
 pub mod backwards;
 pub mod basis;
 pub mod compare;
@@ -18,7 +21,9 @@ pub mod fingerprint;
 pub mod fronts;
 pub mod gates;
 pub mod graph;
+pub mod inside;
 pub mod load;
+pub mod moved;
 pub mod observe;
 pub mod params;
 pub mod policy;

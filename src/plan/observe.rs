@@ -20,10 +20,13 @@ use crate::steps::{Answers, Context, Failure, FailureClass, Gatekeeper, Proposal
 use crate::world::cancel::{Cancel, Stopped};
 
 use super::basis::Basis;
-use super::document::{Plan, PlannedEnvironment, PlannedSelection, PlannedStep, Source, VERSION};
+use super::document::{
+    Plan, PlannedEnvironment, PlannedInside, PlannedSelection, PlannedStep, Source, VERSION,
+};
 use super::fronts::Fronts;
 use super::gates::PlannedApprovals;
 use super::graph::{Goal, Node, NodeId};
+use super::inside::Inside;
 use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use super::saved::LIFETIME;
@@ -65,6 +68,9 @@ impl Table {
         let mut table = Self::default();
         for (id, node) in p.graph.iter() {
             table.by_name.entry(node.id.name.clone()).or_default().push(node.id.clone());
+            if let Some(guest) = node.guest.as_ref().filter(|guest| guest.takes_part) {
+                table.by_name.entry(guest.host.clone()).or_default().push(node.id.clone());
+            }
             if let Some(outputs) = p.recorded_outputs(&node.id) {
                 let outputs = Arc::new(outputs);
                 table.set(
@@ -149,6 +155,7 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         digest: String::new(),
         back_to: p.back.as_ref().map(|back| back.to.id),
         incident: p.back.as_ref().and_then(|back| back.incident),
+        inside: p.inside.values().map(|one| planned_inside(one)).collect(),
         sequence: p.sequence,
         created,
         expires: created.checked_add(LIFETIME).ok(),
@@ -183,6 +190,15 @@ fn source(p: &Prepared) -> Source {
     Source { commit: git.commit(), dirty, files_digest: p.files_digest.clone() }
 }
 
+fn planned_inside(inside: &Inside) -> PlannedInside {
+    PlannedInside {
+        step: inside.host.clone(),
+        flow: inside.flow.name.clone(),
+        back_to: inside.back.to.id,
+        sequence: inside.sequence,
+    }
+}
+
 /// What else to know before saying yes.
 fn notes(p: &Prepared) -> Vec<String> {
     let mut notes = Vec::new();
@@ -198,6 +214,11 @@ fn notes(p: &Prepared) -> Vec<String> {
             notes.push(format!("Release {} is of a run that failed.", back.to.id));
         }
         notes.extend(back.stays.iter().map(|stays| format!("{stays}.")));
+    }
+    for Inside { host, flow, back, .. } in p.inside.values().map(|one| &**one) {
+        let failed = if back.to.failed { ", which is of a run that failed" } else { "" };
+        notes.push(format!("{host} takes {} back to release {}{failed}.", flow.name, back.to.id));
+        notes.extend(back.stays.iter().map(|stays| format!("{host}: {stays}.")));
     }
     if let (false, Some(good)) = (p.selection.from_release.is_empty(), &p.good) {
         let steps: Vec<String> = p.selection.from_release.keys().map(ToString::to_string).collect();
@@ -459,7 +480,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
     let node = p.graph.node(id);
     Context {
         id: node.id.clone(),
-        flow: p.flow.name.clone(),
+        flow: p.guest(&node.id).map_or(&p.flow, |(inside, _)| &inside.flow).name.clone(),
         run: None,
         world: p.world.clone(),
         cloud: p.cloud_of(id),

@@ -12,12 +12,8 @@ use crate::cache::successes::Successes;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
 use crate::journal::sequence;
 use crate::model::flow::Flow;
-use crate::model::kind::Nature;
-use crate::model::names::{EnvName, FlowName, StepId};
-use crate::model::policy::Policy;
-use crate::model::project::{Environment, Project, SecretDeclaration};
-use crate::model::template::Reference;
-use crate::model::value::Field;
+use crate::model::names::{EnvName, FlowName, StepId, StepName};
+use crate::model::project::{Environment, Project};
 use crate::model::value::Outputs;
 use crate::syntax::problem::{Problems, nearest};
 use crate::world::World;
@@ -26,14 +22,14 @@ use crate::world::cancel::{Cancel, Stopped};
 use crate::world::files::FileError;
 use crate::world::git::Git;
 use crate::world::keyed::Sealer;
-use crate::world::masker::is_maskable;
-use crate::world::secrets;
 use crate::world::store::Store;
 
-use super::backwards::{self, BackError, Backwards, Wish};
+use super::access;
+use super::backwards::{self, BackError, Backwards, Company, Wish};
 use super::graph::{Goal, Graph, NodeId};
+use super::inside::{self, Around, Expanded, Inside, Insides};
 use super::params::{self, ParamError};
-use super::policy::{self, Policies, PolicyError};
+use super::policy::{Policies, PolicyError};
 use super::scope::{RunFacts, Values, each_scope};
 use super::selection::{self, Selection, SelectionError, Typed};
 use super::target;
@@ -53,6 +49,9 @@ pub struct Request {
     pub no_cache: bool,
     /// Not what the flow says but what a release records.
     pub back: Option<Wish>,
+    /// The releases that `rollback` steps go to, where that was decided before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inside: BTreeMap<StepName, u64>,
 }
 
 /// Everything that is the same for all steps of a run.
@@ -100,6 +99,8 @@ pub struct Prepared {
     pub sequence: u64,
     /// The rollback that it is, if it is one.
     pub back: Option<Arc<Backwards>>,
+    /// The flows that go back inside it.
+    pub inside: Insides,
     /// What the run has done already, when it is resumed.
     pub done: BTreeMap<StepId, DoneBefore>,
 }
@@ -225,7 +226,8 @@ pub async fn prepare(
         secrets: BTreeMap::new(),
         run: RunFacts::default(),
     };
-    let (given, errors, mut problems) = params::resolve(flow, &request.params, &each_scope(&values, &[]));
+    let typed = inside::own_params(flow, &request.params);
+    let (given, errors, mut problems) = params::resolve(flow, &typed, &each_scope(&values, &[]));
     if !errors.is_empty() {
         return Err(PrepareError::Params(errors));
     }
@@ -235,21 +237,29 @@ pub async fn prepare(
     if !problems.is_empty() {
         return Err(PrepareError::Problems(problems));
     }
+    let around = Around { project, values: &values, releases: &releases, store: &world.store };
+    let Expanded { flow, graph, inside } = match &target {
+        None => inside::expand(flow, graph, &request, around)?,
+        Some(_) => Expanded { flow: flow.clone(), graph, inside: Insides::new() },
+    };
+    // What it goes back to stays decided, whatever is recorded until it is resumed.
+    request.inside = inside.values().map(|one| (one.host.clone(), one.back.to.id)).collect();
+    values.params.extend(inside::called_params(&inside));
     let live = releases.live(&environment.name.value)?;
     let current = releases.current(&environment.name.value, &flow.name)?;
     let good = releases.good(&environment.name.value, &flow.name)?;
     let (graph, selection, back) = if let (Some(target), Some(current)) = (target, &current) {
-        let (graph, selection, back) = turn(flow, &graph, &request, current, target)?;
+        let (graph, selection, back) = turn(&flow, &graph, &request, current, target)?;
         (graph, selection, Some(back))
     } else {
         let recorded = |id: &StepId| recorded(good.as_ref(), id);
         let selection =
-            selection::select(flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
+            selection::select(&flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
         (graph, selection, None)
     };
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
-    let others = other_clouds(project, &graph, &selection, &values, &world)?;
-    cancel.unless_stopped(Box::pin(verify(&graph, &selection, &cloud, &others))).await??;
+    let others = access::other_clouds(project, &graph, &selection, &values, &world)?;
+    cancel.unless_stopped(Box::pin(access::verify(&graph, &selection, &cloud, &others))).await??;
     let sides: Vec<Arc<Environment>> = project
         .environments
         .iter()
@@ -257,13 +267,16 @@ pub async fn prepare(
         .map(|side| Arc::new(side.clone()))
         .collect();
     let around = (project, environment, &sides[..], &*cloud, &others);
-    let policies = cancel.unless_stopped(Box::pin(policies(&graph, &selection, &values, around))).await??;
-    values.secrets = load_secrets(flow, environment, &graph, &selection, &world, &cloud, cancel).await;
+    let policies =
+        cancel.unless_stopped(Box::pin(access::policies(&graph, &selection, &values, around))).await??;
+    let flows = (&flow, &inside);
+    values.secrets =
+        access::load_secrets(flows, environment, &graph, &selection, &world, &cloud, cancel).await;
     Ok(Prepared {
-        flow: Arc::new(flow.clone()),
         environment: Arc::new(environment.clone()),
         sealer: Sealer::load(&world.store)?,
         sequence: sequence::next(&world.store, &environment.name.value, &flow.name)?,
+        flow: Arc::new(flow),
         successes: Successes::new(Store::folder(world.files.root().join(".flow/cache"))),
         request,
         graph,
@@ -281,6 +294,7 @@ pub async fn prepare(
         world,
         files_digest,
         back,
+        inside,
         done: BTreeMap::new(),
     })
 }
@@ -293,8 +307,8 @@ fn turn(
     current: &Release,
     target: Release,
 ) -> Result<(Graph, Selection, Arc<Backwards>), PrepareError> {
-    let turned =
-        backwards::between(flow, graph, &request.typed, current, &target).map_err(PrepareError::Selection)?;
+    let turned = backwards::between(flow, graph, &request.typed, Company::All, (current, &target))
+        .map_err(PrepareError::Selection)?;
     if !turned.graph.iter().any(|(_, node)| matches!(node.goal, Some(Goal::Recorded(_)))) {
         return Err(BackError::Empty { id: target.id }.into());
     }
@@ -305,7 +319,11 @@ fn turn(
 
 /// The parameters that a release was made with, where the flow still has them and nothing else was
 /// typed: they decide which instances there are.
-fn recorded_params(flow: &Flow, target: &Release, typed: &[(String, String)]) -> Vec<(String, String)> {
+pub(super) fn recorded_params(
+    flow: &Flow,
+    target: &Release,
+    typed: &[(String, String)],
+) -> Vec<(String, String)> {
     let text = |value: &serde_json::Value| match value {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Array(items) => {
@@ -440,156 +458,55 @@ impl Prepared {
     pub fn is_outdated(&self) -> Result<bool, PrepareError> {
         let (environment, flow) = (&self.values.environment, &self.flow.name);
         let id = |release: &Option<Release>| release.as_ref().map(|release| release.id);
+        for inside in self.inside.values() {
+            if inside.is_outdated((&self.releases, &self.world.store))? {
+                return Ok(true);
+            }
+        }
         Ok(self.sequence != sequence::next(&self.world.store, environment, flow)?
             || id(&self.live) != id(&self.releases.live(environment)?)
             || id(&self.current) != id(&self.releases.current(environment, flow)?)
             || id(&self.good) != id(&self.releases.good(environment, flow)?))
     }
 
-    /// What the flow's newest release records of a step.
+    /// The flow that a step goes back with inside this run, and what the step is called there.
+    #[must_use]
+    pub fn guest(&self, id: &StepId) -> Option<(&Arc<Inside>, &StepId)> {
+        let guest = self.graph.node(self.graph.find_id(id)?).guest.as_ref()?;
+        Some((self.inside.get(&guest.host)?, &guest.id))
+    }
+
+    /// What the newest release of its flow records of a step.
     #[must_use]
     pub fn recorded(&self, id: &StepId) -> Option<Arc<Recorded>> {
+        let found = match self.guest(id) {
+            Some((inside, own)) => recorded(Some(&inside.current), own),
+            None => recorded(self.current.as_ref(), id),
+        };
         // What was only found was not made by the flow: nothing follows from it for what the flow
         // leaves out now.
-        recorded(self.current.as_ref(), id).filter(|recorded| !recorded.adopted)
+        found.filter(|recorded| !recorded.adopted)
     }
 
     /// What the newest release of a run that succeeded records of a step.
     #[must_use]
     pub fn settled(&self, id: &StepId) -> Option<Arc<Recorded>> {
-        recorded(self.good.as_ref(), id).filter(|recorded| !recorded.adopted)
+        let found = match self.guest(id) {
+            Some((inside, own)) => recorded(inside.good.as_ref(), own),
+            None => recorded(self.good.as_ref(), id),
+        };
+        found.filter(|recorded| !recorded.adopted)
     }
 
     /// What a step hands on in a rollback before it was looked at: what it handed on where the
     /// rollback goes, else where it stands.
     #[must_use]
     pub fn recorded_outputs(&self, id: &StepId) -> Option<Outputs> {
+        if let Some((inside, own)) = self.guest(id) {
+            return inside.outputs(own);
+        }
         let back = self.back.as_ref()?;
         let recorded = back.to.steps.get(id).or_else(|| self.current.as_ref()?.steps.get(id))?;
         Some(recorded.outputs.clone())
     }
-}
-
-/// Environments that single steps name.
-fn other_clouds(
-    project: &Project,
-    graph: &Graph,
-    selection: &Selection,
-    values: &Values,
-    world: &World,
-) -> Result<BTreeMap<EnvName, Arc<Cloud>>, PrepareError> {
-    let mut clouds = BTreeMap::new();
-    for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
-        let Some(template) = &node.step.common.environment else { continue };
-        let name = template.resolve(&each_scope(values, &node.each)).ok();
-        let Some(name) = name.and_then(|name| name.known().and_then(crate::model::value::Value::as_text))
-        else {
-            continue;
-        };
-        let environment = find_environment(project, &EnvName::new(&name), &values.git)?;
-        let (resolved, problems) = target::resolve(environment, &world.git);
-        if !problems.is_empty() {
-            return Err(PrepareError::Problems(problems));
-        }
-        clouds.insert(EnvName::new(name), Arc::new(Cloud::new(resolved.target, world.host.clone())));
-    }
-    Ok(clouds)
-}
-
-/// The project, the run's environment, those that single steps name, and the account of each.
-type Places<'a> =
-    (&'a Project, &'a Environment, &'a [Arc<Environment>], &'a Cloud, &'a BTreeMap<EnvName, Arc<Cloud>>);
-
-/// Who may approve in the run's environment and in those that single steps name. An account is asked
-/// for its record where something is protected or a gate may ask; anybody else need not wait for it.
-async fn policies(
-    graph: &Graph,
-    selection: &Selection,
-    values: &Values,
-    (project, environment, sides, cloud, others): Places<'_>,
-) -> Result<Policies, PrepareError> {
-    let gated = graph.iter().any(|(id, node)| {
-        let scope = each_scope(values, &node.each);
-        let mut conditions = node.step.common.when.iter();
-        selection.contains(id)
-            && node.step.kind.nature == Nature::Gate
-            && !conditions.any(|when| matches!(when.evaluate(&scope), Ok(Field::Known(false))))
-    });
-    if !gated && !environment.protected && sides.is_empty() {
-        return Ok(Policies { all: Arc::default() });
-    }
-    let mut all = Vec::new();
-    for environment in std::iter::once(environment).chain(sides.iter().map(|side| &**side)) {
-        let name = &environment.name.value;
-        let cloud = others.get(name).map_or(cloud, |cloud| &**cloud);
-        if all.iter().any(|policy: &Policy| policy.environment == *name) {
-            continue;
-        }
-        if cloud.target().account.is_some() {
-            cloud.verify().await?;
-        }
-        all.push(policy::read(project, environment, cloud).await?);
-    }
-    Ok(Policies { all: all.into() })
-}
-
-/// Asks who the credentials belong to, if any selected step can change or read an account.
-async fn verify(
-    graph: &Graph,
-    selection: &Selection,
-    cloud: &Cloud,
-    others: &BTreeMap<EnvName, Arc<Cloud>>,
-) -> Result<(), IdentityError> {
-    let named = cloud.target().account.is_some();
-    let touches = |step: &crate::model::step::Step| {
-        step.kind.aws
-            || step.common.aws
-            || (named && step.kind.nature == Nature::Program && step.is_deploying(false))
-    };
-    if graph.iter().any(|(id, node)| selection.contains(id) && touches(&node.step)) {
-        cloud.verify().await?;
-    }
-    for other in others.values() {
-        other.verify().await?;
-    }
-    Ok(())
-}
-
-/// Reads the secrets that selected steps refer to, and no others.
-async fn load_secrets(
-    flow: &Flow,
-    environment: &Environment,
-    graph: &Graph,
-    selection: &Selection,
-    world: &World,
-    cloud: &Cloud,
-    cancel: &Cancel,
-) -> BTreeMap<String, Result<crate::model::secret::Secret, String>> {
-    let mut wanted = BTreeSet::new();
-    for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
-        for template in node.step.templates() {
-            for reference in template.references() {
-                if let Reference::Secret(name) = &reference.value {
-                    wanted.insert(name.as_str());
-                }
-            }
-        }
-    }
-    let mut loaded = BTreeMap::new();
-    for name in wanted {
-        // The environment's declaration wins over the flow's: it knows where it keeps things.
-        let declared: Option<&SecretDeclaration> =
-            environment.secrets.iter().chain(&flow.secrets).find(|secret| secret.name == name);
-        let value = match declared {
-            None => Err(format!("environment {} declares no secret {name}", environment.name.value)),
-            Some(declaration) => match secrets::load(declaration, world, cloud, cancel).await {
-                Ok(secret) if !is_maskable(&secret) => Err(format!(
-                    "secret {name} is too short to be hidden in what is shown; give it 4 characters or more"
-                )),
-                loaded => loaded.map_err(|error| error.to_string()),
-            },
-        };
-        loaded.insert(name.to_owned(), value);
-    }
-    loaded
 }

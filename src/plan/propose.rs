@@ -4,6 +4,7 @@
 //! effect, when everything the step refers to is known.
 
 use crate::cache::successes::Successes;
+use crate::model::expr::Condition;
 use crate::model::kind::Nature;
 use crate::model::names::StepId;
 use crate::model::settings::Ready;
@@ -101,14 +102,15 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     if let (Some(Goal::Recorded(way)), Some(Back::To(back))) =
         (&node.goal, steps::kind(node.step.kind.name).map(|kind| kind.back))
     {
+        // What its own flow says of it today need not hold; what this run says of it does.
+        let when = node.guest.iter().flat_map(|guest| guest.when.iter());
+        if let Some(off) = unmet(when, around.scope)? {
+            return Ok(off);
+        }
         return return_to(node, back(way)?, around, cx).await;
     }
-    for condition in &node.step.common.when {
-        match condition.evaluate(around.scope)? {
-            Field::Known(true) => {}
-            Field::Known(false) => return Ok(Proposed::Skipped(condition.text.clone())),
-            Field::After(step) => return Ok(Proposed::NotYet(step)),
-        }
+    if let Some(off) = unmet(node.step.common.when.iter(), around.scope)? {
+        return Ok(off);
     }
     let settings = node.step.settings.resolve(around.scope)?;
     let attributes = match attributes(&node.step.common, around.scope)? {
@@ -167,6 +169,21 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
         proposal.subject = why;
     }
     Ok(Proposed::Ready(Box::new(Look { proposal, key, attributes })))
+}
+
+/// What comes of a step whose conditions do not hold, or not yet; `None` where all of them hold.
+fn unmet<'a>(
+    conditions: impl Iterator<Item = &'a Condition>,
+    scope: &dyn Scope,
+) -> Result<Option<Proposed>, Unresolved> {
+    for condition in conditions {
+        match condition.evaluate(scope)? {
+            Field::Known(true) => {}
+            Field::Known(false) => return Ok(Some(Proposed::Skipped(condition.text.clone()))),
+            Field::After(step) => return Ok(Some(Proposed::NotYet(step))),
+        }
+    }
+    Ok(None)
 }
 
 /// Looks at a step that returns to a recorded state. What the flow says of it today need not hold

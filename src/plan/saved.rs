@@ -169,6 +169,13 @@ pub fn check_unused(plan: &Plan, store: &Store, now: Timestamp) -> Result<Result
     if plan.flow_version != env!("CARGO_PKG_VERSION") {
         return Ok(Err(Refusal::OtherVersion { planned: plan.flow_version.clone() }));
     }
+    for inside in &plan.inside {
+        let next = sequence::next(store, environment, &inside.flow)?;
+        if inside.sequence != next {
+            let by = sequence::get(store, environment, &inside.flow, inside.sequence)?.map(Box::new);
+            return Ok(Err(Refusal::Overtaken { by }));
+        }
+    }
     Ok(match plan.expires {
         Some(expires) if now >= expires => Err(Refusal::Expired { since: expires }),
         _ => Ok(()),
@@ -199,6 +206,7 @@ pub fn request(plan: &Plan) -> Request {
         params: plan.selection.given.iter().filter_map(text).collect(),
         no_cache: plan.selection.no_cache,
         back: plan.back_to.map(|to| Wish { to: Some(to), incident: plan.incident }),
+        inside: plan.inside.iter().map(|inside| (inside.step.clone(), inside.back_to)).collect(),
     }
 }
 
@@ -249,6 +257,7 @@ mod tests {
             digest: String::new(),
             back_to: None,
             incident: None,
+            inside: Vec::new(),
             sequence: 1,
             created: "2026-11-21T04:12:00Z".parse().unwrap(),
             expires: Some("2026-11-22T04:12:00Z".parse().unwrap()),

@@ -120,6 +120,7 @@ pub fn select(
     }
     for (id, node) in graph.iter() {
         selected[id.0] |= node.finally;
+        selected[id.0] &= node.takes_part();
     }
     let mut selection = Selection { selected, from_release: BTreeMap::new() };
     close(graph, &mut selection, recorded, &mut errors);
@@ -168,11 +169,11 @@ fn close(
             } else if let Some(record) = recorded(&needed.id) {
                 selection.from_release.insert(needed.id.clone(), record);
             } else {
-                let add = needed
-                    .step
-                    .groups
-                    .last()
-                    .map_or_else(|| needed.id.name.to_string(), GroupName::to_string);
+                let add = match (&needed.guest, needed.step.groups.last()) {
+                    (Some(guest), _) => guest.host.to_string(),
+                    (None, Some(group)) => group.to_string(),
+                    (None, None) => needed.id.name.to_string(),
+                };
                 errors.push(SelectionError::Unrecorded {
                     step: node.id.clone(),
                     needed: needed.id.clone(),

@@ -302,6 +302,7 @@ mod tests {
             closed: true,
             release: (outcome == Outcome::Succeeded).then_some(18),
             back_to: None,
+            inside: Vec::new(),
             to_run: 6,
             commit: None,
             by: "ada@build-7 https://ci.example.com/jobs/8812".to_owned(),

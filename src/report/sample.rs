@@ -70,6 +70,7 @@ pub(super) fn started(planned: &[&str]) -> RunStarted {
         target_ms: Some(900_000),
         again: String::new(),
         back_to: None,
+        inside: Vec::new(),
         asked: serde_json::Value::Null,
     }
 }

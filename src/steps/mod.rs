@@ -22,6 +22,7 @@ mod migrate;
 mod notify;
 mod program;
 pub mod reconcile;
+mod rollback;
 mod run;
 pub mod s3_sync;
 #[cfg(test)]
@@ -80,6 +81,7 @@ pub static KINDS: &[&Kind] = &[
     &http_check::KIND,
     &migrate::KIND,
     &notify::KIND,
+    &rollback::KIND,
     &run::KIND,
     &s3_sync::KIND,
     &wait::KIND,

@@ -9,6 +9,7 @@ mod environments;
 mod gates;
 mod graph;
 mod references;
+mod rollbacks;
 mod secrets;
 mod sites;
 mod steps;

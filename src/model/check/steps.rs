@@ -28,6 +28,7 @@ impl Checker<'_> {
         self.variables(step);
         self.needs(step);
         self.conditions(step);
+        self.rollback(step);
         if let Some(environment) = &step.common.environment {
             self.environment(environment);
         }

@@ -478,3 +478,106 @@ fn a_thousand_steps_are_checked_quickly() {
     assert_eq!(found, "");
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }
+
+/// A flow that is taken back, and what else there is.
+fn back(lines: &str) -> String {
+    let text = format!(
+        r#"environment "dev"
+flow "deploy" {{
+    group "backend" {{ run "image" {{ command "make" }} }}
+    run "site" {{ command "make" }}
+}}
+{lines}
+"#
+    );
+    checked(&[("f.kdl", &text)])
+}
+
+#[test]
+fn a_flow_takes_another_one_back() {
+    let steps = r#"flow "incident" {
+    param "release" default="last-good"
+    run "before" { command "true" }
+    rollback "all" { flow "deploy"; needs "before" }
+    rollback "some" { flow "deploy"; only "backend" "site[eu]"; to "${param.release}"; when "step.before.changed" }
+    rollback "one" { flow "deploy"; to "17"; on-failure "continue" }
+    run "after" { command "true"; needs "all" "some" }
+}"#;
+    assert_eq!(back(steps), "");
+}
+
+#[test]
+fn a_rollback_that_names_what_is_not_there_is_a_mistake() {
+    let steps = r#"flow "incident" {
+    rollback "a" { flow "deplyo" }
+    rollback "b" { flow "deploy"; only "bakend" "site"; to "soon" }
+    rollback "c" { flow "incident" }
+    rollback "d" { flow "${env.name}" }
+    rollback "e" { to "last-good" }
+    rollback "f" { flow "deploy"; timeout "5m"; only "${step.a.changed}" }
+    finally { rollback "g" { flow "deploy" } }
+}"#;
+    let report = back(steps);
+    let told: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+    assert_eq!(
+        told,
+        [
+            "there is no flow \"deplyo\"",
+            "flow \"deploy\" has no step or group \"bakend\"",
+            "\"soon\" is no release",
+            "flow \"incident\" would go back inside itself",
+            "which flow goes back must stand there",
+            "rollback \"e\" needs \"flow\"",
+            "a rollback step takes no timeout",
+            "what goes back must be known before the run",
+            "a flow cannot go back in finally",
+        ],
+        "{report}"
+    );
+    for said in [
+        "did you mean deploy?",
+        "did you mean backend?",
+        "a release's number or last-good",
+        "━━━━━━━━━━ this is the flow that it stands in",
+        "put the step into another flow, or type flow rollback incident",
+        "the steps that go back have their own",
+    ] {
+        assert!(report.contains(said), "{said}: {report}");
+    }
+}
+
+#[test]
+fn flows_that_take_one_another_back_are_told_once() {
+    let flows = r#"flow "a" { rollback "x" { flow "b" } }
+flow "b" { rollback "x" { flow "c" } }
+flow "c" { rollback "x" { flow "a" } }
+flow "d" { rollback "x" { flow "a" } }"#;
+    insta::assert_snapshot!(back(flows), @r#"
+    error: flows take one another back: a → b → c → a
+      ┌ f.kdl:6:32
+    6 │ flow "a" { rollback "x" { flow "b" } }
+      │                                ━━━ this closes the circle
+      └ let one flow, which nothing takes back, take back the others
+
+    1 mistake in f.kdl. Nothing was run.
+    "#);
+}
+
+#[test]
+fn a_rollback_deploys_and_needs_a_gate_where_that_counts() {
+    let text = |needs: &str| {
+        format!(
+            r#"environment "prod" {{ protected #true }}
+flow "deploy" {{ run "site" {{ command "make"; ungated #true }} }}
+flow "incident" {{
+    approve "go"
+    rollback "back" {{ flow "deploy"; {needs} }}
+}}
+"#
+        )
+    };
+    assert_eq!(checked(&[("f.kdl", &text("needs \"go\""))]), "");
+    assert_eq!(checked(&[("f.kdl", &text("ungated #true"))]), "");
+    let open = checked(&[("f.kdl", &text(""))]);
+    assert!(open.contains("step \"back\" deploys, and no gate stands in front of it"), "{open}");
+}

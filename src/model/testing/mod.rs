@@ -199,8 +199,18 @@ static WAIT: KindSpec = KindSpec {
     )
 };
 
+static ROLLBACK: KindSpec = KindSpec {
+    outputs: OutputNames::Fixed(&[]),
+    repeatable: false,
+    ..kind(
+        crate::model::kind::ROLLBACK,
+        Nature::Deploying,
+        &[new("flow", Shape::Text).required(), new("only", Shape::Texts), new("to", Shape::Text)],
+    )
+};
+
 /// The kinds that the examples use, and a few more.
-pub static KINDS: [&KindSpec; 11] = [
+pub static KINDS: [&KindSpec; 12] = [
     &RUN,
     &APPROVE,
     &DOCKER_BUILD,
@@ -212,6 +222,7 @@ pub static KINDS: [&KindSpec; 11] = [
     &INVALIDATE,
     &NOTIFY,
     &WAIT,
+    &ROLLBACK,
 ];
 
 /// Reads files: their paths and texts.

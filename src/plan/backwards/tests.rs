@@ -105,6 +105,11 @@ fn only_what_was_selected_goes_back_with_its_gates_checks_and_invalidations() {
 }
 
 #[test]
+fn inside_another_run_gates_are_left_to_that_run() {
+    assert_eq!(drawn(LAYERS, &["site"], Company::Inside), ["site", "edge ← site", "health ← site edge"]);
+}
+
+#[test]
 fn taking_back_asks_nobody_and_checks_nothing() {
     assert_eq!(
         drawn(LAYERS, &["schema", "service", "site"], Company::Again),
@@ -152,12 +157,12 @@ fn what_no_file_has_any_more_is_named() {
     let (flow, forward) = graph(LAYERS);
     let now = release(2, &[("schema", json!(2)), ("old", json!(1))]);
     let to = release(1, &[("schema", json!(1)), ("older", json!(1))]);
-    let turned = between(&flow, &forward, &Typed::default(), &now, &to).unwrap();
+    let turned = between(&flow, &forward, &Typed::default(), Company::All, (&now, &to)).unwrap();
     let stays: Vec<String> = turned.stays.iter().map(ToString::to_string).collect();
     let gone = |step: &str| format!("{step} stays as it is: the flow files no longer have it");
     assert!(stays.ends_with(&[gone("old"), gone("older")]), "{stays:?}");
     let typed = Typed { only: vec!["nothing".to_owned()], skip: Vec::new() };
-    assert!(between(&flow, &forward, &typed, &now, &to).is_err());
+    assert!(between(&flow, &forward, &typed, Company::All, (&now, &to)).is_err());
 }
 
 #[test]

@@ -70,7 +70,13 @@ impl View<'_> {
             let after = show_duration(Duration::from_millis(healthy));
             lines.extend([String::new(), says(&format!("healthy again {after} after the incident began"))]);
         }
-        let changed = self.ended.release.is_some() && self.started.back_to.is_none();
+        if !self.ended.notes.is_empty() {
+            lines.push(String::new());
+            lines.extend(self.ended.notes.iter().map(|note| says(note)));
+        }
+        // Where something went back, the release that was live is what was left.
+        let forward = self.started.back_to.is_none() && self.started.inside.is_empty();
+        let changed = self.ended.release.is_some() && forward;
         if let Some(live) = self.started.live.filter(|_| changed) {
             lines.push(String::new());
             match &self.ended.barred {
@@ -210,7 +216,8 @@ impl View<'_> {
     }
 
     fn last_good(&self) -> Option<String> {
-        let live = self.started.live.filter(|_| self.started.back_to.is_none())?;
+        let forward = self.started.back_to.is_none() && self.started.inside.is_empty();
+        let live = self.started.live.filter(|_| forward)?;
         match self.ended.outcome {
             RunOutcome::Failed | RunOutcome::Unknown | RunOutcome::RollbackFailed => {
                 Some(format!("Release {live} is the last good one."))

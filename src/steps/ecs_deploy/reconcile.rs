@@ -93,7 +93,7 @@ async fn started(deploy: &Deploy, sent: &Sent, cx: &Context) -> Result<Option<Do
         cx.feed.output(format!("ECS gave up the deployment {}", deployment.id)).await;
         return Ok(None);
     }
-    if !service.primary().is_some_and(|primary| primary.id == deployment.id) {
+    if service.primary().is_none_or(|primary| primary.id != deployment.id) {
         return Ok(None);
     }
     let looks = Patience::for_a_look(cx.world.clock);

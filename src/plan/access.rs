@@ -1,0 +1,158 @@
+//! What a run may reach: the accounts of its environments, who may approve
+//! there, and the secrets that its steps refer to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::flow::Flow;
+use crate::model::kind::Nature;
+use crate::model::names::EnvName;
+use crate::model::policy::Policy;
+use crate::model::project::{Environment, Project, SecretDeclaration};
+use crate::model::template::Reference;
+use crate::model::value::Field;
+use crate::world::World;
+use crate::world::aws::{Cloud, IdentityError};
+use crate::world::cancel::Cancel;
+use crate::world::masker::is_maskable;
+use crate::world::secrets;
+
+use super::graph::Graph;
+use super::inside::Insides;
+use super::moved;
+use super::policy::{self, Policies};
+use super::prepare::{PrepareError, find_environment};
+use super::scope::{Values, each_scope};
+use super::selection::Selection;
+use super::target;
+
+/// Environments that single steps name.
+pub(super) fn other_clouds(
+    project: &Project,
+    graph: &Graph,
+    selection: &Selection,
+    values: &Values,
+    world: &World,
+) -> Result<BTreeMap<EnvName, Arc<Cloud>>, PrepareError> {
+    let mut clouds = BTreeMap::new();
+    for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
+        let Some(template) = &node.step.common.environment else { continue };
+        let name = template.resolve(&each_scope(values, &node.each)).ok();
+        let Some(name) = name.and_then(|name| name.known().and_then(crate::model::value::Value::as_text))
+        else {
+            continue;
+        };
+        let environment = find_environment(project, &EnvName::new(&name), &values.git)?;
+        let (resolved, problems) = target::resolve(environment, &world.git);
+        if !problems.is_empty() {
+            return Err(PrepareError::Problems(problems));
+        }
+        clouds.insert(EnvName::new(name), Arc::new(Cloud::new(resolved.target, world.host.clone())));
+    }
+    Ok(clouds)
+}
+
+/// The project, the run's environment, those that single steps name, and the account of each.
+pub(super) type Places<'a> =
+    (&'a Project, &'a Environment, &'a [Arc<Environment>], &'a Cloud, &'a BTreeMap<EnvName, Arc<Cloud>>);
+
+/// Who may approve in the run's environment and in those that single steps name. An account is asked
+/// for its record where something is protected or a gate may ask; anybody else need not wait for it.
+pub(super) async fn policies(
+    graph: &Graph,
+    selection: &Selection,
+    values: &Values,
+    (project, environment, sides, cloud, others): Places<'_>,
+) -> Result<Policies, PrepareError> {
+    let gated = graph.iter().any(|(id, node)| {
+        let scope = each_scope(values, &node.each);
+        let mut conditions = node.step.common.when.iter();
+        selection.contains(id)
+            && node.step.kind.nature == Nature::Gate
+            && !conditions.any(|when| matches!(when.evaluate(&scope), Ok(Field::Known(false))))
+    });
+    if !gated && !environment.protected && sides.is_empty() {
+        return Ok(Policies { all: Arc::default() });
+    }
+    let mut all = Vec::new();
+    for environment in std::iter::once(environment).chain(sides.iter().map(|side| &**side)) {
+        let name = &environment.name.value;
+        let cloud = others.get(name).map_or(cloud, |cloud| &**cloud);
+        if all.iter().any(|policy: &Policy| policy.environment == *name) {
+            continue;
+        }
+        if cloud.target().account.is_some() {
+            cloud.verify().await?;
+        }
+        all.push(policy::read(project, environment, cloud).await?);
+    }
+    Ok(Policies { all: all.into() })
+}
+
+/// Asks who the credentials belong to, if any selected step can change or read an account.
+pub(super) async fn verify(
+    graph: &Graph,
+    selection: &Selection,
+    cloud: &Cloud,
+    others: &BTreeMap<EnvName, Arc<Cloud>>,
+) -> Result<(), IdentityError> {
+    let named = cloud.target().account.is_some();
+    let touches = |step: &crate::model::step::Step| {
+        step.kind.aws
+            || step.common.aws
+            || (named && step.kind.nature == Nature::Program && step.is_deploying(false))
+    };
+    if graph.iter().any(|(id, node)| selection.contains(id) && touches(&node.step)) {
+        cloud.verify().await?;
+    }
+    for other in others.values() {
+        other.verify().await?;
+    }
+    Ok(())
+}
+
+/// Reads the secrets that selected steps refer to, and no others.
+pub(super) async fn load_secrets(
+    (flow, inside): (&Flow, &Insides),
+    environment: &Environment,
+    graph: &Graph,
+    selection: &Selection,
+    world: &World,
+    cloud: &Cloud,
+    cancel: &Cancel,
+) -> BTreeMap<String, Result<crate::model::secret::Secret, String>> {
+    let mut wanted = BTreeSet::new();
+    for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
+        for template in node.step.templates() {
+            for reference in template.references() {
+                if let Reference::Secret(name) = &reference.value {
+                    wanted.insert(name.as_str());
+                }
+            }
+        }
+    }
+    let mut loaded = BTreeMap::new();
+    for name in wanted {
+        let (of, own) = whose(flow, inside, name);
+        // The environment's declaration wins over the flow's: it knows where it keeps things.
+        let declared: Option<&SecretDeclaration> =
+            environment.secrets.iter().chain(&of.secrets).find(|secret| secret.name == own);
+        let value = match declared {
+            None => Err(format!("environment {} declares no secret {name}", environment.name.value)),
+            Some(declaration) => match secrets::load(declaration, world, cloud, cancel).await {
+                Ok(secret) if !is_maskable(&secret) => Err(format!(
+                    "secret {name} is too short to be hidden in what is shown; give it 4 characters or more"
+                )),
+                loaded => loaded.map_err(|error| error.to_string()),
+            },
+        };
+        loaded.insert(name.to_owned(), value);
+    }
+    loaded
+}
+
+/// The flow that declares a secret, and what it is called there.
+fn whose<'a>(flow: &'a Flow, inside: &'a Insides, name: &'a str) -> (&'a Flow, &'a str) {
+    let of_another = inside.values().find_map(|one| Some((&*one.flow, moved::own_name(&one.host, name)?)));
+    of_another.unwrap_or((flow, name))
+}
