@@ -528,9 +528,9 @@ fn keys_of_an_agent_and_of_git_are_found() {
 fn with_steps(steps: &str) -> Shop {
     let shop = Shop::new(OPS, "");
     let flow = shop.project.read("flows/main.kdl");
-    let ship = "run \"ship\" { needs \"go\"; script \"echo ship >> order\" }";
-    assert!(flow.contains(ship), "{flow}");
-    shop.project.flow_now(&flow.replace(ship, steps));
+    let last = "run \"ship\" { needs \"go\"; script \"echo ship >> order\" }";
+    assert!(flow.contains(last), "{flow}");
+    shop.project.flow_now(&flow.replace(last, steps));
     shop
 }
 
@@ -538,8 +538,8 @@ const FIRST: &str = "run \"first\" { needs \"go\"; script \"echo first >> order\
 
 /// A shop whose flow does one step and fails at the next until `ready` is there.
 fn failing() -> Shop {
-    let ship = "run \"ship\" { needs \"first\"; script \"test -e ready && echo ship >> order\" }";
-    with_steps(&[FIRST, ship].concat())
+    let last = "run \"ship\" { needs \"first\"; script \"test -e ready && echo ship >> order\" }";
+    with_steps(&[FIRST, last].concat())
 }
 
 #[test]
@@ -578,9 +578,9 @@ fn a_break_glass_run_goes_on_and_is_still_to_be_reviewed() {
 
 #[test]
 fn a_killed_run_whose_approval_expired_meanwhile_waits_for_another() {
-    let ship = "run \"ship\" { needs \"first\"; resume \"rerun\"\n\
+    let last = "run \"ship\" { needs \"first\"; resume \"rerun\"\n\
                 script \"touch begun; while [ ! -e ready ]; do sleep 0.01; done; echo ship >> order\" }";
-    let shop = with_steps(&[FIRST, ship].concat());
+    let shop = with_steps(&[FIRST, last].concat());
     shop.plan(&[]);
     shop.run(&[]).exits(3);
     shop.approve(&shop.ada, &[]).exits(0);
@@ -591,7 +591,7 @@ fn a_killed_run_whose_approval_expired_meanwhile_waits_for_another() {
     let run = shop.project.newest_run()["id"].as_str().unwrap().to_owned();
 
     // A signature counts for four hours.
-    let later = Ahead::by(Duration::from_secs(6 * 3600 + 60));
+    let later = Ahead::by(Duration::from_mins(6 * 60 + 1));
     let ran = later.run(&shop.project, &["resume", &run]).exits(3);
     tells(&ran, "does not count: ada's approval expired 2 h ago");
     tells(&ran, &format!("then: flow resume {run}"));

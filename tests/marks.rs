@@ -29,15 +29,16 @@ impl Died {
         until("ship has begun", || died.order().contains("begun"));
         kill(flow);
         died.project.write("go", "");
-        died.run = died.project.journal()[0]["event"]["run"].as_str().unwrap().to_owned();
+        died.project.journal()[0]["event"]["run"].as_str().unwrap().clone_into(&mut died.run);
         died
     }
 
     fn write(&self, settings: &str, approvers: &[&str]) {
         let people = [&self.ada, &self.lin, &self.eve];
         let listed = people.iter().filter(|person| approvers.contains(&person.name.as_str()));
-        let listed: String =
+        let listed: Vec<String> =
             listed.map(|who| format!("approver \"{}\" key=\"{}\"\n", who.name, who.public)).collect();
+        let listed = listed.concat();
         let approvals = if listed.is_empty() { String::new() } else { format!("approvals {{\n{listed}}}") };
         self.project.flow_now(&format!(
             "environment \"prod\" {{\n{settings}\n{approvals}\n}}\n\

@@ -251,7 +251,7 @@ fn a_plan_that_is_a_day_old_is_refused() {
     let project = varied();
     save(&project, &[]);
     let run = ["run", "--plan", "f.plan"];
-    Ahead::by(24 * HOUR + Duration::from_secs(600))
+    Ahead::by(24 * HOUR + Duration::from_mins(10))
         .run(&project, &run)
         .exits(5)
         .says("refused: this plan has expired (10 min ago)\n")

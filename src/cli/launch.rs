@@ -211,7 +211,7 @@ impl Ready {
             observed,
             resumed,
         };
-        let ended = exec::run(start, dispatcher, cancel, signals).await;
+        let ended = Box::pin(exec::run(start, dispatcher, cancel, signals)).await;
         drop(locks);
         Ok(Exit::from_code(ended.exit))
     }

@@ -131,7 +131,7 @@ pub(super) async fn look_locked(
     cancel: &Cancel,
 ) -> Result<(Prepared, Observed, Vec<Held>), CliError> {
     let work = async {
-        let (prepared, locks) = prepare_locked(session, request, None, cancel).await?;
+        let (prepared, locks) = Box::pin(prepare_locked(session, request, None, cancel)).await?;
         let observed = observe(&prepared, cancel).await.map_err(CliError::Plan)?;
         Ok((prepared, observed, locks))
     };
@@ -151,7 +151,7 @@ pub(super) async fn prepare_locked(
     let changes = prepared.changes();
     let locks = locking::take(session, &changes)?;
     for environment in &changes {
-        recovery::settle_others(session, environment, own, cancel).await?;
+        Box::pin(recovery::settle_others(session, environment, own, cancel)).await?;
     }
     if prepared.is_outdated()? {
         prepared = session.prepare(request, cancel).await?;

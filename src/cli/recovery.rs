@@ -62,7 +62,7 @@ pub(super) async fn settle_others(
     let store = session.store(Some(environment))?;
     for run in runs::unsettled(&store, environment)? {
         if own != Some(&run.id) {
-            settle_other(session, &store, &run, cancel).await?;
+            Box::pin(settle_other(session, &store, &run, cancel)).await?;
         }
     }
     Ok(())

@@ -159,7 +159,7 @@ async fn take_up(
     cancel: &Cancel,
 ) -> Result<Option<Taken>, CliError> {
     let request = request_of(run, state)?;
-    let (mut prepared, locks) = prepare_locked(session, request, Some(run), cancel).await?;
+    let (mut prepared, locks) = Box::pin(prepare_locked(session, request, Some(run), cancel)).await?;
     Scratch::clear(&prepared.world.files)?;
     let (mut recovery, records) = take_over(store, run)?;
     recovery.journal = recovery.journal.under(locks.iter().map(Held::fence).collect());

@@ -110,7 +110,9 @@ mod tests {
         let of = |flow: &str| Keeper::new(store.clone(), &FlowName::new(flow), &EnvName::new("prod"));
         let run = |flow: &str, events: &[Event]| {
             let mut keeper = of(flow);
-            events.iter().for_each(|event| keeper.event(Timestamp::UNIX_EPOCH, event));
+            for event in events {
+                keeper.event(Timestamp::UNIX_EPOCH, event);
+            }
         };
         let ok = StepOutcome::Succeeded;
         run("deploy", &[step("schema", ok, 300), end(RunOutcome::Succeeded, 2000, Some(18))]);

@@ -10,9 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::log::Record;
-use crate::event::{
-    Event, FailureRecord, RunEnded, RunOutcome, RunStarted, StepOutcome, Teller,
-};
+use crate::event::{Event, FailureRecord, RunEnded, RunOutcome, RunStarted, StepOutcome, Teller};
 use crate::model::change::Action;
 use crate::model::names::StepId;
 use crate::model::value::Outputs;
@@ -542,7 +540,9 @@ mod tests {
         ] {
             let mut state = RunState::default();
             state.apply(time, &intent);
-            events.iter().for_each(|event| state.apply(time, event));
+            for event in &events {
+                state.apply(time, event);
+            }
             assert_eq!((state.marks().count(), state.open().len()), (marks, open), "{events:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Where a secret may stand.
 
 use super::Checker;
-use super::sites::Site;
+use super::sites::{Part, Site};
 use crate::model::kind::{KindSpec, Nature};
 use crate::model::template::Reference;
 use crate::syntax::problem::Problem;
@@ -9,14 +9,18 @@ use crate::syntax::problem::Problem;
 impl Checker<'_> {
     /// Reports a secret where it would become visible.
     pub(super) fn secret(&mut self, site: &Site, kind: &KindSpec) {
-        if site.secret || site.condition {
+        if site.secret || site.part == Part::Condition {
             return;
         }
         for reference in site.template.references() {
             if let Reference::Secret(name) = &reference.value {
                 self.problems.push(
                     Problem::at(reference.span, format!("a secret cannot stand in \"{}\"", site.name))
-                        .label(if site.argv { "anybody who lists processes could read it" } else { "" })
+                        .label(if site.part == Part::Argv {
+                            "anybody who lists processes could read it"
+                        } else {
+                            ""
+                        })
                         .help(right_way(name, kind, site)),
                 );
             }
@@ -27,7 +31,7 @@ impl Checker<'_> {
 /// How to hand over the secret instead.
 fn right_way(name: &str, kind: &KindSpec, site: &Site) -> String {
     let program = matches!(kind.nature, Nature::Program | Nature::Infrastructure);
-    if program && site.argv {
+    if program && site.part == Part::Argv {
         let var: String = name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_uppercase() }).collect();
         return format!("write env {var}=\"${{secret.{name}}}\" and let the program read ${var}");
     }

@@ -13,17 +13,26 @@ pub(super) struct Site<'a> {
     pub name: &'a str,
     /// Whether a secret may stand there.
     pub secret: bool,
-    /// Whether it is an argument of a program.
-    pub argv: bool,
     /// Whether it names what the step changes.
     pub target: bool,
-    /// Whether it is part of a condition, where types say what may stand there.
-    pub condition: bool,
+    /// What it is a part of.
+    pub part: Part,
+}
+
+/// What a value is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A setting or an attribute.
+    Setting,
+    /// The arguments of a program.
+    Argv,
+    /// A condition, where types say what may stand there.
+    Condition,
 }
 
 impl<'a> Site<'a> {
     fn new(name: &'a str, template: &'a Template) -> Self {
-        Self { template, name, secret: false, argv: false, target: false, condition: false }
+        Self { template, name, secret: false, target: false, part: Part::Setting }
     }
 }
 
@@ -37,7 +46,7 @@ pub(super) fn sites(step: &Step) -> Vec<Site<'_>> {
     }
     for condition in &common.when {
         let templates = condition.expr.templates().into_iter();
-        all.extend(templates.map(|template| Site { condition: true, ..Site::new("when", template) }));
+        all.extend(templates.map(|template| Site { part: Part::Condition, ..Site::new("when", template) }));
     }
     all.extend(common.env.iter().map(|(_, value)| Site { secret: true, ..Site::new("env", value) }));
     all.extend(common.files.iter().map(|(_, value)| Site { secret: true, ..Site::new("file", value) }));
@@ -46,7 +55,7 @@ pub(super) fn sites(step: &Step) -> Vec<Site<'_>> {
         all.extend(inputs.globs.iter().chain(&inputs.exclude).map(|glob| Site::new("inputs", glob)));
     }
     all.extend(common.outputs.iter().map(|path| Site::new("outputs", path)));
-    let argv = |name, template| Site { argv: true, ..Site::new(name, template) };
+    let argv = |name, template| Site { part: Part::Argv, ..Site::new(name, template) };
     let tools = common.tools.iter().filter_map(|tool| tool.version_from.as_ref());
     all.extend(tools.map(|command| argv("version-from", command)));
     all.extend(common.probe.iter().flatten().map(|arg| argv("probe", arg)));
@@ -63,9 +72,8 @@ fn settings<'a>(written: &'a Written, table: &'static [Setting], all: &mut Vec<S
             template,
             name,
             secret: setting.secret,
-            argv: name == "command",
+            part: if name == "command" { Part::Argv } else { Part::Setting },
             target: setting.target,
-            condition: false,
         };
         if let (Given::Nodes(nodes), Shape::Node { fields, .. }) = (given, &setting.shape) {
             for node in nodes {

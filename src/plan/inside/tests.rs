@@ -76,7 +76,7 @@ impl Bench {
                 failed: false,
                 plan: String::new(),
                 commit: None,
-                dirty: false,
+                dirty: Some(false),
                 by: String::new(),
                 adopted: false,
                 rolled_back_to: None,
