@@ -209,7 +209,7 @@ impl Digests {
                 }
             }
             if let Err(error) = index.keep(records, now) {
-                self.note(&format!("file digests cannot be kept: {error}"));
+                self.note(format!("Digests of files cannot be kept: {error}."));
             }
         }
         made.into_iter().collect()
@@ -219,20 +219,20 @@ impl Digests {
         self.shared.index.get_or_init(|| match Ledger::open(&self.shared.root.join(PLACE)) {
             Ok(Opened { ledger, bytes, frames, restart }) => {
                 if let Some(why) = restart {
-                    self.note(&format!("the index of file digests starts over: {why}"));
+                    self.note(format!("The index of file digests starts over: {why}."));
                 }
                 let disk = Mutex::new(Some(Disk { ledger, waiting: Vec::new() }));
                 Index { table: Table::new(bytes, &frames), fresh: RwLock::default(), disk }
             }
             Err(error) => {
-                self.note(&format!("file digests cannot be kept: {error}"));
+                self.note(format!("Digests of files cannot be kept: {error}."));
                 Index::default()
             }
         })
     }
 
-    fn note(&self, text: &str) {
-        self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+    fn note(&self, text: String) {
+        self.shared.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 }
 
