@@ -150,12 +150,12 @@ impl Rest {
                 Some((first, _)) => name.matches(first),
                 None => !below && name.matches(inside),
             },
-            Self::Deep(name) => {
-                let parents = inside.rsplit_once('/').map(|(parents, _)| parents);
-                let own = inside.rsplit('/').next().unwrap_or_default();
-                !below && name.matches(own)
-                    || parents.is_some_and(|parents| parents.split('/').any(|part| name.matches(part)))
-            }
+            Self::Deep(name) => match inside.rsplit_once('/') {
+                None => !below && name.matches(inside),
+                Some((parents, own)) => {
+                    !below && name.matches(own) || parents.split('/').any(|part| name.matches(part))
+                }
+            },
         }
     }
 }
