@@ -101,10 +101,18 @@ impl Matcher {
             && (inside || self.include.matches(path) || self.include.matches(&below))
     }
 
+    /// The path of every file that counts, relative to the root and sorted. Reads none.
+    pub fn walk(&self, files: &Files) -> Result<Vec<PathBuf>, WalkError> {
+        let names = Tree { files, matcher: self, digests: None }.walk()?;
+        let mut paths: Vec<PathBuf> = names.iter().map(|(path, _)| path.into()).collect();
+        paths.sort();
+        Ok(paths)
+    }
+
     /// Every file that counts, and what it holds: its bytes and whether its owner may run it, or
     /// where it links. Only files whose digests are not known are read. Blocks.
     pub fn list(&self, files: &Files) -> Result<Listing, WalkError> {
-        Tree { files, matcher: self, digests: files.digests() }.walk()
+        Tree { files, matcher: self, digests: Some(files.digests()) }.walk()
     }
 
     /// The same as text by path: `DIGEST`, `DIGEST x` when executable, `link DIGEST`.

@@ -22,7 +22,11 @@ fn project(paths: &[&str]) -> (tempfile::TempDir, Files) {
 
 fn listed(files: &Files, include: &[&str], exclude: &[&str]) -> Vec<String> {
     let digests = matcher(include, exclude).digests(files).expect("digests");
-    digests.into_keys().collect()
+    let names: Vec<String> = digests.into_keys().collect();
+    let paths = matcher(include, exclude).walk(files).expect("paths");
+    let paths: std::collections::BTreeSet<&str> = paths.iter().filter_map(|path| path.to_str()).collect();
+    assert_eq!(paths.into_iter().collect::<Vec<_>>(), names, "both find the same");
+    names
 }
 
 #[test]

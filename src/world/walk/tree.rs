@@ -20,7 +20,8 @@ const MANY: usize = 768;
 pub(super) struct Tree<'a> {
     pub files: &'a Files,
     pub matcher: &'a Matcher,
-    pub digests: &'a Digests,
+    /// Without them names are enough, and nothing is read.
+    pub digests: Option<&'a Digests>,
 }
 
 /// What one thread found.
@@ -102,7 +103,8 @@ impl Tree<'_> {
                 wanted.push(one);
             }
         }
-        for ((group, file), digested) in places.into_iter().zip(self.digests.all(wanted)?) {
+        let all = self.digests.map(|digests| digests.all(wanted)).transpose()?.unwrap_or_default();
+        for ((group, file), digested) in places.into_iter().zip(all) {
             if let Some((_, held)) = groups.get_mut(group).and_then(|group| group.files.get_mut(file)) {
                 held.sum = digested.sum;
                 held.kind = kind(&digested.stamp).unwrap_or(held.kind);
@@ -116,12 +118,12 @@ impl Tree<'_> {
         let path = self.files.root().join(base.path);
         let Some(stamp) = stamp(&path)? else { return Ok(()) };
         if stamp.file_type() == FileType::Directory {
-            if !self.matcher.leaves_out(&base.path) {
+            if !self.matcher.leaves_out(base.path) {
                 queue.add(base.path.to_owned());
             }
         } else if base.named && !self.matcher.exclude.matches(base.path) {
             let (folder, name) = base.path.rsplit_once('/').unwrap_or(("", base.path));
-            let key = self.digests.folder_key(path.parent().unwrap_or(Path::new("")));
+            let key = self.key(path.parent().unwrap_or(Path::new("")));
             if let Some((held, known)) = self.held(key, name, &stamp, || self.files.read_link(&path))? {
                 if !known {
                     found.missing.push((found.groups.len(), 0, Wanted { path, stamp, part: None }));
@@ -137,7 +139,7 @@ impl Tree<'_> {
         // The root may be given by a link.
         let Some(folder) = Folder::open(&path, relative.is_empty())? else { return Ok(()) };
         let mut group = Group { folder: relative.to_owned(), files: Vec::new() };
-        let key = self.digests.folder_key(&path);
+        let key = self.key(&path);
         let mut full = String::with_capacity(relative.len() + 64);
         for name in folder.names() {
             found.names += 1;
@@ -180,20 +182,27 @@ impl Tree<'_> {
         Ok(())
     }
 
+    fn key(&self, folder: &Path) -> Option<u64> {
+        self.digests.map(|digests| digests.folder_key(folder))
+    }
+
     /// What a file holds, and whether that is known yet. Sockets, pipes and devices hold nothing.
     fn held(
         &self,
-        folder: u64,
+        folder: Option<u64>,
         name: &str,
         stamp: &Stamp,
         link: impl FnOnce() -> Result<PathBuf, FileError>,
     ) -> Result<Option<(Held, bool)>, WalkError> {
         let Some(kind) = kind(stamp) else { return Ok(None) };
+        let (Some(digests), Some(folder)) = (self.digests, folder) else {
+            return Ok(Some((Held { kind, sum: Sum([0; 32]) }, true)));
+        };
         if kind == Kind::Link {
             let sum = Sum::of(link()?.as_os_str().as_encoded_bytes());
             return Ok(Some((Held { kind, sum }, true)));
         }
-        let known = self.digests.known_in(folder, name.as_bytes(), stamp);
+        let known = digests.known_in(folder, name.as_bytes(), stamp);
         Ok(Some((Held { kind, sum: known.unwrap_or(Sum([0; 32])) }, known.is_some())))
     }
 }
