@@ -10,10 +10,13 @@
 //! missing. [`observe`] asks the world, every step as soon as what it refers
 //! to is known. `exec` uses [`propose`] again right before each effect.
 
+pub mod audit;
 pub mod backwards;
 pub mod basis;
+pub mod changes;
 pub mod compare;
 pub mod document;
+pub mod explain;
 pub mod fingerprint;
 pub mod fronts;
 pub mod gates;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::successes::Successes;
+use crate::cache::Cache;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
 use crate::journal::sequence;
 use crate::model::flow::Flow;
@@ -28,9 +28,9 @@ use crate::world::git::Git;
 use crate::world::keyed::Sealer;
 use crate::world::masker::is_maskable;
 use crate::world::secrets;
-use crate::world::store::Store;
 
 use super::backwards::{self, BackError, Backwards, Wish};
+use super::changes::Changes;
 use super::graph::{Goal, Graph, NodeId};
 use super::params::{self, ParamError};
 use super::policy::{self, Policies, PolicyError};
@@ -90,8 +90,8 @@ pub struct Prepared {
     pub good: Option<Release>,
     /// All releases.
     pub releases: Releases,
-    /// Last successes of steps that only make files.
-    pub successes: Successes,
+    /// What steps that only make files left behind.
+    pub cache: Cache,
     /// For digests of secrets.
     pub sealer: Sealer,
     /// Digest of the flow files.
@@ -223,6 +223,7 @@ pub async fn prepare(
         params: BTreeMap::new(),
         git: world.git.clone(),
         secrets: BTreeMap::new(),
+        changes: Changes::since_nothing(world.git.clone()),
         run: RunFacts::default(),
     };
     let (given, errors, mut problems) = params::resolve(flow, &request.params, &each_scope(&values, &[]));
@@ -238,6 +239,7 @@ pub async fn prepare(
     let live = releases.live(&environment.name.value)?;
     let current = releases.current(&environment.name.value, &flow.name)?;
     let good = releases.good(&environment.name.value, &flow.name)?;
+    values.changes = Changes::since(world.git.clone(), good.as_ref(), &releases)?;
     let (graph, selection, back) = if let (Some(target), Some(current)) = (target, &current) {
         let (graph, selection, back) = turn(flow, &graph, &request, current, target)?;
         (graph, selection, Some(back))
@@ -264,7 +266,7 @@ pub async fn prepare(
         environment: Arc::new(environment.clone()),
         sealer: Sealer::load(&world.store)?,
         sequence: sequence::next(&world.store, &environment.name.value, &flow.name)?,
-        successes: Successes::new(Store::folder(world.files.root().join(".flow/cache"))),
+        cache: Cache::new(&world),
         request,
         graph,
         selection,
