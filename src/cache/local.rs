@@ -83,9 +83,7 @@ impl Local {
 /// The entries of a folder; none when there is no such folder, or when it is a file.
 pub(super) fn list(files: &Files, folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     match files.list(folder) {
-        Err(error)
-            if error.is_not_found() || error.source.kind() == std::io::ErrorKind::NotADirectory =>
-        {
+        Err(error) if error.is_not_found() || error.source.kind() == std::io::ErrorKind::NotADirectory => {
             Ok(Vec::new())
         }
         listed => listed,

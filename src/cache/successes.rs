@@ -149,8 +149,12 @@ impl Successes {
     /// Removes the long texts that no last success refers to; says how many.
     pub fn prune(&self) -> Result<usize, FileError> {
         let long = |text: Text| if let Text::Long(digest) = text { Some(digest) } else { None };
-        let used: BTreeSet<String> =
-            self.records()?.into_iter().flat_map(|record| [record.rows, record.made]).filter_map(long).collect();
+        let used: BTreeSet<String> = self
+            .records()?
+            .into_iter()
+            .flat_map(|record| [record.rows, record.made])
+            .filter_map(long)
+            .collect();
         let files = Files::new(&self.folder);
         let mut removed = 0;
         for path in super::local::list(&files, &self.folder.join("texts"))? {

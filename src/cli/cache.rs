@@ -60,7 +60,9 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             if *json {
                 out::json(&told::stats_json(&stats, steps));
             } else {
-                told::stats(&session.look(), &stats, steps, Clock.now()).iter().for_each(|line| out::data(line));
+                told::stats(&session.look(), &stats, steps, Clock.now())
+                    .iter()
+                    .for_each(|line| out::data(line));
             }
             Ok(Exit::Success)
         }

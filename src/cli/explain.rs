@@ -88,7 +88,8 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             };
             explained.push((one, found));
         }
-        let clean = |found: &crate::plan::audit::Undeclared| found.read.is_empty() && found.written.is_empty();
+        let clean =
+            |found: &crate::plan::audit::Undeclared| found.read.is_empty() && found.written.is_empty();
         let exit = if explained.iter().all(|(_, found)| found.as_ref().is_none_or(clean)) {
             Exit::Success
         } else {
@@ -111,14 +112,19 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
     })
 }
 
-const NOT_CACHED: &str = "it does more than make files, so it has no key: it asks its provider each time, or always runs";
+const NOT_CACHED: &str =
+    "it does more than make files, so it has no key: it asks its provider each time, or always runs";
 const HELP: &str = "a step with a key is a run with inputs, and without aws, environment, probe and undo";
 
 /// The instances that were named.
 fn chosen(p: &Prepared, typed: &str) -> Vec<NodeId> {
     let wanted = StepId::parse(typed);
     let matches = |id: &StepId| *id == wanted || (wanted.instance.is_empty() && id.name == wanted.name);
-    p.graph.iter().filter(|(id, node)| p.selection.contains(*id) && matches(&node.id)).map(|(id, _)| id).collect()
+    p.graph
+        .iter()
+        .filter(|(id, node)| p.selection.contains(*id) && matches(&node.id))
+        .map(|(id, _)| id)
+        .collect()
 }
 
 fn check_strace(p: &Prepared) -> Result<(), Failure> {

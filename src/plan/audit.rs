@@ -83,7 +83,9 @@ impl Used {
                 let opened = result.split_once('<').and_then(|(_, path)| path.strip_suffix('>'));
                 let Some(path) = opened.map(PathBuf::from) else { return };
                 let flags = arguments.rsplit_once('"').map_or("", |(_, flags)| flags);
-                if name == "creat" || ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| flags.contains(flag)) {
+                if name == "creat"
+                    || ["O_WRONLY", "O_RDWR", "O_CREAT"].iter().any(|flag| flags.contains(flag))
+                {
                     self.written.insert(path);
                 } else if !flags.contains("O_DIRECTORY") && !flags.contains("O_PATH") {
                     self.read.insert(path);

@@ -161,6 +161,7 @@ fn undeclared(
     node: &super::graph::Node,
 ) -> Result<Undeclared, Failure> {
     // The shell of a script is what it is written for.
-    let shell: &[&str] = if node.step.settings.get("script").is_some() { &["sh", "dash", "bash"] } else { &[] };
+    let shell: &[&str] =
+        if node.step.settings.get("script").is_some() { &["sh", "dash", "bash"] } else { &[] };
     used.undeclared(attributes, &p.world.files, shell).map_err(|error| Failure::new(error.to_string()))
 }

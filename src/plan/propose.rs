@@ -196,7 +196,8 @@ fn restoring(stored: &Stored) -> Proposal {
     };
     if !plan.stale.is_empty() {
         let stale = count(plan.stale.len(), "file");
-        summary = if summary.is_empty() { format!("remove {stale}") } else { format!("{summary}, remove {stale}") };
+        summary =
+            if summary.is_empty() { format!("remove {stale}") } else { format!("{summary}, remove {stale}") };
     }
     Proposal {
         subject: stored.why.to_string(),

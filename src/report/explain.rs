@@ -84,7 +84,9 @@ fn difference(differs: &Differs) -> String {
 /// Digests are shortened, texts stand on one line.
 fn shown(part: Part, value: &str) -> String {
     match (part, value.split_once(' ')) {
-        (Part::File, Some((digest, more))) if digest.len() == 64 => format!("{} {more}", short_digest(digest)),
+        (Part::File, Some((digest, more))) if digest.len() == 64 => {
+            format!("{} {more}", short_digest(digest))
+        }
         (Part::File, None) => short_digest(value),
         (_, Some(("secret", _))) => "(secret)".to_owned(),
         _ => text::cut(&text::clean(value), 60),

@@ -126,8 +126,7 @@ pub(super) fn program<T: Into<String>>(
 
 /// The words in front of a program whose use of files is written down.
 fn tracer(trace: &Path) -> impl Iterator<Item = String> {
-    const CALLS: &str =
-        "trace=open,openat,openat2,creat,execve,execveat,rename,renameat,renameat2,symlink,symlinkat,link,linkat";
+    const CALLS: &str = "trace=open,openat,openat2,creat,execve,execveat,rename,renameat,renameat2,symlink,symlinkat,link,linkat";
     let words = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", "signal=none", "-e", CALLS, "-o"];
     let place = [trace.display().to_string(), "--".to_owned()];
     words.into_iter().map(str::to_owned).chain(place)

@@ -159,13 +159,32 @@ pub fn room(found: &std::fs::Metadata) -> u64 {
 }
 
 /// A lock between processes and between steps of one process; the kernel drops it with its holder.
+///
+/// Whoever holds it alone leaves a mark in the file and takes it away at the end, so that the next
+/// one knows when its holder was killed.
 #[derive(Debug)]
-pub struct Lock(File);
+pub struct Lock {
+    file: File,
+    hold: Hold,
+    abandoned: bool,
+}
+
+impl Lock {
+    /// Whether the last one who held it alone was killed.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+}
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        if self.hold == Hold::Alone {
+            // A mark that stays makes the next one look for what a killed one left.
+            let _ = self.file.set_len(0);
+        }
         // A program that was just started may still have the file: closing it alone might not do.
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
     }
 }
 
@@ -196,6 +215,14 @@ pub enum Hold {
 }
 
 impl Lock {
+    fn marked(mut file: File, hold: Hold) -> io::Result<Self> {
+        let abandoned = file.metadata()?.len() > 0;
+        if hold == Hold::Alone && !abandoned {
+            file.write_all(b"!")?;
+        }
+        Ok(Self { file, hold, abandoned })
+    }
+
     /// Takes the lock of a file, which is made if there is none; `None` while others hold it.
     pub fn try_take(path: &Path, hold: Hold) -> Result<Option<Self>, FileError> {
         let open = || File::options().create(true).append(true).open(path);
@@ -212,7 +239,7 @@ impl Lock {
             Hold::Alone => file.try_lock(),
         };
         match taken {
-            Ok(()) => Ok(Some(Self(file))),
+            Ok(()) => Self::marked(file, hold).map(Some).map_err(FileError::new("cannot lock", path)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(FileError::new("cannot lock", path)(error)),
         }

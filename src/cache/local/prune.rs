@@ -100,7 +100,8 @@ impl Local {
         let mut stays: BTreeMap<String, u64> = BTreeMap::new();
         for entry in entries {
             let old = now.duration_since(entry.used) > limits.older_than && !current.contains(&entry.key);
-            let more: u64 = entry.blobs.iter().filter(|(blob, _)| !stays.contains_key(*blob)).map(|(_, s)| s).sum();
+            let more: u64 =
+                entry.blobs.iter().filter(|(blob, _)| !stays.contains_key(*blob)).map(|(_, s)| s).sum();
             if old || pruned.size + more > limits.max_size {
                 self.files.remove(&entry.path)?;
                 pruned.entries += 1;

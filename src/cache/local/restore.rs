@@ -111,12 +111,7 @@ impl Local {
 
     /// Whether each path can be written: its folders are folders of the project or are still to be
     /// made, and what stands there is a file or was made by flow.
-    fn check_ways(
-        &self,
-        entry: &Entry,
-        before: Option<&Manifest>,
-        plan: &Plan,
-    ) -> Result<(), NotRestored> {
+    fn check_ways(&self, entry: &Entry, before: Option<&Manifest>, plan: &Plan) -> Result<(), NotRestored> {
         let root = self.files.real_path(self.files.root())?;
         let mut seen = BTreeSet::new();
         for name in plan.wrong.iter().chain(&plan.stale) {
@@ -133,7 +128,8 @@ impl Local {
             let ours = before.is_some_and(|before| {
                 before.rows.contains_key(name) || before.is_below(name) && self.only_holds(name, before)
             });
-            let empty = || self.files.list(&self.files.root().join(name)).is_ok_and(|inside| inside.is_empty());
+            let empty =
+                || self.files.list(&self.files.root().join(name)).is_ok_and(|inside| inside.is_empty());
             if found.is_some_and(|found| found.is_dir()) && !makes_folder && !ours && !empty() {
                 return Err(NotRestored::InTheWay(format!("the folder {name}")));
             }

@@ -70,8 +70,8 @@ impl Unit {
             }
             cx.cancel.unless_stopped(p.world.clock.pause(POLL)).await?;
         };
-        if waited {
-            // If that one was killed, its program must not write there any more.
+        if lock.as_ref().is_some_and(Lock::is_abandoned) {
+            // The program of a flow that was killed must not write there any more.
             Scratch::clear(&p.world.files)?;
         }
         let made = || {
@@ -82,7 +82,12 @@ impl Unit {
     }
 
     /// Puts back what was made before.
-    pub(super) async fn put_back(&self, stored: Box<Stored>, key: Keyed, cx: &Context) -> Result<Done, NotBack> {
+    pub(super) async fn put_back(
+        &self,
+        stored: Box<Stored>,
+        key: Keyed,
+        cx: &Context,
+    ) -> Result<Done, NotBack> {
         let (shared, cx) = (Arc::clone(&self.shared), cx.clone());
         let work = tokio::task::spawn_blocking(move || {
             let Stored { entry, before, .. } = *stored;
@@ -208,8 +213,8 @@ impl Making {
     fn keep(&self, made: &Manifest, done: &Done) -> Result<(), NotKept> {
         let p = &self.shared.prepared;
         let node = p.graph.node(self.id);
-        let sees_secrets = node.step.is_private()
-            || self.key.key.values.values().any(|value| value.starts_with("secret "));
+        let sees_secrets =
+            node.step.is_private() || self.key.key.values.values().any(|value| value.starts_with("secret "));
         let entry = Entry {
             version: Entry::VERSION,
             key: self.key.digest.clone(),

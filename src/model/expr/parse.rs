@@ -393,7 +393,14 @@ impl Parser<'_> {
             match self.rest().chars().next() {
                 Some(',') => {}
                 Some(')') => break,
-                _ => return Err(self.error(start, self.at.max(end), "\"(\" is never closed", "a ) is expected")),
+                _ => {
+                    return Err(self.error(
+                        start,
+                        self.at.max(end),
+                        "\"(\" is never closed",
+                        "a ) is expected",
+                    ));
+                }
             }
         }
         self.at += 1;

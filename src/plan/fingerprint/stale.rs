@@ -122,11 +122,11 @@ mod tests {
         let cases: [Case; 9] = [
             (|_| {}, ""),
             (|key| drop(key.values.insert("env.level".into(), "2".into())), "env.level is 2, was 1"),
+            (|key| drop(key.values.insert("secret.key".into(), "secret bb".into())), "secret.key changed"),
             (
-                |key| drop(key.values.insert("secret.key".into(), "secret bb".into())),
-                "secret.key changed",
+                |key| drop(key.definition.insert("script".into(), "y".into())),
+                "script of its definition changed",
             ),
-            (|key| drop(key.definition.insert("script".into(), "y".into())), "script of its definition changed"),
             (|key| drop(key.tools.insert("node".into(), "22.0\nmore".into())), "node is 22.0, was 20.1"),
             (|key| drop(key.files.insert("b".into(), "3".into())), "b changed"),
             (|key| drop(key.files.insert("c".into(), "3".into())), "c is new"),
