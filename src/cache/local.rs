@@ -43,13 +43,17 @@ impl Local {
     }
 
     fn blob(&self, digest: &str) -> PathBuf {
-        let (shelf, rest) = digest.split_at_checked(2).unwrap_or(("", digest));
-        self.folder.join("blobs").join(shelf).join(rest)
+        self.shelved("blobs", digest)
     }
 
     fn entry_path(&self, key: &str) -> PathBuf {
-        let (shelf, rest) = key.split_at_checked(2).unwrap_or(("", key));
-        self.folder.join("entries").join(shelf).join(rest)
+        self.shelved("entries", key)
+    }
+
+    /// Two folders deep, so that no folder holds too many.
+    fn shelved(&self, kind: &str, name: &str) -> PathBuf {
+        let (first, others) = name.split_at_checked(2).unwrap_or(("", name));
+        self.folder.join(kind).join(first).join(others)
     }
 
     /// Held while files of the store are used or added, so that nobody removes them meanwhile.

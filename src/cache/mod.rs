@@ -47,8 +47,8 @@ pub struct Cache {
 /// What went wrong with the cache itself.
 #[derive(Debug, Default)]
 struct Trouble {
-    said: Vec<String>,
-    pending: Vec<String>,
+    first: Option<String>,
+    told: bool,
 }
 
 /// A step in its flow and environment: whose last success it is.
@@ -91,25 +91,25 @@ impl Cache {
         Lock::try_take(&self.folder.join("locks").join(digest(name.as_bytes())), Hold::Alone)
     }
 
-    /// Remembers what is wrong with the cache, each thing once: the run goes on without it.
+    /// Remembers what is wrong with the cache: the run goes on without it. Only the first thing is,
+    /// since the others follow from it or look like it.
     pub fn complain(&self, what: impl Into<String>) {
-        let what = what.into();
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if !trouble.said.contains(&what) {
-            trouble.said.push(what.clone());
-            trouble.pending.push(what);
-        }
+        trouble.first.get_or_insert_with(|| what.into());
     }
 
-    /// What went wrong so far, for a plan.
+    /// What is wrong, for a plan.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).said.clone()
+    pub fn complaint(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).first.clone()
     }
 
-    /// What went wrong since this was asked last, for whoever watches a run.
+    /// The same, once, for whoever watches a run.
     #[must_use]
-    pub fn new_complaints(&self) -> Vec<String> {
-        std::mem::take(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner).pending)
+    pub fn new_complaint(&self) -> Option<String> {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = trouble.first.clone().filter(|_| !trouble.told);
+        trouble.told |= first.is_some();
+        first
     }
 }

@@ -195,7 +195,7 @@ fn notes(p: &Prepared) -> Vec<String> {
         notes.extend(back.stays.iter().map(|stays| format!("{stays}.")));
     }
     notes.extend(p.values.changes.note());
-    notes.extend(p.cache.complaints().into_iter().map(|text| format!("{text}.")));
+    notes.extend(p.cache.complaint().map(|text| format!("{text}.")));
     if let (false, Some(good)) = (p.selection.from_release.is_empty(), &p.good) {
         let steps: Vec<String> = p.selection.from_release.keys().map(ToString::to_string).collect();
         notes.push(format!("Taken from release {}: {}.", good.id, steps.join(", ")));

@@ -70,7 +70,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
             create_dir(folder)?;
             make()
         }
-        made => made,
+        outcome => outcome,
     }
     .map_err(wrong())?;
     crash::write(&mut temporary, bytes, path).map_err(wrong())?;

@@ -201,9 +201,9 @@ struct Staged<'a> {
 }
 
 impl Staged<'_> {
-    fn fetch(&mut self, name: &str, made: &Made) -> Result<(), NotRestored> {
+    fn fetch(&mut self, name: &str, wanted: &Made) -> Result<(), NotRestored> {
         let local = self.local;
-        let (digest, mode) = match made {
+        let (digest, bits) = match wanted {
             Made::Folder => {
                 self.files.push((name.to_owned(), None, 0));
                 return Ok(());
@@ -234,7 +234,7 @@ impl Staged<'_> {
             Err(error) if error.is_not_found() => return Err(NotRestored::Damaged(name.to_owned())),
             Err(error) => return Err(error.into()),
         }
-        Ok(depot::set_mode(&temporary, mode)?)
+        Ok(depot::set_mode(&temporary, bits)?)
     }
 
     fn place(mut self, before: Option<&Manifest>) -> Result<Restored, NotRestored> {

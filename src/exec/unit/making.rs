@@ -22,6 +22,7 @@ use crate::steps::{Attributes, Context, Done, Failure};
 use crate::world::clock::Clock;
 use crate::world::depot::Lock;
 use crate::world::scratch::Scratch;
+use crate::world::walk::Matcher;
 
 use super::Unit;
 
@@ -90,7 +91,7 @@ impl Unit {
     ) -> Result<Done, NotBack> {
         let (shared, cx) = (Arc::clone(&self.shared), cx.clone());
         let work = tokio::task::spawn_blocking(move || {
-            let Stored { entry, before, .. } = *stored;
+            let Stored { entry, before, why, .. } = *stored;
             let cache = &shared.prepared.cache;
             let restored = cache.local.restore(&entry, before.as_ref(), &cx.cancel);
             if let Err(NotRestored::Damaged(_)) = &restored
@@ -100,7 +101,7 @@ impl Unit {
             }
             let restored = restored?;
             let done = Done {
-                summary: told(restored),
+                summary: format!("{} ({why})", told(restored)),
                 outputs: entry.outputs.clone(),
                 receipt: serde_json::Value::Null,
             };
@@ -135,7 +136,7 @@ impl Unit {
 
     /// Tells what is wrong with the cache, once.
     pub(super) async fn tell_complaints(&self) {
-        for text in self.shared.prepared.cache.new_complaints() {
+        if let Some(text) = self.shared.prepared.cache.new_complaint() {
             self.feed.send(Event::Warning { text: format!("{text}; flow goes on without it") }).await;
         }
     }
@@ -180,8 +181,15 @@ impl Making {
         match fingerprint::inputs(&globs, &p.world) {
             Ok(now) => {
                 if let Some(changed) = changed(&now, &self.key.key.files) {
-                    let text = format!("{changed} changed while it ran, so nothing of it is remembered");
-                    return Ok(Some(text));
+                    let own = Matcher::new(&attributes.outputs, &[])
+                        .is_ok_and(|outputs| outputs.matches(std::path::Path::new(changed)));
+                    return Ok(Some(if own {
+                        format!(
+                            "its inputs name {changed}, which it makes: exclude it, or nothing of it is remembered"
+                        )
+                    } else {
+                        format!("{changed} changed while it ran, so nothing of it is remembered")
+                    }));
                 }
             }
             Err(error) => return Ok(Some(format!("nothing of it is remembered: {error}"))),
