@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::world::depot;
-use crate::world::files::{FileError, Files, digest};
+use crate::world::files::{FileError, Files};
 use crate::world::walk::{GlobError, Matcher, WalkError};
 
 /// What stands at one path.
@@ -107,28 +107,11 @@ impl Manifest {
     pub fn differing(&self, files: &Files) -> Result<Vec<String>, ManifestError> {
         let mut differing = Vec::new();
         for (name, made) in &self.rows {
-            if !self.stands(files, name, made)? {
+            if !stands(files, name, made)? {
                 differing.push(name.clone());
             }
         }
         Ok(differing)
-    }
-
-    fn stands(&self, files: &Files, name: &str, made: &Made) -> Result<bool, ManifestError> {
-        let path = files.root().join(name);
-        let Some(found) = files.metadata(&path)? else { return Ok(false) };
-        Ok(match made {
-            // Bytes are read only where nothing else tells.
-            Made::File { digest, mode, size } => {
-                found.is_file()
-                    && found.len() == *size
-                    && depot::mode(&found) == *mode
-                    && files.digest(&path)? == *digest
-            }
-            // Somebody may have put something into it.
-            Made::Folder => found.is_dir(),
-            link @ Made::Link(_) => describe(files, &path)?.as_ref() == Some(link),
-        })
     }
 
     /// Bytes of all files.
@@ -147,18 +130,30 @@ impl Manifest {
         })
     }
 
-    /// The digest of the whole.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        digest(&self.to_bytes())
-    }
-
     /// As bytes, the same for the same manifest.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         // Maps of text, numbers and text always become JSON.
         serde_json::to_vec(self).unwrap_or_default()
     }
+}
+
+/// Whether it is what stands at its path now.
+fn stands(files: &Files, name: &str, made: &Made) -> Result<bool, ManifestError> {
+    let path = files.root().join(name);
+    let Some(found) = files.metadata(&path)? else { return Ok(false) };
+    Ok(match made {
+        // Bytes are read only where nothing else tells.
+        Made::File { digest, mode, size } => {
+            found.is_file()
+                && found.len() == *size
+                && depot::mode(&found) == *mode
+                && files.digest(&path)? == *digest
+        }
+        // Somebody may have put something into it.
+        Made::Folder => found.is_dir(),
+        link @ Made::Link(_) => describe(files, &path)?.as_ref() == Some(link),
+    })
 }
 
 /// What stands at a path; `None` when nothing that can be kept does.

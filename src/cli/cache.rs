@@ -60,9 +60,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             if *json {
                 out::json(&told::stats_json(&stats, steps));
             } else {
-                told::stats(&session.look(), &stats, steps, Clock.now())
-                    .iter()
-                    .for_each(|line| out::data(line));
+                show(&told::stats(&session.look(), &stats, steps, Clock.now()));
             }
             Ok(Exit::Success)
         }
@@ -76,7 +74,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             if *json {
                 out::json(&told::pruned_json(&pruned));
             } else {
-                told::pruned(&pruned).iter().for_each(|line| out::data(line));
+                show(&told::pruned(&pruned));
             }
             Ok(Exit::Success)
         }
@@ -92,7 +90,7 @@ fn verify(session: &Session, cache: &Cache, repair: bool, json: bool) -> Done {
     if json {
         out::json(&told::broken_json(checked, &broken, repair));
     } else {
-        told::broken(&session.look(), &broken).iter().for_each(|line| out::data(line));
+        show(&told::broken(&session.look(), &broken));
         let checked = count(checked, "file");
         out::note(&match (broken.len(), repair) {
             (0, _) => format!("{checked} read, all as they were stored"),
@@ -103,6 +101,12 @@ fn verify(session: &Session, cache: &Cache, repair: bool, json: bool) -> Done {
         });
     }
     Ok(if broken.is_empty() || repair { Exit::Success } else { Exit::Failed })
+}
+
+fn show(lines: &[String]) {
+    for line in lines {
+        out::data(line);
+    }
 }
 
 /// Nothing that a running flow uses is removed.

@@ -139,12 +139,13 @@ fn exposed(value: &Value) -> String {
     match value {
         Value::Secret(secret) => secret.expose().to_owned(),
         Value::List(items) => {
-            items.iter().map(exposed).map(|item| format!("{}:{item}", item.len())).collect()
+            let items = items.iter().map(exposed).map(|item| format!("{}:{item}", item.len()));
+            items.collect::<Vec<_>>().concat()
         }
         Value::Record(record) => {
             let fields = record.fields.iter().map(|(name, value)| (name, exposed(value)));
             let fields = fields.map(|(name, text)| format!("{name}={}:{text}", text.len()));
-            format!("{}{}", record.name, fields.collect::<String>())
+            format!("{}{}", record.name, fields.collect::<Vec<_>>().concat())
         }
         plain => plain.to_json().to_string(),
     }

@@ -378,7 +378,7 @@ mod tests {
         lines.add(b"two").unwrap();
         let (same, bytes, _) = lines.read(Some(place)).unwrap().unwrap();
         assert_eq!((same, bytes.as_slice()), (true, b"\ntwo\n".as_slice()));
-        lines.replace(|all| all.to_ascii_uppercase()).unwrap();
+        lines.replace(<[u8]>::to_ascii_uppercase).unwrap();
         let (same, bytes, _) = lines.read(Some(place)).unwrap().unwrap();
         assert_eq!((same, bytes.as_slice()), (false, b"\nONE\n\nTWO\n".as_slice()));
     }

@@ -131,18 +131,15 @@ impl Local {
         let mut entries = Vec::new();
         for (key, path) in self.shelves("entries")? {
             let Some(found) = self.files.metadata(&path)? else { continue };
-            match Entry::read(&self.files.read(&path)?).filter(|entry| entry.key == key) {
-                Some(entry) => entries.push(Shelved {
-                    key,
-                    path,
-                    used: depot::used(&found).unwrap_or(entry.made_at),
-                    blobs: entry.blobs().map(|(_, digest, size)| (digest.to_owned(), size)).collect(),
-                }),
-                None => {
-                    self.files.remove(&path)?;
-                    pruned.entries += 1;
-                }
-            }
+            let entry = Entry::read(&self.files.read(&path)?).filter(|entry| entry.key == key);
+            let Some(entry) = entry else {
+                self.files.remove(&path)?;
+                pruned.entries += 1;
+                continue;
+            };
+            let used = depot::used(&found).unwrap_or(entry.made_at);
+            let blobs = entry.blobs().map(|(_, digest, size)| (digest.to_owned(), size)).collect();
+            entries.push(Shelved { key, path, used, blobs });
         }
         Ok(entries)
     }

@@ -104,6 +104,7 @@ mod tests {
 
     #[test]
     fn the_line_names_the_one_thing_that_differs() {
+        type Case = (fn(&mut Key), &'static str);
         let rows = |rows: &[(&str, &str)]| -> Rows {
             rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
@@ -118,7 +119,6 @@ mod tests {
             change(&mut now);
             Stale::between(&now, &then).map(|stale| stale.to_string()).unwrap_or_default()
         };
-        type Case = (fn(&mut Key), &'static str);
         let cases: [Case; 9] = [
             (|_| {}, ""),
             (|key| drop(key.values.insert("env.level".into(), "2".into())), "env.level is 2, was 1"),
