@@ -12,6 +12,7 @@ mod support;
 mod approvals;
 mod approvers;
 mod audit;
+mod cache;
 mod crash;
 mod deploy;
 mod failures;

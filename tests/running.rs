@@ -140,7 +140,7 @@ fn runs(project: &Project) -> usize {
 #[test]
 fn a_step_that_makes_files_runs_again_only_when_something_of_it_changed() {
     type Change = (&'static str, fn(&Project), &'static str);
-    let changes: [Change; 9] = [
+    let changes: [Change; 7] = [
         ("an input", |p| p.write("src/a.txt", "A"), "src/a.txt changed"),
         (
             "two inputs",
@@ -148,9 +148,9 @@ fn a_step_that_makes_files_runs_again_only_when_something_of_it_changed() {
                 p.write("src/c.txt", "c");
                 p.write("src/d.txt", "d");
             },
-            "src/c.txt and 1 more changed",
+            "2 of 4 inputs differ, first src/c.txt",
         ),
-        ("a removed input", |p| std::fs::remove_file(p.path("src/d.txt")).unwrap(), "src/d.txt changed"),
+        ("a removed input", |p| std::fs::remove_file(p.path("src/d.txt")).unwrap(), "src/d.txt is gone"),
         (
             "the executable bit",
             |p| {
@@ -160,12 +160,6 @@ fn a_step_that_makes_files_runs_again_only_when_something_of_it_changed() {
             "src/a.txt changed",
         ),
         ("a tool", |p| p.write("version", "2\n"), "thing is 2, was 1"),
-        ("a tampered output", |p| p.write("out/all.txt", "other"), "out/all.txt is not what it made"),
-        (
-            "a removed output",
-            |p| std::fs::remove_file(p.path("out/all.txt")).unwrap(),
-            "out/all.txt is not what it made",
-        ),
         ("a variable", |p| p.flow_now(&MAKING.replace("fast", "slow")), "env MODE of its definition changed"),
         (
             "the script",
@@ -193,7 +187,7 @@ fn a_step_that_makes_files_runs_again_only_when_something_of_it_changed() {
         assert_eq!(runs(&project), number + 2, "{what}");
     }
     run(&project, &["--no-cache"]).exits(0);
-    assert_eq!(runs(&project), 11);
+    assert_eq!(runs(&project), 9);
 }
 
 #[test]

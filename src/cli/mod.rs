@@ -7,8 +7,10 @@ mod approve;
 mod approvers;
 mod approving;
 mod audit;
+mod cache;
 mod check;
 mod diff;
+mod explain;
 mod failure;
 mod glass;
 mod launch;
@@ -75,6 +77,8 @@ enum Command {
     Locks(locks::Args),
     Unlock(unlock::Args),
     Audit(audit::Args),
+    Explain(explain::Args),
+    Cache(cache::Args),
 }
 
 /// Runs the command line and says how it ended.
@@ -114,6 +118,8 @@ pub fn main() -> Exit {
         Command::Locks(args) => locks::exec(&session, &args),
         Command::Unlock(args) => unlock::exec(&session, &args),
         Command::Audit(args) => audit::exec(&session, &args),
+        Command::Explain(args) => explain::exec(&session, &args),
+        Command::Cache(args) => cache::exec(&session, &args),
     };
     done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
 }

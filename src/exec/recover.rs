@@ -354,7 +354,8 @@ fn remembered(state: &RunState, p: &Prepared) -> Table {
         let outputs = Arc::new(step.outputs.clone());
         match &step.phase {
             Phase::Ended(outcome) if outcome.satisfies() => {
-                table.set(id, Known::Outputs { outputs, changed: *outcome == StepOutcome::Succeeded });
+                let changed = matches!(outcome, StepOutcome::Succeeded | StepOutcome::Cached);
+                table.set(id, Known::Outputs { outputs, changed });
             }
             Phase::Settled(Action::Skipped) => table.set(id, Known::Skipped(step.summary.clone())),
             Phase::Settled(_) => table.set(id, Known::Outputs { outputs, changed: false }),

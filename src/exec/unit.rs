@@ -1,5 +1,7 @@
 //! The life of one step: look, intend, act, record; again if that may help.
 
+mod making;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +13,15 @@ use crate::model::kind::Nature;
 use crate::model::step::Retry;
 use crate::model::units::show_duration;
 use crate::model::value::{Outputs, Value};
-use crate::plan::fingerprint::{self, Key, Success};
 use crate::plan::graph::{Goal, NodeId, unresolved};
 use crate::plan::observe::context;
 use crate::plan::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use crate::plan::scope::{Known, RunFacts, StepScope, StepTable as _, Values};
-use crate::steps::attributes::Attributes;
 use crate::steps::{Context, Done, Failure, FailureClass};
 use crate::world::cancel::{Cancel, Canceller, Urgency};
 use crate::world::clock::Clock;
 
+use self::making::NotBack;
 use super::{Shared, Stage, claim};
 
 /// How long a deploying step may take when its flow does not say.
@@ -152,40 +153,83 @@ impl Unit {
         cx.answers = self.shared.options.answers.clone();
         cx.gatekeeper.run = Some(Arc::clone(&self.shared.options.keeping));
         let scope = StepScope { values: &self.values, each: &node.each, steps: &self.shared.observed.table };
-        let around = Surroundings {
-            scope: &scope,
-            successes: &p.successes,
-            sealer: &p.sealer,
-            reads_after: None,
-            no_cache: p.request.no_cache,
-        };
-        let look = match self.watched(propose(node, around, &cx), &canceller, None).await {
-            Watched::Done(Ok(Proposed::Ready(look))) => look,
-            Watched::Done(Ok(Proposed::Skipped(when))) => return (Attempt::Skipped(when), None),
-            Watched::Done(Ok(Proposed::NotYet(step))) => {
-                let failure =
-                    Failure::new(format!("it needs what {step} hands on, and {step} handed nothing on"));
-                return (Attempt::Failed { failure, intended: false }, None);
-            }
-            Watched::Done(Err(NoProposal::Failure(failure))) => {
-                return (Attempt::Failed { failure, intended: false }, node.step.common.retry);
-            }
-            Watched::Done(Err(NoProposal::Unresolved(error))) => {
-                let failure = Failure::of(FailureClass::Refused, unresolved(&error).message);
-                return (Attempt::Failed { failure, intended: false }, None);
-            }
-            Watched::Late(..) | Watched::LetGo => {
-                let failure = Failure::of(FailureClass::Interrupted, "interrupted");
-                return (Attempt::Failed { failure, intended: false }, None);
-            }
+        let mut around = Surroundings::of(p, &scope);
+        let mut look = match self.look(around, &cx, &canceller).await {
+            Ok(look) => look,
+            Err(ended) => return ended,
         };
         let retry = look.attributes.retry;
-        (self.act(number, *look, &cx, &canceller).await, retry)
+        let mut turn = None;
+        if let Some(key) = look.key.clone().filter(|_| look.proposal.action != Action::UpToDate) {
+            let (outputs, known) = (look.attributes.outputs.clone(), look.stored.is_some());
+            match self.watched(self.turn(&key, &outputs, known, &cx), &canceller, None).await {
+                Watched::Done(Ok(taken)) => turn = Some(taken),
+                Watched::Done(Err(failure)) => return (Attempt::Failed { failure, intended: false }, None),
+                Watched::Late(..) | Watched::LetGo => return (interrupted(), None),
+            }
+        }
+        if turn.as_ref().is_some_and(|turn| turn.look_again) {
+            look = match self.look(around, &cx, &canceller).await {
+                Ok(look) => look,
+                Err(ended) => return ended,
+            };
+        }
+        if let (Some(stored), Some(key)) = (look.stored.take(), look.key.clone()) {
+            let why = match self.watched(self.put_back(stored, key, &cx), &canceller, None).await {
+                Watched::Done(Ok(done)) => {
+                    self.tell_complaints().await;
+                    return (Attempt::Done(done, StepOutcome::Cached, Vec::new()), retry);
+                }
+                Watched::Done(Err(NotBack::Run(why))) => why,
+                Watched::Done(Err(NotBack::Stopped)) | Watched::Late(..) | Watched::LetGo => {
+                    return (interrupted(), None);
+                }
+            };
+            let text = format!("{}: {why}, so it is made again", node.id);
+            self.feed.send(Event::Warning { text }).await;
+            around.no_cache = true;
+            look = match self.look(around, &cx, &canceller).await {
+                Ok(look) => look,
+                Err(ended) => return ended,
+            };
+            look.proposal.subject = why;
+        }
+        let attempt = self.act(number, look, &cx, &canceller).await;
+        self.tell_complaints().await;
+        drop(turn);
+        (attempt, retry)
+    }
+
+    /// Looks at the step right before its effect.
+    async fn look(
+        &self,
+        around: Surroundings<'_>,
+        cx: &Context,
+        canceller: &Canceller,
+    ) -> Result<Look, (Attempt, Option<Retry>)> {
+        let node = self.shared.prepared.graph.node(self.id);
+        let failed = |failure: Failure| Attempt::Failed { failure, intended: false };
+        match self.watched(propose(node, around, cx), canceller, None).await {
+            Watched::Done(Ok(Proposed::Ready(look))) => Ok(*look),
+            Watched::Done(Ok(Proposed::Skipped(when))) => Err((Attempt::Skipped(when), None)),
+            Watched::Done(Ok(Proposed::NotYet(step))) => {
+                let why = format!("it needs what {step} hands on, and {step} handed nothing on");
+                Err((failed(Failure::new(why)), None))
+            }
+            Watched::Done(Err(NoProposal::Failure(failure))) => {
+                Err((failed(failure), node.step.common.retry))
+            }
+            Watched::Done(Err(NoProposal::Unresolved(error))) => {
+                Err((failed(Failure::of(FailureClass::Refused, unresolved(&error).message)), None))
+            }
+            Watched::Late(..) | Watched::LetGo => Err((interrupted(), None)),
+        }
     }
 
     async fn act(&self, number: u32, look: Look, cx: &Context, canceller: &Canceller) -> Attempt {
         let node = self.shared.prepared.graph.node(self.id);
         let Look { proposal, key, attributes, .. } = look;
+        let begun = self.shared.prepared.world.clock.moment();
         let Some(effect) = proposal.effect else {
             if proposal.action == Action::UpToDate {
                 let done =
@@ -225,8 +269,20 @@ impl Unit {
             timeout.map(|timeout| Limit { timeout, grace: attributes.grace.unwrap_or(LONGEST_GRACE) });
         match self.watched(effect.apply(cx), canceller, limit).await {
             // What was done in spite of its end is done.
-            Watched::Done(Ok(done)) | Watched::Late(_, Some(Ok(done))) => {
-                match self.remember(key, &attributes, &done) {
+            Watched::Done(Ok(mut done)) | Watched::Late(_, Some(Ok(mut done))) => {
+                let remembered = match key {
+                    Some(key) => {
+                        let took = begun.elapsed();
+                        let remembered = self.remember(key, &attributes, &done, (cx, took)).await;
+                        // What it ran is in the plan; that it had to is what nobody can see.
+                        if !proposal.subject.is_empty() {
+                            done.summary = proposal.subject;
+                        }
+                        remembered
+                    }
+                    None => Ok(()),
+                };
+                match remembered {
                     // Upkeep changes nothing for anybody.
                     Ok(()) if proposal.action == Action::UpToDate => {
                         Attempt::Done(done, StepOutcome::UpToDate, Vec::new())
@@ -278,32 +334,6 @@ impl Unit {
             .node(self.id)
             .step
             .is_deploying(self.shared.prepared.cloud.target().protected)
-    }
-
-    /// What only makes files is up to date from now on, unless its inputs changed meanwhile.
-    fn remember(&self, key: Option<Key>, attributes: &Attributes, done: &Done) -> Result<(), Failure> {
-        let Some(key) = key else { return Ok(()) };
-        let p = &self.shared.prepared;
-        let node = p.graph.node(self.id);
-        let globs = attributes.inputs.clone().unwrap_or_default();
-        let wrong = |error: fingerprint::KeyError| Failure::new(error.to_string());
-        for output in &attributes.outputs {
-            if fingerprint::made(std::slice::from_ref(output), &p.world).map_err(wrong)?.is_empty() {
-                return Err(Failure::new(format!("it made nothing at {output}, which its outputs name"))
-                    .help("correct outputs, or find out why the program does not make it"));
-            }
-        }
-        let now = fingerprint::inputs(&globs, &p.world).map_err(wrong)?;
-        if now != key.files || done.outputs.values().any(Value::is_secret) {
-            return Ok(());
-        }
-        let success = Success {
-            made: fingerprint::made(&attributes.outputs, &p.world).map_err(wrong)?,
-            outputs: done.outputs.clone(),
-            key,
-        };
-        p.successes.put(&p.flow.name, &p.cloud.target().environment, &node.id, &success)?;
-        Ok(())
     }
 
     fn pause_before(&self, number: u32, failure: &Failure, given: Option<Retry>) -> Option<Duration> {
@@ -393,7 +423,7 @@ impl Unit {
         match attempt {
             Attempt::Done(done, outcome, left) => {
                 stays = left;
-                let changed = outcome == StepOutcome::Succeeded;
+                let changed = matches!(outcome, StepOutcome::Succeeded | StepOutcome::Cached);
                 let mut outputs = if self.goes_back() {
                     self.shared.prepared.recorded_outputs(&node.id).unwrap_or_default()
                 } else {
@@ -488,6 +518,11 @@ async fn over(clock: Clock, late: Option<Limit>) -> Duration {
     let Some(Limit { timeout, grace }) = late else { return std::future::pending().await };
     clock.pause(grace + LET_GO).await;
     timeout
+}
+
+fn interrupted() -> Attempt {
+    let failure = Failure::of(FailureClass::Interrupted, "interrupted");
+    Attempt::Failed { failure, intended: false }
 }
 
 /// What a step says that did not end when flow was to end at once.

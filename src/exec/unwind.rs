@@ -298,14 +298,7 @@ impl<'a> Unwinding<'a> {
         node.goal = Some(Goal::Recorded(Arc::clone(way)));
         let cx = silent(self.shared, id, cancel);
         let scope = StepScope { values: &p.values, each: &node.each, steps: &self.shared.observed.table };
-        let around = Surroundings {
-            scope: &scope,
-            successes: &p.successes,
-            sealer: &p.sealer,
-            reads_after: None,
-            no_cache: p.request.no_cache,
-        };
-        let proposal = match propose(&node, around, &cx).await {
+        let proposal = match propose(&node, Surroundings::of(p, &scope), &cx).await {
             Ok(Proposed::Ready(look)) => Ok(look.proposal),
             Ok(Proposed::Skipped(_) | Proposed::NotYet(_)) => {
                 Err(Failure::new("what it refers to is not known"))

@@ -40,6 +40,8 @@ pub enum Expr {
     Matches(Box<Expr>, String),
     /// `defined(x)`
     Defined(Template),
+    /// `changed("glob", …)` and where it stands.
+    Changed(Vec<String>, Span),
 }
 
 /// How two values are compared.

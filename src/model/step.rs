@@ -183,6 +183,14 @@ impl Step {
     /// Every value of the step in which a reference can stand, conditions included.
     #[must_use]
     pub fn templates(&self) -> Vec<&Template> {
+        let mut all = self.values();
+        all.extend(self.common.when.iter().flat_map(|condition| condition.expr.templates()));
+        all
+    }
+
+    /// Every value of the step in which a reference can stand, without conditions.
+    #[must_use]
+    pub fn values(&self) -> Vec<&Template> {
         let c = &self.common;
         let mut all = self.settings.values();
         all.extend(c.env.iter().chain(&c.files).map(|(_, value)| value));
@@ -194,7 +202,6 @@ impl Step {
         if let Some(Undo::Command(argv)) = &c.undo {
             all.extend(argv);
         }
-        all.extend(c.when.iter().flat_map(|condition| condition.expr.templates()));
         all
     }
 }

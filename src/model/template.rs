@@ -170,6 +170,11 @@ fn resolve_part(part: &Part, scope: &dyn Scope) -> Result<Field<Value>, Unresolv
 pub trait Scope {
     /// The value of a reference, or why there is none.
     fn lookup(&self, reference: &Reference) -> Result<Field<Value>, Missing>;
+
+    /// Whether a file that one of these globs matches changed since the environment's last release.
+    fn changed(&self, _globs: &[String]) -> Result<bool, Missing> {
+        Err(Missing::NotHere("changed(…)".to_owned()))
+    }
 }
 
 /// Why a reference has no value.

@@ -102,6 +102,10 @@ impl Scope for Symbolic<'_> {
             Reference::Env(_) | Reference::Each(..) | Reference::Git(_) => self.scope.lookup(reference),
         }
     }
+
+    fn changed(&self, globs: &[String]) -> Result<bool, Missing> {
+        self.scope.changed(globs)
+    }
 }
 
 impl Symbolic<'_> {

@@ -187,6 +187,12 @@ impl PlannedStep {
         self.action.will_run() || self.upkeep
     }
 
+    /// Whether it does something that somebody may see: it runs, or puts files back.
+    #[must_use]
+    pub fn is_work(&self) -> bool {
+        self.action.will_run() || self.action == Action::Cached
+    }
+
     /// Its digest, computed from all that it covers.
     #[must_use]
     pub fn covered(&self) -> String {

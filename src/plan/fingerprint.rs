@@ -4,86 +4,34 @@
 //!
 //! | part | from |
 //! |---|---|
-//! | `definition` | kind, settings, environment values, outputs, after substitution |
+//! | `value` | what each reference stands for: variables, outputs of steps in front |
+//! | `definition` | kind, settings, environment values, outputs, after substitution; operating system and architecture |
 //! | `tool` | the version each `tool` tells, or the digest of the program |
 //! | `file` | every input: path, bytes, executable bit, link target |
-//! | `system` | operating system and architecture |
 //!
-//! No time stamps and no absolute paths; a secret enters only as a digest. A
-//! step is up to date when its key and the digests of its outputs equal those
-//! of its last success. The key is text: `label value` rows, so that what is
-//! hashed and what is shown cannot drift apart.
+//! No time stamps and no absolute paths; a secret enters only as a keyed
+//! digest. Neither conditions nor names of flows, environments and steps are
+//! in it: what is made in the same way is the same.
+//!
+//! [`answer::ask`] says what follows from it.
+
+pub mod answer;
+pub mod key;
+pub mod stale;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::model::settings::{Given, Ready};
-use crate::model::value::{Field, Outputs, Value};
+use crate::model::step::Step;
+use crate::model::template::{GitFact, Reference, Scope};
+use crate::model::value::{Field, Value};
 use crate::steps::Attributes;
 use crate::steps::attributes::Globs;
 use crate::world::World;
-use crate::world::files::digest;
 use crate::world::keyed::Sealer;
 use crate::world::walk::{GlobError, Matcher, WalkError};
 
-/// Everything that decides what a step makes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
-    /// What is run, and how.
-    pub definition: BTreeMap<String, String>,
-    /// Versions of programs.
-    pub tools: BTreeMap<String, String>,
-    /// Digests of inputs by path.
-    pub files: BTreeMap<String, String>,
-}
-
-/// What is remembered of a success.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Success {
-    /// What it was made from.
-    pub key: Key,
-    /// Digests of what it made, by path.
-    pub made: BTreeMap<String, String>,
-    /// What it handed on.
-    pub outputs: Outputs,
-}
-
-/// Why a step is not up to date.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stale {
-    /// It never succeeded here.
-    #[error("it has not run here before")]
-    Never,
-    /// Its definition changed.
-    #[error("{0} of its definition changed")]
-    Definition(String),
-    /// Another program version.
-    #[error("{tool} is {}, was {}", version(now), version(then))]
-    Tool {
-        /// The program.
-        tool: String,
-        /// Its version.
-        now: String,
-        /// The version then.
-        then: String,
-    },
-    /// Files changed.
-    #[error("{}", files(.0, *.1))]
-    Files(String, usize),
-    /// What it made is gone or differs.
-    #[error("{0} is not what it made")]
-    Made(String),
-}
-
-/// What a program says first; a licence often follows.
-fn version(said: &str) -> &str {
-    said.lines().next().unwrap_or("unknown")
-}
-
-fn files(first: &str, more: usize) -> String {
-    if more == 0 { format!("{first} changed") } else { format!("{first} and {more} more changed") }
-}
+use self::key::{Key, Rows};
 
 /// Why a key cannot be computed.
 #[derive(Debug, thiserror::Error)]
@@ -94,23 +42,16 @@ pub enum KeyError {
     /// Files that cannot be read.
     #[error(transparent)]
     Walk(#[from] WalkError),
-    /// A program that does not tell its version.
-    #[error("cannot ask {tool} for its version: {why}")]
-    Tool {
-        /// The program.
-        tool: String,
-        /// What happened.
-        why: String,
-    },
 }
 
 impl Key {
-    /// Computes the key of a step; `versions` holds what its tools said.
+    /// Computes the key of a step; `values` is what [`values`] says of it, `versions` what its tools
+    /// said.
     pub fn compute(
         kind: &str,
         settings: &Ready,
         attributes: &Attributes,
-        versions: BTreeMap<String, String>,
+        (values, versions): (Rows, Rows),
         world: &World,
         sealer: &Sealer,
     ) -> Result<Self, KeyError> {
@@ -134,54 +75,50 @@ impl Key {
         }
         definition.insert("outputs".to_owned(), attributes.outputs.join("\n"));
         let files = inputs(&attributes.inputs.clone().unwrap_or_default(), world)?;
-        Ok(Self { definition, tools: versions, files })
-    }
-
-    /// The digest of the whole key.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        digest(self.to_string().as_bytes())
-    }
-
-    /// What differs from another key, the most telling first.
-    #[must_use]
-    pub fn difference(&self, then: &Key) -> Option<Stale> {
-        if let Some((name, _)) = differing(&self.definition, &then.definition).first() {
-            return Some(Stale::Definition(name.clone()));
-        }
-        if let Some((tool, (now, before))) = differing(&self.tools, &then.tools).into_iter().next() {
-            return Some(Stale::Tool { tool, now, then: before });
-        }
-        let changed = differing(&self.files, &then.files);
-        changed.first().map(|(path, _)| Stale::Files(path.clone(), changed.len() - 1))
+        Ok(Self { values, definition, tools: versions, files })
     }
 }
 
-/// The key as text: exactly what is hashed.
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (label, rows) in [("definition", &self.definition), ("tool", &self.tools), ("file", &self.files)]
-        {
-            for (name, value) in rows {
-                writeln!(f, "{label} {name:?} {value:?}")?;
-            }
+/// What the references of a step stand for, by name: for people, since all of it is in the definition
+/// too. `run.*` differs each time and is left out; where it is used the definition says so.
+#[must_use]
+pub fn values(step: &Step, scope: &dyn Scope, sealer: &Sealer) -> Rows {
+    let mut rows = Rows::new();
+    for reference in step.values().into_iter().flat_map(|template| template.references()) {
+        if let (Some(name), Ok(value)) = (name(&reference.value, scope), scope.lookup(&reference.value)) {
+            rows.insert(name, show_field(&value, sealer));
         }
-        Ok(())
     }
+    rows
 }
 
-/// Whether a success still holds.
-pub fn compare(key: &Key, last: Option<&Success>, world: &World) -> Result<Result<Outputs, Stale>, KeyError> {
-    let Some(last) = last else { return Ok(Err(Stale::Never)) };
-    if let Some(stale) = key.difference(&last.key) {
-        return Ok(Err(stale));
+fn name(reference: &Reference, scope: &dyn Scope) -> Option<String> {
+    Some(match reference {
+        Reference::Env(name) => format!("env.{name}"),
+        Reference::Param(name) => format!("param.{name}"),
+        Reference::Each(var, None) => format!("each.{var}"),
+        Reference::Each(var, Some(field)) => format!("each.{var}.{field}"),
+        Reference::Secret(name) => format!("secret.{name}"),
+        Reference::Git(fact) => format!("git.{}", git_fact(*fact)),
+        Reference::Run(_) => return None,
+        Reference::Step(step) => {
+            let index = step.index.iter().filter_map(|index| index.resolve(scope).ok()?.known()?.as_text());
+            let index: Vec<String> = index.collect();
+            let instance = if index.is_empty() { String::new() } else { format!("[{}]", index.join(",")) };
+            format!("step.{}{instance}.{}", step.name, step.output)
+        }
+    })
+}
+
+fn git_fact(fact: GitFact) -> &'static str {
+    match fact {
+        GitFact::Sha => "sha",
+        GitFact::Short => "short",
+        GitFact::Branch => "branch",
+        GitFact::Tag => "tag",
+        GitFact::Dirty => "dirty",
+        GitFact::Time => "time",
     }
-    let paths: Vec<String> = last.made.keys().cloned().collect();
-    let now = Matcher::new(&paths, &[])?.digests(&world.files)?;
-    if let Some((path, _)) = differing(&now, &last.made).first() {
-        return Ok(Err(Stale::Made(path.clone())));
-    }
-    Ok(Ok(last.outputs.clone()))
 }
 
 /// The digests of everything a step reads.
@@ -189,33 +126,28 @@ pub fn inputs(globs: &Globs, world: &World) -> Result<BTreeMap<String, String>, 
     Ok(Matcher::new(&globs.include, &globs.exclude)?.digests(&world.files)?)
 }
 
-/// What a step made, right after it ended.
-pub fn made(outputs: &[String], world: &World) -> Result<BTreeMap<String, String>, KeyError> {
-    Ok(Matcher::new(outputs, &[])?.digests(&world.files)?)
-}
-
-type Rows = BTreeMap<String, String>;
-
-fn differing(now: &Rows, then: &Rows) -> Vec<(String, (String, String))> {
-    let absent = || "absent".to_owned();
-    let mut rows: Vec<_> = now
-        .iter()
-        .filter(|(name, value)| then.get(*name) != Some(value))
-        .map(|(name, value)| (name.clone(), (value.clone(), then.get(name).cloned().unwrap_or_else(absent))))
-        .collect();
-    rows.extend(
-        then.iter()
-            .filter(|(name, _)| !now.contains_key(*name))
-            .map(|(name, value)| (name.clone(), (absent(), value.clone()))),
-    );
-    rows
-}
-
 fn show_field(field: &Field<Value>, sealer: &Sealer) -> String {
     match field {
         Field::After(step) => format!("after {step}"),
-        Field::Known(Value::Secret(secret)) => format!("secret {}", sealer.digest(secret.expose())),
+        Field::Known(value) if value.is_secret() => format!("secret {}", sealer.digest(&exposed(value))),
         Field::Known(value) => value.to_json().to_string(),
+    }
+}
+
+/// A value in the clear with all secrets in it: for a keyed digest and nothing else.
+fn exposed(value: &Value) -> String {
+    match value {
+        Value::Secret(secret) => secret.expose().to_owned(),
+        Value::List(items) => {
+            let items = items.iter().map(exposed).map(|item| format!("{}:{item}", item.len()));
+            items.collect::<Vec<_>>().concat()
+        }
+        Value::Record(record) => {
+            let fields = record.fields.iter().map(|(name, value)| (name, exposed(value)));
+            let fields = fields.map(|(name, text)| format!("{name}={}:{text}", text.len()));
+            format!("{}{}", record.name, fields.collect::<Vec<_>>().concat())
+        }
+        plain => plain.to_json().to_string(),
     }
 }
 

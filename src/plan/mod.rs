@@ -13,10 +13,13 @@
 //! to is known. `exec` uses [`propose`] again right before each effect.
 
 mod access;
+pub mod audit;
 pub mod backwards;
 pub mod basis;
+pub mod changes;
 pub mod compare;
 pub mod document;
+pub mod explain;
 pub mod fingerprint;
 pub mod fronts;
 pub mod gates;

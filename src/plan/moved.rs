@@ -133,6 +133,7 @@ fn expr(host: &StepName, written: &Expr) -> Expr {
         Expr::In(a, b) => Expr::In(inner(a), inner(b)),
         Expr::Matches(a, pattern) => Expr::Matches(inner(a), pattern.clone()),
         Expr::Defined(one) => Expr::Defined(template(host, one)),
+        Expr::Changed(globs, span) => Expr::Changed(globs.clone(), *span),
     }
 }
 

@@ -221,6 +221,8 @@ fn notes(p: &Prepared) -> Vec<String> {
         notes.extend(back.stays.iter().map(|stays| format!("{host}: {stays}.")));
     }
     notes.extend(p.world.files.digests().take_notes());
+    notes.extend(p.values.changes.note());
+    notes.extend(p.cache.complaint().map(|text| format!("{text}.")));
     if let (false, Some(good)) = (p.selection.from_release.is_empty(), &p.good) {
         let steps: Vec<String> = p.selection.from_release.keys().map(ToString::to_string).collect();
         notes.push(format!("Taken from release {}: {}.", good.id, steps.join(", ")));
@@ -311,13 +313,7 @@ impl<'a> Observer<'a> {
             return Ok(self.at_the_end(id, &scope, basis));
         }
         let reads_after = self.reads_after(id, &scope);
-        let around = Surroundings {
-            scope: &scope,
-            successes: &p.successes,
-            sealer: &p.sealer,
-            reads_after: reads_after.as_ref(),
-            no_cache: p.request.no_cache,
-        };
+        let around = Surroundings { reads_after: reads_after.as_ref(), ..Surroundings::of(p, &scope) };
         let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
         let proposed = propose(node, around, &cx);
         // Programs get their grace; what only asks is let go.
@@ -367,7 +363,8 @@ impl<'a> Observer<'a> {
 
     fn planned(&self, id: NodeId, look: Look, basis: Basis) -> PlannedStep {
         let node = self.p.graph.node(id);
-        let known = if look.proposal.action.will_run() {
+        // What is put back is certain, and its files come later.
+        let known = if look.proposal.action.will_run() || look.stored.is_some() {
             Known::After(Arc::new(look.proposal.outputs.clone()))
         } else {
             Known::Outputs { outputs: Arc::new(look.proposal.outputs.clone()), changed: false }
@@ -441,13 +438,17 @@ impl<'a> Observer<'a> {
             group: node.step.groups.last().cloned(),
             needs: node.before.iter().map(|edge| name(&edge.to)).collect(),
             action: proposal.action,
-            upkeep: proposal.action == Action::UpToDate && proposal.effect.is_some(),
+            upkeep: match proposal.action {
+                Action::UpToDate => proposal.effect.is_some(),
+                Action::Cached => true,
+                _ => false,
+            },
             summary: proposal.summary,
             subject: proposal.subject,
             changes: proposal.changes,
             warnings: proposal.warnings,
             reversible: proposal.reversible,
-            cached: false,
+            cached: proposal.action == Action::Cached,
             basis,
             digest: String::new(),
             outputs: proposal.outputs,
@@ -492,6 +493,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         answers: Answers::Nobody,
         gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None },
         sealer: p.sealer.clone(),
+        trace: None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::successes::Successes;
+use crate::cache::Cache;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
 use crate::journal::sequence;
 use crate::model::flow::Flow;
@@ -22,10 +22,10 @@ use crate::world::cancel::{Cancel, Stopped};
 use crate::world::files::FileError;
 use crate::world::git::Git;
 use crate::world::keyed::Sealer;
-use crate::world::store::Store;
 
 use super::access;
 use super::backwards::{self, BackError, Backwards, Company, Wish};
+use super::changes::Changes;
 use super::graph::{Goal, Graph, NodeId};
 use super::inside::{self, Around, Expanded, Inside, Insides};
 use super::params::{self, ParamError};
@@ -89,8 +89,8 @@ pub struct Prepared {
     pub good: Option<Release>,
     /// All releases.
     pub releases: Releases,
-    /// Last successes of steps that only make files.
-    pub successes: Successes,
+    /// What steps that only make files left behind.
+    pub cache: Cache,
     /// For digests of secrets.
     pub sealer: Sealer,
     /// Digest of the flow files.
@@ -224,6 +224,7 @@ pub async fn prepare(
         params: BTreeMap::new(),
         git: world.git.clone(),
         secrets: BTreeMap::new(),
+        changes: Changes::since_nothing(world.git.clone()),
         run: RunFacts::default(),
     };
     let typed = inside::own_params(flow, &request.params);
@@ -248,6 +249,7 @@ pub async fn prepare(
     let live = releases.live(&environment.name.value)?;
     let current = releases.current(&environment.name.value, &flow.name)?;
     let good = releases.good(&environment.name.value, &flow.name)?;
+    values.changes = Changes::since(world.git.clone(), good.as_ref(), &releases)?;
     let (graph, selection, back) = if let (Some(target), Some(current)) = (target, &current) {
         let (graph, selection, back) = turn(&flow, &graph, &request, current, target)?;
         (graph, selection, Some(back))
@@ -277,7 +279,7 @@ pub async fn prepare(
         sealer: Sealer::load(&world.store)?,
         sequence: sequence::next(&world.store, &environment.name.value, &flow.name)?,
         flow: Arc::new(flow),
-        successes: Successes::new(Store::folder(world.files.root().join(".flow/cache"))),
+        cache: Cache::new(&world),
         request,
         graph,
         selection,

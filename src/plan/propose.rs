@@ -3,9 +3,9 @@
 //! Used by `plan::observe` for the plan and by `exec` again right before the
 //! effect, when everything the step refers to is known.
 
-use crate::cache::successes::Successes;
+use crate::cache::{Cache, Whose};
+use crate::model::change::Action;
 use crate::model::expr::Condition;
-use crate::model::kind::Nature;
 use crate::model::names::StepId;
 use crate::model::settings::Ready;
 use crate::model::step::{Common, Tool, Undo};
@@ -17,8 +17,11 @@ use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Propo
 use crate::world::keyed::Sealer;
 use crate::world::masker::Masker;
 
-use super::fingerprint::{self, Key, Success};
+use super::fingerprint;
+use super::fingerprint::answer::{self, Answer, Keyed, Stored};
+use super::fingerprint::key::Key;
 use super::graph::{Goal, Node};
+use super::prepare::Prepared;
 use super::tools;
 
 /// What came of looking at a step.
@@ -37,8 +40,10 @@ pub enum Proposed {
 pub struct Look {
     /// What it would do.
     pub proposal: Proposal,
-    /// For steps that only make files: what to remember after a success.
-    pub key: Option<Key>,
+    /// For steps that only make files and may be skipped or restored: what to remember after a success.
+    pub key: Option<Keyed>,
+    /// What it made before from the same key: to be put back, nothing to run.
+    pub stored: Option<Box<Stored>>,
     /// Its attributes, which `exec` reads timeouts and retries from.
     pub attributes: Attributes,
 }
@@ -87,14 +92,23 @@ impl From<Failure> for NoProposal {
 pub struct Surroundings<'a> {
     /// What its references mean.
     pub scope: &'a (dyn Scope + Sync),
-    /// Last successes of steps that only make files.
-    pub successes: &'a Successes,
+    /// What steps that only make files left behind.
+    pub cache: &'a Cache,
     /// For digests of secrets.
     pub sealer: &'a Sealer,
     /// A step whose outputs this one reads and that has yet to run.
     pub reads_after: Option<&'a StepId>,
     /// `--no-cache`
     pub no_cache: bool,
+}
+
+impl<'a> Surroundings<'a> {
+    /// What looking at steps of a flow needs.
+    #[must_use]
+    pub fn of(p: &'a Prepared, scope: &'a (dyn Scope + Sync)) -> Self {
+        let no_cache = p.request.no_cache;
+        Self { scope, cache: &p.cache, sealer: &p.sealer, reads_after: None, no_cache }
+    }
 }
 
 /// Looks at a step.
@@ -139,25 +153,20 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
             };
         }
     };
-    // Whatever deploys asks its provider instead: what was done once may be gone.
-    let cached = node.step.kind.nature == Nature::Program
-        && attributes.inputs.is_some()
-        && !attributes.no_cache
-        && attributes.probe.is_none();
-    let key = if cached { Some(compute_key(node, &settings, &attributes, around, cx).await?) } else { None };
+    let key = keyed(node, &settings, &attributes, around, cx).await?;
     let mut stale = None;
     if let Some(key) = key.as_ref().filter(|_| !around.no_cache) {
-        let last: Option<Success> =
-            around.successes.get(&cx.flow, &cx.cloud.target().environment, &cx.id).map_err(Failure::from)?;
-        match fingerprint::compare(key, last.as_ref(), &cx.world)
-            .map_err(|error| Failure::new(error.to_string()))?
-        {
-            Ok(outputs) => {
-                let summary = format!("{} unchanged", count(key.files.len(), "input"));
+        match ask(key, &attributes, around, cx).await? {
+            Answer::UpToDate(outputs) => {
+                let summary = format!("{} unchanged", count(key.key.files.len(), "input"));
                 let proposal = Proposal::up_to_date(summary, outputs);
-                return Ok(Proposed::Ready(Box::new(Look { proposal, key: Some(key.clone()), attributes })));
+                return Ok(ready(proposal, Some(key.clone()), None, attributes));
             }
-            Err(why) => stale = Some(why.to_string()),
+            Answer::Stored(stored) => {
+                let proposal = restoring(&stored);
+                return Ok(ready(proposal, Some(key.clone()), Some(stored), attributes));
+            }
+            Answer::Stale(why) => stale = Some(why.to_string()),
         }
     }
     let mut proposal = match step.plan(cx).await {
@@ -168,7 +177,82 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
     if let Some(why) = stale {
         proposal.subject = why;
     }
-    Ok(Proposed::Ready(Box::new(Look { proposal, key, attributes })))
+    Ok(ready(proposal, key, None, attributes))
+}
+
+fn ready(
+    proposal: Proposal,
+    key: Option<Keyed>,
+    stored: Option<Box<Stored>>,
+    attributes: Attributes,
+) -> Proposed {
+    Proposed::Ready(Box::new(Look { proposal, key, stored, attributes }))
+}
+
+/// What putting back would do.
+fn restoring(stored: &Stored) -> Proposal {
+    let plan = &stored.plan;
+    let mut summary = match plan.wrong.len() {
+        0 => String::new(),
+        files => format!("restore {}", count(files, "file")),
+    };
+    if !plan.stale.is_empty() {
+        let stale = count(plan.stale.len(), "file");
+        summary =
+            if summary.is_empty() { format!("remove {stale}") } else { format!("{summary}, remove {stale}") };
+    }
+    Proposal {
+        subject: stored.why.to_string(),
+        outputs: stored.entry.outputs.clone(),
+        ..Proposal::new(Action::Cached, summary)
+    }
+}
+
+/// The key of a step that only makes files; `None` for every other: whatever deploys asks its
+/// provider, since what was done once may be gone, or was done by somebody else.
+async fn keyed(
+    node: &Node,
+    settings: &Ready,
+    attributes: &Attributes,
+    around: Surroundings<'_>,
+    cx: &Context,
+) -> Result<Option<Keyed>, Failure> {
+    if node.step.is_deploying(cx.cloud.target().protected) || !node.step.makes_files() || attributes.no_cache
+    {
+        return Ok(None);
+    }
+    let dir = settings.opt_text("dir")?;
+    let versions = tools::versions(&attributes.tools, dir.as_deref(), cx).await?;
+    let rows = (fingerprint::values(&node.step, around.scope, around.sealer), versions);
+    let (settings, attributes, world, sealer) =
+        (settings.clone(), attributes.clone(), cx.world.clone(), around.sealer.clone());
+    let kind = node.step.kind.name;
+    aside(move || Key::compute(kind, &settings, &attributes, rows, &world, &sealer).map(Keyed::from))
+        .await?
+        .map(Some)
+        .map_err(|error| Failure::new(error.to_string()))
+}
+
+async fn ask(
+    key: &Keyed,
+    attributes: &Attributes,
+    around: Surroundings<'_>,
+    cx: &Context,
+) -> Result<Answer, Failure> {
+    let (key, cache, cx) = (key.clone(), around.cache.clone(), cx.clone());
+    let restorable = !attributes.outputs.is_empty();
+    aside(move || answer::ask(&key, &whose(&cx), restorable, &cache, &cx.world.files)).await
+}
+
+/// Whose last success it is.
+#[must_use]
+pub fn whose(cx: &Context) -> Whose<'_> {
+    Whose { flow: &cx.flow, environment: &cx.cloud.target().environment, step: &cx.id }
+}
+
+/// Reading many files must not hold up everything else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::new(error.to_string()))
 }
 
 /// What comes of a step whose conditions do not hold, or not yet; `None` where all of them hold.
@@ -235,26 +319,7 @@ async fn return_to(
 ) -> Result<Proposed, NoProposal> {
     let attributes = equip(node, step.as_mut(), around.scope);
     let proposal = step.plan(cx).await?;
-    Ok(Proposed::Ready(Box::new(Look { proposal, key: None, attributes })))
-}
-
-async fn compute_key(
-    node: &Node,
-    settings: &Ready,
-    attributes: &Attributes,
-    around: Surroundings<'_>,
-    cx: &Context,
-) -> Result<Key, Failure> {
-    let dir = settings.opt_text("dir")?;
-    let versions = tools::versions(&attributes.tools, dir.as_deref(), cx).await?;
-    let (settings, attributes, world, sealer) =
-        (settings.clone(), attributes.clone(), cx.world.clone(), around.sealer.clone());
-    let kind = node.step.kind.name;
-    // Digesting many files must not hold up everything else.
-    tokio::task::spawn_blocking(move || Key::compute(kind, &settings, &attributes, versions, &world, &sealer))
-        .await
-        .map_err(|error| Failure::new(error.to_string()))?
-        .map_err(|error| Failure::new(error.to_string()))
+    Ok(ready(proposal, None, None, attributes))
 }
 
 /// Replaces every reference in the common attributes.

@@ -11,6 +11,8 @@ use crate::model::template::{GitFact, Missing, Reference, RunFact, Scope, StepRe
 use crate::model::value::{Field, Outputs, Value};
 use crate::world::git::Git;
 
+use super::changes::Changes;
+
 /// Values that are the same for every step of a run.
 #[derive(Clone, Debug)]
 pub struct Values {
@@ -26,6 +28,8 @@ pub struct Values {
     pub secrets: BTreeMap<String, Result<Secret, String>>,
     /// `run.*`
     pub run: RunFacts,
+    /// `changed(…)`
+    pub changes: Changes,
 }
 
 /// What is known of the run.
@@ -118,6 +122,10 @@ impl Scope for StepScope<'_> {
             },
             Reference::Step(step) => self.step(step),
         }
+    }
+
+    fn changed(&self, globs: &[String]) -> Result<bool, Missing> {
+        self.values.changes.any(globs).map_err(Missing::NotHere)
     }
 }
 

@@ -133,7 +133,7 @@ impl Observer<'_> {
         seen: &Seen<'_>,
     ) -> Result<Rows, NoProposal> {
         if let Seen::Planned(Look { key: Some(key), .. }) = seen {
-            return Ok(key.tools.clone());
+            return Ok(key.key.tools.clone());
         }
         if node.step.common.tools.is_empty() {
             return Ok(Rows::new());

@@ -98,7 +98,7 @@ pub fn verdict(ended: &StepEnded) -> String {
 /// Whether a step that is over gets a line of its own; the others are counted.
 #[must_use]
 pub fn matters(outcome: StepOutcome) -> bool {
-    !matches!(outcome, StepOutcome::UpToDate | StepOutcome::Cached | StepOutcome::Skipped)
+    !matches!(outcome, StepOutcome::UpToDate | StepOutcome::Skipped)
 }
 
 /// What this run did is being taken back; the lines that follow are about that.

@@ -14,9 +14,11 @@
 //! ```
 
 pub mod board;
+pub mod cache;
 pub mod console;
 pub mod diff;
 pub mod ending;
+pub mod explain;
 pub mod history;
 pub mod json;
 pub mod lines;

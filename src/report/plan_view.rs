@@ -119,7 +119,7 @@ impl RowView {
     }
 
     fn is_listed(&self, all: bool) -> bool {
-        all || self.action.will_run() || !self.warnings.is_empty()
+        all || self.action.will_run() || self.action == Action::Cached || !self.warnings.is_empty()
     }
 }
 

@@ -33,6 +33,7 @@ mod wait;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -127,6 +128,8 @@ pub struct Context {
     pub gatekeeper: Gatekeeper,
     /// For digests of values that not every reader of a record may see.
     pub sealer: Sealer,
+    /// Where to write down which files its program uses; only `flow explain --audit` wants to know.
+    pub trace: Option<PathBuf>,
 }
 
 /// A step whose settings are known well enough to plan it.

@@ -2,7 +2,7 @@
 //! gets, and what the end of a program means for the step.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Attributes, Context, Failure, FailureClass};
 use crate::model::names::StepId;
@@ -109,7 +109,11 @@ pub(super) fn program<T: Into<String>>(
     attributes: &Attributes,
     cx: &Context,
 ) -> Program {
-    let mut program = Program::new(argv, dir, env);
+    let argv = argv.into_iter().map(Into::into);
+    let mut program = match &cx.trace {
+        Some(trace) => Program::new(tracer(trace).chain(argv), dir, env),
+        None => Program::new(argv, dir, env),
+    };
     program.timeout = attributes.timeout;
     program.grace = attributes.grace.unwrap_or(DEFAULT_GRACE);
     // In protected environments one that sees secrets counts as deploying too.
@@ -118,6 +122,14 @@ pub(super) fn program<T: Into<String>>(
     } else {
         program.guarded(&cx.world.host)
     }
+}
+
+/// The words in front of a program whose use of files is written down.
+fn tracer(trace: &Path) -> impl Iterator<Item = String> {
+    const CALLS: &str = "trace=open,openat,openat2,creat,execve,execveat,rename,renameat,renameat2,symlink,symlinkat,link,linkat";
+    let words = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", "signal=none", "-e", CALLS, "-o"];
+    let place = [trace.display().to_string(), "--".to_owned()];
+    words.into_iter().map(str::to_owned).chain(place)
 }
 
 /// Something is known only after another step.

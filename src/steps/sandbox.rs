@@ -125,6 +125,7 @@ impl Bench {
             answers: Answers::Nobody,
             gatekeeper: Gatekeeper::default(),
             sealer: crate::world::keyed::Sealer::load(&Store::folder(self.path(".flow/store"))).unwrap(),
+            trace: None,
         }
     }
 

@@ -65,6 +65,7 @@ impl Bench {
             gatekeeper: super::Gatekeeper::default(),
             sealer: crate::world::keyed::Sealer::load(&Store::folder(root.path().join(".flow/store")))
                 .unwrap(),
+            trace: None,
         };
         Self { cx, canceller, events, root }
     }

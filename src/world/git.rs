@@ -180,6 +180,22 @@ impl Git {
         Ok(())
     }
 
+    /// Every file below the project root that was added, changed or removed since a commit, committed
+    /// or not; `None` when this clone does not have the commit. Ignored files are never in it.
+    pub fn changed_since(&self, commit: &str) -> Result<Option<Vec<String>>, String> {
+        match self.run(&["cat-file", "-e", &format!("{commit}^{{commit}}")]) {
+            Err(said) if said.starts_with("cannot start git") => return Err(said),
+            // A commit that is not there, or no repository at all.
+            Err(_) => return Ok(None),
+            Ok(_) => {}
+        }
+        let diff = ["diff", "--name-only", "--relative", "-z", "--no-renames", "--no-ext-diff", commit, "--"];
+        let changed = self.run(&diff)?;
+        let fresh = self.run(&["ls-files", "--others", "--exclude-standard", "-z"])?;
+        let files = changed.split_terminator('\0').chain(fresh.split_terminator('\0'));
+        Ok(Some(files.map(str::to_owned).collect()))
+    }
+
     fn ci_branch(&self) -> Option<String> {
         let var = |name: &str| self.host.var(name).filter(|value| !value.is_empty()).map(str::to_owned);
         var("GITHUB_REF_NAME")

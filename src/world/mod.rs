@@ -8,6 +8,7 @@ pub mod cancel;
 pub mod clock;
 pub mod crash;
 pub mod database;
+pub mod depot;
 pub mod digests;
 pub mod docker;
 pub mod files;

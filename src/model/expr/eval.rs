@@ -47,6 +47,9 @@ fn truth(expr: &Expr, scope: &dyn Scope) -> Evaluated<bool> {
             Ok(Field::Known(_)) | Err(Unresolved { why: Missing::Secret { .. }, .. }) => Field::Known(true),
             Err(_) => Field::Known(false),
         },
+        Expr::Changed(globs, span) => {
+            Field::Known(scope.changed(globs).map_err(|why| Unresolved { span: *span, why })?)
+        }
     })
 }
 

@@ -341,12 +341,15 @@ impl Parser<'_> {
 
     fn call(&mut self, start: usize, end: usize) -> Parsed<Expr> {
         let name = &self.text[start..end];
+        if name == "changed" {
+            return self.changed(start, end);
+        }
         if name != "defined" {
             return Err(self.error(
                 start,
                 end,
                 format!("there is no function \"{name}\""),
-                "there is defined(x)",
+                "there are defined(x) and changed(\"glob\")",
             ));
         }
         self.blanks();
@@ -365,6 +368,43 @@ impl Parser<'_> {
         }
         self.at += 1;
         Ok(Expr::Defined(template))
+    }
+
+    /// `("glob", …)` behind `changed`.
+    fn changed(&mut self, start: usize, end: usize) -> Parsed<Expr> {
+        let mut globs = Vec::new();
+        self.blanks();
+        loop {
+            // The bracket, or the comma.
+            self.at += 1;
+            self.blanks();
+            let from = self.at;
+            let Some(quote) = self.rest().chars().next().filter(|c| matches!(c, '"' | '\'')) else {
+                let label = "write changed(\"frontend/**\")";
+                return Err(self.error(start, end, "changed needs globs in quotes", label));
+            };
+            let glob = self.quoted(quote)?;
+            if let Err(error) = globset::Glob::new(&glob) {
+                let why = error.kind().to_string();
+                return Err(self.error(from, self.at, format!("\"{glob}\" is no glob"), &why));
+            }
+            globs.push(glob);
+            self.blanks();
+            match self.rest().chars().next() {
+                Some(',') => {}
+                Some(')') => break,
+                _ => {
+                    return Err(self.error(
+                        start,
+                        self.at.max(end),
+                        "\"(\" is never closed",
+                        "a ) is expected",
+                    ));
+                }
+            }
+        }
+        self.at += 1;
+        Ok(Expr::Changed(globs, self.place(start, self.at)))
     }
 }
 

@@ -118,7 +118,8 @@ fn mistakes_in_conditions() {
         "enf.name == 'x'",
         "protected",
         "${env.protected}",
-        "changed(\"src/**\")",
+        "changed(src)",
+        "changed('[')",
         "defined()",
         "a == b == c",
         "env.a == env.b == env.c",
@@ -182,9 +183,12 @@ fn mistakes_in_conditions() {
     a condition needs no ${…}
     │ when #"${env.protected}"#
     │        ━━ write the name alone: env.protected
-    there is no function "changed"
-    │ when #"changed("src/**")"#
-    │        ━━━━━━━ there is defined(x)
+    changed needs globs in quotes
+    │ when #"changed(src)"#
+    │        ━━━━━━━ write changed("frontend/**")
+    "[" is no glob
+    │ when #"changed('[')"#
+    │                ━━━ unclosed character class; missing ']'
     defined needs a name
     │ when #"defined()"#
     │        ━━━━━━━ write defined(env.NAME)

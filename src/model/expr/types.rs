@@ -51,6 +51,7 @@ impl Expr {
     pub fn span(&self) -> Span {
         match self {
             Self::Value(template) | Self::Defined(template) => template.span,
+            Self::Changed(_, span) => *span,
             Self::Not(inner) | Self::Matches(inner, _) => inner.span(),
             Self::And(a, b) | Self::Or(a, b) | Self::In(a, b) | Self::Compare(_, a, b) => {
                 a.span().to(b.span())
@@ -63,6 +64,7 @@ impl Expr {
     pub fn templates(&self) -> Vec<&Template> {
         match self {
             Self::Value(template) | Self::Defined(template) => vec![template],
+            Self::Changed(..) => Vec::new(),
             Self::Not(inner) | Self::Matches(inner, _) => inner.templates(),
             Self::And(a, b) | Self::Or(a, b) | Self::In(a, b) | Self::Compare(_, a, b) => {
                 let mut all = a.templates();
@@ -76,6 +78,7 @@ impl Expr {
     pub fn templates_mut(&mut self, change: &mut impl FnMut(&mut Template)) {
         match self {
             Self::Value(template) | Self::Defined(template) => change(template),
+            Self::Changed(..) => {}
             Self::Not(inner) | Self::Matches(inner, _) => inner.templates_mut(change),
             Self::And(a, b) | Self::Or(a, b) | Self::In(a, b) | Self::Compare(_, a, b) => {
                 a.templates_mut(change);
@@ -137,7 +140,7 @@ fn type_of(expr: &Expr, types: &dyn Types, problems: &mut Problems) -> Type {
             want(inner, Type::Text, "=~ looks at a string", types, problems);
             Type::Bool
         }
-        Expr::Defined(_) => Type::Bool,
+        Expr::Defined(_) | Expr::Changed(..) => Type::Bool,
     }
 }
 

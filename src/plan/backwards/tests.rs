@@ -20,6 +20,10 @@ fn graph(steps: &str) -> (Flow, Graph) {
         git: Git::new(std::path::Path::new("."), Host::with(BTreeMap::new())),
         secrets: BTreeMap::new(),
         run: RunFacts::default(),
+        changes: crate::plan::changes::Changes::since_nothing(Git::new(
+            std::path::Path::new("."),
+            Host::with(BTreeMap::new()),
+        )),
     };
     let flow = project.flows[0].clone();
     let (graph, problems) = Graph::build(&flow, &values);

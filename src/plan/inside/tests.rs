@@ -6,6 +6,7 @@ use super::*;
 use crate::journal::releases::{Recorded, VERSION};
 use crate::model::names::{EnvName, RunId};
 use crate::model::testing;
+use crate::plan::changes::Changes;
 use crate::plan::scope::RunFacts;
 use crate::plan::selection;
 use crate::world::git::Git;
@@ -48,11 +49,13 @@ fn bench(lines: &str, mode: &str) -> Bench {
     assert!(problems.is_empty(), "{problems:?}");
     let folder = tempfile::tempdir().unwrap();
     let store = Store::folder(folder.path().to_owned());
+    let git = Git::new(std::path::Path::new("."), Host::with(BTreeMap::new()));
     let values = Values {
         environment: EnvName::new("dev"),
         env: BTreeMap::from([("name".to_owned(), Value::text("dev"))]),
         params: BTreeMap::from([("mode".to_owned(), Value::text(mode))]),
-        git: Git::new(std::path::Path::new("."), Host::with(BTreeMap::new())),
+        changes: Changes::since_nothing(git.clone()),
+        git,
         secrets: BTreeMap::new(),
         run: RunFacts::default(),
     };

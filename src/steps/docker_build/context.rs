@@ -265,7 +265,7 @@ fn digest_all(files: &Files, entries: &mut [Entry]) -> Result<(), FileError> {
         What::File { stamp, .. } => Some(Wanted { path: entry.source.clone(), stamp: *stamp, part: None }),
         _ => None,
     });
-    let mut all = files.digests().all(wanted.collect())?.into_iter();
+    let mut all = files.digests().all(&wanted.collect::<Vec<_>>())?.into_iter();
     for entry in entries {
         if let What::File { stamp, sha256 } = &mut entry.what
             && let Some(digested) = all.next()

@@ -107,6 +107,7 @@ impl Bench {
         let store = Store::folder(self.path(".flow/store"));
         Context {
             sealer: crate::world::keyed::Sealer::load(&store).unwrap(),
+            trace: None,
             feed: Feed::new(id.clone(), sender),
             id,
             flow: FlowName::new("deploy"),

@@ -188,6 +188,7 @@ impl Sandbox {
             answers: crate::steps::Answers::Nobody,
             gatekeeper: crate::steps::Gatekeeper::default(),
             sealer: crate::world::keyed::Sealer::load(&Store::folder(self.root.path().to_owned())).unwrap(),
+            trace: None,
             recorded: recorded.map(|receipt| Arc::new(Recorded { receipt, ..Recorded::default() })),
             feed: Feed::new(id, self.sender.clone()),
             cancel: self.canceller.view(),

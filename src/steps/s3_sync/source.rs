@@ -270,7 +270,7 @@ fn digest(files: &Files, found: Vec<Found>) -> Result<Vec<LocalFile>, SourceErro
         let part = if size > LARGE { NonZeroU64::new(part_size(size)) } else { None };
         Wanted { path: found.path.clone(), stamp: found.stamp, part }
     });
-    let digested = files.digests().all(wanted.collect())?;
+    let digested = files.digests().all(&wanted.collect::<Vec<_>>())?;
     let all = found.into_iter().zip(digested).map(|(Found { relative, path, .. }, digested)| LocalFile {
         relative,
         path,

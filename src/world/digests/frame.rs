@@ -79,7 +79,9 @@ impl Record {
 /// of the file system.
 pub(super) fn frame(records: &[Record], begun: i64) -> Vec<u8> {
     let mut body = Vec::with_capacity(records.len() * RECORD);
-    records.iter().for_each(|record| record.write(&mut body));
+    for record in records {
+        record.write(&mut body);
+    }
     let mut bytes = Vec::with_capacity(HEADER + body.len());
     for word in [MAGIC, records.len() as u64, begun.cast_unsigned(), mix(MAGIC, &body)] {
         bytes.extend_from_slice(&word.to_le_bytes());

@@ -137,12 +137,12 @@ impl Digests {
         let cannot = || FileError::new("cannot read", path);
         let path = std::fs::canonicalize(path).map_err(cannot())?;
         let stamp = stamp(&path)?.ok_or_else(|| cannot()(io::ErrorKind::NotFound.into()))?;
-        let all = self.all(vec![Wanted { path, stamp, part: None }])?;
+        let all = self.all(&[Wanted { path, stamp, part: None }])?;
         all.first().map(|digested| digested.sum).ok_or_else(|| cannot()(io::ErrorKind::NotFound.into()))
     }
 
     /// The digests of many files, in their order. Reads those that are not known, several at once.
-    pub fn all(&self, wanted: Vec<Wanted>) -> Result<Vec<Digested>, FileError> {
+    pub fn all(&self, wanted: &[Wanted]) -> Result<Vec<Digested>, FileError> {
         let mut found: Vec<Option<Digested>> = wanted.iter().map(|wanted| self.known(wanted)).collect();
         let missing = found.iter().enumerate().filter(|(_, found)| found.is_none()).map(|(at, _)| at);
         let missing: Vec<usize> = missing.collect();

@@ -159,7 +159,7 @@ fn parts_are_known_too_and_only_when_they_were_asked_for() {
     let asked = Wanted { part: NonZeroU64::new(4), ..wanted(path, "a") };
     assert!(run(path).known(&asked).is_none());
     let parts = [Sum::of(b"0123"), Sum::of(b"4567"), Sum::of(b"89")];
-    assert_eq!(run(path).all(vec![asked.clone()]).expect("digests")[0].parts, parts);
+    assert_eq!(run(path).all(std::slice::from_ref(&asked)).expect("digests")[0].parts, parts);
     assert_eq!(run(path).known(&asked).expect("known").parts, parts);
     assert!(run(path).known(&Wanted { part: NonZeroU64::new(5), ..asked }).is_none());
 }
@@ -192,7 +192,7 @@ fn a_pipe_in_a_files_place_holds_nothing_up() {
     let asked = wanted(root.path(), "a");
     fs::remove_file(&asked.path).expect("removed");
     rustix::fs::mknodat(CWD, &asked.path, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
-    let said = run(root.path()).all(vec![asked]).expect_err("no file").to_string();
+    let said = run(root.path()).all(&[asked]).expect_err("no file").to_string();
     assert!(said.ends_with("/a: it is no file"), "{said}");
 }
 
@@ -415,7 +415,9 @@ proptest! {
     ) {
         let root = project(&[("a", "1"), ("b/c", "1"), ("b/e/f", "22")]);
         for some in &edits {
-            some.iter().for_each(|edit| apply(root.path(), edit));
+            for edit in some {
+                apply(root.path(), edit);
+            }
             prop_assert_eq!(indexed(root.path()), fresh(root.path()));
         }
     }

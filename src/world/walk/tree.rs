@@ -103,7 +103,7 @@ impl Tree<'_> {
                 wanted.push(one);
             }
         }
-        let all = self.digests.map(|digests| digests.all(wanted)).transpose()?.unwrap_or_default();
+        let all = self.digests.map(|digests| digests.all(&wanted)).transpose()?.unwrap_or_default();
         for ((group, file), digested) in places.into_iter().zip(all) {
             if let Some((_, held)) = groups.get_mut(group).and_then(|group| group.files.get_mut(file)) {
                 held.sum = digested.sum;
