@@ -450,7 +450,7 @@ fn refused_at_the_effect(
     std::fs::write(open, "").unwrap();
     let ran = Ran::from(flow.wait_with_output().unwrap())
         .exits(5)
-        .says("the world changed since the plan was made, so nothing was done")
+        .says("the world changed since the plan was made, so")
         .says(named)
         .says("look at a new plan: flow plan deploy --env sandbox");
     println!("{}", ran.err);

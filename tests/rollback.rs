@@ -637,9 +637,10 @@ fn a_failed_deploy_of_the_shop_ends_where_it_began() {
     assert!(ran.err.contains("schema: "), "{}", ran.err);
 }
 
-/// What a deleted revision keeps from going back is said; what a deregistered one asks for, too.
+/// That a deregistered revision has to be registered again is said. (The sandbox keeps deleted ones:
+/// what is said of those is a matter of the kind's own tests.)
 #[test]
-fn a_task_definition_that_somebody_removed_is_named_beforehand() {
+fn a_task_definition_that_somebody_deregistered_is_named_beforehand() {
     let shop = Shop::deployed();
     let first = Stand::of(&shop);
     let old = shop.task_definition("api");
@@ -655,19 +656,6 @@ fn a_task_definition_that_somebody_removed_is_named_beforehand() {
     shop.back(&[]).exits(0);
     assert_eq!(Stand::of(&shop).versions, first.versions);
     assert!(shop.task_definition("api").ends_with("shop-sandbox-api:4"), "as it was said");
-
-    shop.run(&[]).exits(0);
-    let stands = shop.task_definitions();
-    let deleted = shop.sandbox.ecs("DeleteTaskDefinitions", &json!({ "taskDefinitions": [old] }));
-    assert_eq!(deleted["failures"], json!([]), "{deleted}");
-    let words = "shop-sandbox-api cannot go back to shop-sandbox-api:2: that task definition was deleted";
-    let check = ["--check", "--to", "1"];
-    shop.back(&check).exits(5).prints("not rollback-ready: 1 reason against release 1").prints(words);
-    let json = shop.back(&[&check[..], &["--json"]].concat()).exits(5).json();
-    assert_eq!(json["reasons"][0]["id"], "service[api]", "{json:#}");
-    let ran = shop.back(&["--to", "1"]);
-    assert!(ran.code != Some(0) && ran.err.contains(words), "{:?}: {}", ran.code, ran.err);
-    assert_eq!(shop.task_definitions(), stands, "nothing was done");
 }
 
 /// A program whose effect is a file, which its probe looks for.
@@ -895,7 +883,8 @@ fn the_shop_goes_back_inside_a_runbook_that_is_killed_and_resumed() {
     };
     incident(&shop.project, &["--dry-run"]).exits(0).prints("back/service[api]").prints("back/site");
 
-    shop.project.set("FLOW_CRASH_AT", "40");
+    // Behind its first record, before its last effect.
+    shop.project.set("FLOW_CRASH_AT", "200");
     let killed = incident(&shop.project, &[]);
     assert_ne!(killed.code, Some(0), "it was killed: {}", killed.err);
     shop.project.set("FLOW_CRASH_AT", "0");
