@@ -155,7 +155,7 @@ class Stopwatch:
             code = int(figures[4]) if done.returncode == 0 else done.returncode
             if code != 0:
                 output.seek(0)
-                last = output.read().decode(errors="replace").strip().splitlines()[-6:]
+                last = output.read().decode(errors="replace").strip().splitlines()[-14:]
                 raise Failed(f"{shlex.join(command.argv[:4])} ended with {code}: " + " / ".join(last))
         wall, user, system, rss = (int(f) for f in figures[:4])
         return Sample(wall / 1e6, (user + system) / 1e3, rss)

@@ -1,7 +1,7 @@
 """A folder becomes the content of a bucket: small files, large files, nothing changed, one changed.
 
 The server is s3s-fs, a plain local S3 that keeps objects as files. Everybody has a bucket of their own
-there. flow also asks who the credentials belong to, which s3s-fs does not know: a small STS of ours says.
+there. flow also asks the account who the caller is and who may approve; s3s-fs knows neither, a small server here does.
 """
 import http.server
 import os
@@ -54,17 +54,17 @@ def workload(name: str, flow: str, count: int, size: int, stages: dict[str, str]
 
 
 class Server:
-    """s3s-fs, and an STS that knows one identity; both on free ports."""
+    """s3s-fs, and what there is besides in an account; both on free ports."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        self.sts: http.server.ThreadingHTTPServer | None = None
+        self.account: http.server.ThreadingHTTPServer | None = None
 
     def start(self, program: str, root: Path) -> None:
         root.mkdir()
-        self.sts = http.server.ThreadingHTTPServer(("127.0.0.1", 0), WhoAmI)
-        threading.Thread(target=self.sts.serve_forever, daemon=True).start()
-        with http.server.HTTPServer(("127.0.0.1", 0), WhoAmI) as probe:
+        self.account = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Account)
+        threading.Thread(target=self.account.serve_forever, daemon=True).start()
+        with http.server.HTTPServer(("127.0.0.1", 0), Account) as probe:
             self.port = probe.server_address[1]
         keys = ["--access-key", KEYS["AWS_ACCESS_KEY_ID"], "--secret-key", KEYS["AWS_SECRET_ACCESS_KEY"]]
         self.process = subprocess.Popen(
@@ -94,38 +94,48 @@ class Server:
 
     @property
     def endpoints(self) -> dict[str, str]:
-        assert self.sts
-        return {"AWS_ENDPOINT_URL_S3": self.s3, "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{self.sts.server_address[1]}"}
+        assert self.account
+        return {"AWS_ENDPOINT_URL_S3": self.s3, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.account.server_address[1]}"}
 
     def stop(self) -> None:
         if self.process:
             self.process.kill()
             self.process.wait()
             self.process = None
-        if self.sts:
-            self.sts.shutdown()
-            self.sts.server_close()
-            self.sts = None
+        if self.account:
+            self.account.shutdown()
+            self.account.server_close()
+            self.account = None
 
 
-class WhoAmI(http.server.BaseHTTPRequestHandler):
-    """GetCallerIdentity."""
+class Account(http.server.BaseHTTPRequestHandler):
+    """The rest of an AWS account, as far as flow asks: who the caller is, and no record of approvers."""
+
+    protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = (
-            '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
-            "<Arn>arn:aws:iam::000000000000:user/bench</Arn><UserId>bench</UserId><Account>000000000000</Account>"
-            "</GetCallerIdentityResult></GetCallerIdentityResponse>"
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/xml")
-        self.send_header("Content-Length", str(len(body)))
+        if self.headers.get("X-Amz-Target", "") == "AmazonSSM.GetParameter":
+            self.answer(400, "application/x-amz-json-1.1", '{"__type": "ParameterNotFound"}')
+        else:
+            self.answer(200, "text/xml", IDENTITY)
+
+    def answer(self, status: int, kind: str, text: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(text.encode())
 
     def log_message(self, format: str, *args: object) -> None:
         del format, args
+
+
+IDENTITY = (
+    '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
+    "<Arn>arn:aws:iam::000000000000:user/bench</Arn><UserId>bench</UserId><Account>000000000000</Account>"
+    "</GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
 
 
 class Race:
