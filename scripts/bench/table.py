@@ -1,4 +1,5 @@
 """What was measured, as Markdown for people and as JSON for programs."""
+import os
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +18,7 @@ def machine() -> dict[str, object]:
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "processor": model,
-        "cores": len(__import__("os").sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory),
         "kernel": platform.release().split("-")[0],
         "load_at_start": float(load),
@@ -53,7 +54,7 @@ def ratio(value: float) -> str:
 
 
 def markdown(facts: dict[str, object], workloads: list[Workload], results: Results) -> str:
-    """One table for each workload of several stages; those of one stage stand beside each other."""
+    """One table for each group of workloads, with a column for each stage."""
     parts = [
         f"Measured on {facts['date']}: {facts['cores']} cores ({facts['processor']}), {facts['memory_gib']} GB of memory, "
         f"kernel {facts['kernel']}, load {facts['load_at_start']} when it began.\n\n"
