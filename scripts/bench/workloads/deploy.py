@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sandbox
 from counter import Counter
-from measure import Command, Contender, Missing, Peer, Stopwatch, Workload, build_clock
+from measure import Command, Contender, Missing, Peer, Stopwatch, Workload, build_clock, say
 
 STAGES = {
     "cold": "nothing deployed yet",
@@ -70,6 +70,7 @@ class Race:
                 before = counter.count
                 self.clock.time(self.command(name, counter.address))
                 calls[stage] = counter.count - before
+                say(f"deploy, {stage} by {name}: {calls[stage]} requests")
         finally:
             counter.stop()
         return calls
