@@ -6,7 +6,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 check:
     cargo fmt --check
     cargo clippy --all-targets --features crash-points --locked -- -D warnings
-    shellcheck scripts/demo scripts/test scripts/sandbox scripts/lib/*.sh scripts/bench/* .ci/run
+    shellcheck scripts/demo scripts/test scripts/sandbox scripts/lib/*.sh scripts/bench/*.sh .ci/run
 
 # Everything, against the sandbox.
 test:
@@ -24,6 +24,6 @@ demo:
 sandbox what="status":
     scripts/sandbox {{what}}
 
-# The sample by the usual bash script and by flow, side by side.
-bench:
-    scripts/bench/compare
+# Flow and its peers side by side: just bench --only one null
+bench *what:
+    scripts/bench/run {{what}}
