@@ -4,7 +4,7 @@
 //! digest for each part, so that an upload notices a file that changed since
 //! without reading it twice.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +32,11 @@ impl Sum {
     /// Of bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// Of what a hasher has taken.
+    pub(super) fn finish(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
     }
 
     /// As the manifest writes it.
@@ -167,16 +172,6 @@ pub(super) async fn read(
     }
     all.sort_by(|a, b| a.relative.cmp(&b.relative));
     Ok(all)
-}
-
-/// Bytes of a file from an offset, at most `length`; fewer when the file ends before.
-pub(super) fn read_range(files: &Files, path: &Path, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {
-    let cannot = |source| FileError { what: "cannot read", path: path.to_owned(), source };
-    let mut file = files.open(path)?;
-    file.seek(SeekFrom::Start(offset)).map_err(cannot)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    file.take(length).read_to_end(&mut bytes).map_err(cannot)?;
-    Ok(bytes)
 }
 
 /// MD5 in hexadecimal: what S3 answers as the `ETag` of an object sent in one piece. Only compared.
