@@ -116,6 +116,9 @@ impl Trouble {
     }
 }
 
+/// Bytes, and the reader of those after them.
+type Read = Result<(Bytes, Option<Reader>), Trouble>;
+
 /// A file being read.
 struct Reader {
     file: File,
@@ -134,7 +137,7 @@ impl Reader {
     }
 
     /// The next bytes, and the reader unless they are the last.
-    fn next(mut self) -> Result<(Bytes, Option<Self>), Trouble> {
+    fn next(mut self) -> Read {
         let wanted = self.left.min(CHUNK);
         let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
         let read = (&mut self.file).take(wanted).read_to_end(&mut bytes);
@@ -164,7 +167,7 @@ fn unreadable(piece: &Piece, source: std::io::Error) -> Trouble {
 /// A body that flows from its file: while a chunk is sent, the next is read.
 struct Flow {
     /// `None` at the end.
-    reading: Option<JoinHandle<Result<(Bytes, Option<Reader>), Trouble>>>,
+    reading: Option<JoinHandle<Read>>,
     left: u64,
     trouble: Arc<OnceLock<Trouble>>,
 }

@@ -30,6 +30,7 @@ pub(super) struct Sum([u8; 32]);
 
 impl Sum {
     /// Of bytes.
+    #[cfg(test)]
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }

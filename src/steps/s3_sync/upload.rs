@@ -41,7 +41,7 @@ pub(super) enum UploadError {
     #[error("{0}")]
     Unreadable(Arc<FileError>),
     #[error("{key}: {source}")]
-    Aws { key: String, source: AwsError },
+    Aws { key: String, source: Box<AwsError> },
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error("interrupted")]
@@ -51,7 +51,7 @@ pub(super) enum UploadError {
 impl UploadError {
     /// What S3 answered about a file.
     pub(super) fn aws(wanted: &Wanted) -> impl FnOnce(AwsError) -> Self {
-        |source| Self::Aws { key: wanted.key.clone(), source }
+        |source| Self::Aws { key: wanted.key.clone(), source: Box::new(source) }
     }
 
     /// In the operator's words.

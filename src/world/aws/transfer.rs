@@ -20,7 +20,7 @@ const BODY_TIMEOUT: Duration = Duration::from_mins(15);
 /// The same client with time for a body, signing the digest that a request says.
 pub(super) fn client(writes: &aws_sdk_s3::Client) -> aws_sdk_s3::Client {
     let timeouts =
-        writes.config().timeout_config().map_or_else(TimeoutConfig::builder, |usual| usual.to_builder());
+        writes.config().timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
     let config = writes
         .config()
         .to_builder()
