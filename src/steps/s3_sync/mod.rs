@@ -23,6 +23,7 @@ mod order;
 mod pages;
 mod paths;
 mod pool;
+mod ranges;
 mod restore;
 #[cfg(test)]
 mod sandbox_tests;
