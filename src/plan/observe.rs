@@ -194,6 +194,7 @@ fn notes(p: &Prepared) -> Vec<String> {
         }
         notes.extend(back.stays.iter().map(|stays| format!("{stays}.")));
     }
+    notes.extend(p.world.files.digests().take_notes());
     if let (false, Some(good)) = (p.selection.from_release.is_empty(), &p.good) {
         let steps: Vec<String> = p.selection.from_release.keys().map(ToString::to_string).collect();
         notes.push(format!("Taken from release {}: {}.", good.id, steps.join(", ")));

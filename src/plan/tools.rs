@@ -52,7 +52,7 @@ fn find(tool: &str, world: &World) -> Result<String, Failure> {
     for folder in path.split(':').filter(|folder| !folder.is_empty()) {
         let candidate = Path::new(folder).join(tool);
         if world.files.metadata(&candidate)?.is_some() {
-            return Ok(world.files.digest(&candidate)?);
+            return Ok(world.files.digests().of(&candidate)?.to_string());
         }
     }
     Err(Failure::new(format!("there is no program {tool} in PATH")))

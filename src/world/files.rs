@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::crash;
+use super::digests::Digests;
 
 /// Something that could not be done with a file.
 #[derive(Debug, thiserror::Error)]
@@ -39,18 +40,26 @@ impl FileError {
 #[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
+    digests: Digests,
 }
 
 impl Files {
     /// Files under a root folder.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let root = root.into();
+        Self { digests: Digests::new(&root), root }
     }
 
     /// The root folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Digests of these files, remembered from run to run.
+    #[must_use]
+    pub fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// Where a path of a flow file lies; refused when it leaves the root.

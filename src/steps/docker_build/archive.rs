@@ -76,14 +76,15 @@ impl Entry {
                 header.set_size(0);
                 archive.append_link(&mut header, &self.path, target)
             }
-            What::File { executable, size, sha256 } => {
+            What::File { stamp, sha256 } => {
                 let file = files.open(&self.source)?;
-                if !now.is_file() || is_executable(&now) != *executable || now.len() != *size {
+                if !now.is_file() || is_executable(&now) != stamp.is_executable() || now.len() != stamp.size {
                     return Ok(Appended::Changed);
                 }
-                header.set_mode(if *executable { 0o755 } else { 0o644 });
-                header.set_size(*size);
-                let mut reader = Digesting { inner: file.take(*size), hasher: Sha256::new(), failed: false };
+                header.set_mode(if stamp.is_executable() { 0o755 } else { 0o644 });
+                header.set_size(stamp.size);
+                let mut reader =
+                    Digesting { inner: file.take(stamp.size), hasher: Sha256::new(), failed: false };
                 let written = archive.append_data(&mut header, &self.path, &mut reader);
                 if reader.failed {
                     return Ok(Appended::Changed);

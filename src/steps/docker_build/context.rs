@@ -1,17 +1,16 @@
 //! The files that a build sees: listed and digested; `archive` sends the same
-//! entries. Digests cover path, kind, executable bit,
-//! link target and bytes; owners, other mode bits and times never count.
+//! entries. Digests cover path, kind, executable bit, link target and bytes;
+//! owners, other mode bits and times never count. A file that did not change
+//! since it was digested last is not read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ignore::{Ignore, IgnoreError, Matched};
-use crate::world::files::{FileError, Files, digest, is_executable};
+use crate::world::digests::{Stamp, Wanted, stamp};
+use crate::world::files::{FileError, Files};
+use crate::world::walk::Folder;
 
-/// Bytes.
-const SMALL: u64 = 64 * 1024;
-/// Below this number of files a thread costs more than it saves.
-const FEW: usize = 64;
 /// Where a Dockerfile from outside the context lies in the archive.
 const OUTSIDE: &str = ".flow.dockerfile";
 
@@ -38,7 +37,7 @@ pub(super) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     Folder,
-    File { executable: bool, size: u64, sha256: String },
+    File { stamp: Stamp, sha256: String },
     Link { target: String },
 }
 
@@ -117,12 +116,14 @@ impl BuildContext {
         let inside = source.strip_prefix(&root).ok().and_then(Path::to_str).map(str::to_owned);
 
         let ignore = read_ignore(files, &root, &source)?;
-        let mut walk = Walk { files, ignore, dockerfile: inside.as_deref(), entries: Vec::new() };
+        let mut walk = Walk { ignore, dockerfile: inside.as_deref(), entries: Vec::new() };
         walk.folder(&root, "", &Matched::default(), false)?;
         let mut entries = walk.entries;
         let dockerfile = inside.unwrap_or_else(|| OUTSIDE.to_owned());
         if !entries.iter().any(|entry| entry.path == dockerfile) {
-            let what = look(files, &source)?.ok_or_else(|| ContextError::NoDockerfile(shown()))?;
+            let found = stamp(&source)?.ok_or_else(|| ContextError::NoDockerfile(shown()))?;
+            let what = What::of(found, &source, || files.read_link(&source))?
+                .ok_or_else(|| ContextError::NoDockerfile(shown()))?;
             entries.push(Entry { path: dockerfile.clone(), source, what });
         }
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -133,7 +134,7 @@ impl BuildContext {
     #[must_use]
     pub(super) fn size(&self) -> (usize, u64) {
         self.entries.iter().fold((0, 0), |(count, bytes), entry| match &entry.what {
-            What::File { size, .. } => (count + 1, bytes + size),
+            What::File { stamp, .. } => (count + 1, bytes + stamp.size),
             _ => (count, bytes),
         })
     }
@@ -145,23 +146,11 @@ impl Entry {
     pub(super) fn digest(&self) -> String {
         match &self.what {
             What::Folder => "folder".to_owned(),
-            What::File { executable, sha256, .. } => {
-                format!("{} {sha256}", if *executable { "755" } else { "644" })
+            What::File { stamp, sha256 } => {
+                format!("{} {sha256}", if stamp.is_executable() { "755" } else { "644" })
             }
             What::Link { target } => format!("link {target}"),
         }
-    }
-
-    fn fill(&mut self, files: &Files) -> Result<(), FileError> {
-        if let What::File { sha256, size, .. } = &mut self.what {
-            // Most are small: one read is cheaper than a large buffer.
-            *sha256 = if *size <= SMALL {
-                digest(&files.read(&self.source)?)
-            } else {
-                files.digest(&self.source)?
-            };
-        }
-        Ok(())
     }
 }
 
@@ -185,7 +174,6 @@ fn read_ignore(files: &Files, root: &Path, dockerfile: &Path) -> Result<Ignore, 
 }
 
 struct Walk<'a> {
-    files: &'a Files,
     ignore: Ignore,
     /// Inside the context; sent whatever the patterns say.
     dockerfile: Option<&'a str>,
@@ -203,11 +191,11 @@ impl Walk<'_> {
         hidden: bool,
     ) -> Result<(), ContextError> {
         let mut pending = hidden.then(|| (below.to_owned(), folder.to_owned()));
-        for source in self.files.list(folder)? {
-            let name = source
-                .file_name()
-                .and_then(|name| name.to_str())
-                .ok_or_else(|| ContextError::Name(source.display().to_string()))?;
+        // Only the context itself may be given by a link.
+        let Some(listed) = Folder::open(folder, below.is_empty())? else { return Ok(()) };
+        for found in listed.names() {
+            let source = listed.path(found.as_os_str());
+            let name = found.as_str().ok_or_else(|| ContextError::Name(source.display().to_string()))?;
             // flow's own records change with every run; they are no input of anything.
             if name == ".flow" {
                 continue;
@@ -215,13 +203,14 @@ impl Walk<'_> {
             let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
             let (out, matched) = self.ignore.look(&path, matched);
             if out && self.dockerfile != Some(path.as_str()) {
-                let is_dir = self.files.metadata(&source)?.is_some_and(|found| found.is_dir());
-                if is_dir && self.may_keep_below(&path) {
+                if self.may_keep_below(&path) && listed.is_folder(found)? {
                     self.folder(&source, &path, &matched, true)?;
                 }
                 continue;
             }
-            let Some(what) = look(self.files, &source)? else { continue };
+            let Some(stamp) = listed.look(found.as_os_str())? else { continue };
+            let link = || listed.read_link(found.as_os_str());
+            let Some(what) = What::of(stamp, &source, link)? else { continue };
             if let Some((path, source)) = pending.take() {
                 self.add_folder(path, source);
             }
@@ -251,44 +240,40 @@ impl Walk<'_> {
     }
 }
 
-/// What a path is. Sockets, pipes and devices are none of a build's business, and neither is what
-/// vanished while the folder was listed.
-fn look(files: &Files, source: &Path) -> Result<Option<What>, ContextError> {
-    let Some(found) = files.metadata(source)? else { return Ok(None) };
-    Ok(if found.is_dir() {
-        Some(What::Folder)
-    } else if found.is_symlink() {
-        let target = files.read_link(source)?;
-        let target = target.to_str().ok_or_else(|| ContextError::Name(source.display().to_string()))?;
-        Some(What::Link { target: target.to_owned() })
-    } else if found.is_file() {
-        Some(What::File { executable: is_executable(&found), size: found.len(), sha256: String::new() })
-    } else {
-        None
-    })
+impl What {
+    /// What a path is. Sockets, pipes and devices are none of a build's business.
+    fn of(
+        stamp: Stamp,
+        source: &Path,
+        link: impl FnOnce() -> Result<PathBuf, FileError>,
+    ) -> Result<Option<Self>, ContextError> {
+        if stamp.is_folder() {
+            return Ok(Some(Self::Folder));
+        }
+        if stamp.is_link() {
+            let target = link()?;
+            let target = target.to_str().ok_or_else(|| ContextError::Name(source.display().to_string()))?;
+            return Ok(Some(Self::Link { target: target.to_owned() }));
+        }
+        Ok(stamp.is_file().then(|| Self::File { stamp, sha256: String::new() }))
+    }
 }
 
-/// Fills in the digests, on as many processors as there are.
+/// Fills in the digests.
 fn digest_all(files: &Files, entries: &mut [Entry]) -> Result<(), FileError> {
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
-    if entries.len() < FEW || workers == 1 {
-        return entries.iter_mut().try_for_each(|entry| entry.fill(files));
+    let wanted = entries.iter().filter_map(|entry| match &entry.what {
+        What::File { stamp, .. } => Some(Wanted { path: entry.source.clone(), stamp: *stamp, part: None }),
+        _ => None,
+    });
+    let mut all = files.digests().all(wanted.collect())?.into_iter();
+    for entry in entries {
+        if let What::File { stamp, sha256 } = &mut entry.what
+            && let Some(digested) = all.next()
+        {
+            (*stamp, *sha256) = (digested.stamp, digested.sum.to_string());
+        }
     }
-    // One after the other, so that a run of large files is shared too.
-    let queue = std::sync::Mutex::new(entries.iter_mut());
-    let next = || queue.lock().ok().and_then(|mut queue| queue.next());
-    std::thread::scope(|scope| {
-        let work = || {
-            while let Some(entry) = next() {
-                entry.fill(files)?;
-            }
-            Ok(())
-        };
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
+    Ok(())
 }
 
 #[cfg(test)]
@@ -365,7 +350,7 @@ mod tests {
 
     #[test]
     fn many_files_are_digested_like_few() {
-        let names: Vec<String> = (0..FEW * 3).map(|number| format!("f{number:04}")).collect();
+        let names: Vec<String> = (0..200).map(|number| format!("f{number:04}")).collect();
         let mut all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
         all.push(("Dockerfile", "FROM scratch"));
         let folder = project(&all);

@@ -1,12 +1,12 @@
 //! The files of a site as they lie in the source folder, with their digests.
 //!
-//! Everything is read once for the plan. Files above [`LARGE`] also get a
-//! digest for each part, so that an upload notices a file that changed since
-//! without reading it twice.
+//! What changed since it was digested last is read once for the plan. Files
+//! above [`LARGE`] also get a digest for each part, so that an upload notices a
+//! file that changed since without reading it twice.
 
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use base64::Engine as _;
 use globset::GlobMatcher;
@@ -15,14 +15,15 @@ use sha2::{Digest, Sha256};
 
 use crate::steps::Failure;
 use crate::steps::failure::FailureClass;
+use crate::world::digests::{self, Stamp, Wanted};
 use crate::world::files::{FileError, Files, hex};
+use crate::world::walk::{Folder, Name};
 
 /// From this size on a file goes up in parts.
 pub(super) const LARGE: u64 = 16 * 1024 * 1024;
 const PART: u64 = 8 * 1024 * 1024;
 /// S3 takes no more.
 const MOST_PARTS: u64 = 10_000;
-const READERS: usize = 4;
 
 /// A SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,11 @@ impl Sum {
     /// Of what a hasher has taken.
     pub(super) fn finish(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
+    }
+
+    /// As the index of digests has it.
+    fn from_index(sum: digests::Sum) -> Self {
+        Self(sum.0)
     }
 
     /// As the manifest writes it.
@@ -145,34 +151,11 @@ pub(super) async fn read(
 ) -> Result<Vec<LocalFile>, SourceError> {
     let root = files.locate(from)?;
     let (files, from, exclude) = (files.clone(), from.to_owned(), exclude.to_vec());
-    let found = blocking({
-        let files = files.clone();
-        move || {
-            let walk =
-                Walk { real: files.real_path(&root).ok(), files: &files, root: &root, exclude: &exclude };
-            walk.all(&from)
-        }
+    blocking(move || {
+        let walk = Walk { real: files.real_path(&root).ok(), files: &files, root: &root, exclude: &exclude };
+        digest(&files, walk.all(&from)?)
     })
-    .await?;
-    let found = Arc::new(found);
-    let mut readers = Vec::new();
-    for reader in 0..READERS {
-        let (files, found) = (files.clone(), Arc::clone(&found));
-        readers.push(blocking(move || {
-            found
-                .iter()
-                .skip(reader)
-                .step_by(READERS)
-                .map(|found| digest(&files, found))
-                .collect::<Result<Vec<_>, _>>()
-        }));
-    }
-    let mut all: Vec<LocalFile> = Vec::with_capacity(found.len());
-    for batch in futures_util::future::join_all(readers).await {
-        all.extend(batch?);
-    }
-    all.sort_by(|a, b| a.relative.cmp(&b.relative));
-    Ok(all)
+    .await
 }
 
 /// MD5 in hexadecimal: what S3 answers as the `ETag` of an object sent in one piece. Only compared.
@@ -206,6 +189,7 @@ where
 struct Found {
     relative: String,
     path: PathBuf,
+    stamp: Stamp,
 }
 
 struct Walk<'a> {
@@ -216,50 +200,56 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Every file, sorted by its path.
     fn all(&self, from: &str) -> Result<Vec<Found>, SourceError> {
-        let metadata = self
-            .files
-            .metadata(self.real.as_deref().unwrap_or(self.root))?
+        let root = digests::stamp(self.real.as_deref().unwrap_or(self.root))?
             .ok_or_else(|| SourceError::Missing(from.to_owned()))?;
-        if !metadata.is_dir() {
+        if !root.is_folder() {
             return Err(SourceError::NotAFolder(from.to_owned()));
         }
         let mut found = Vec::new();
-        let mut folders = vec![self.root.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for path in self.files.list(&folder)? {
-                self.visit(path, &mut folders, &mut found)?;
+        let mut folders = vec![String::new()];
+        while let Some(below) = folders.pop() {
+            // The source folder itself may be given by a link.
+            let Some(folder) = Folder::open(&self.root.join(&below), below.is_empty())? else { continue };
+            for name in folder.names() {
+                self.visit(&folder, name, &below, &mut folders, &mut found)?;
             }
         }
         if found.is_empty() {
             return Err(SourceError::Empty(from.to_owned()));
         }
+        found.sort_by(|a, b| a.relative.cmp(&b.relative));
         Ok(found)
     }
 
     fn visit(
         &self,
-        path: PathBuf,
-        folders: &mut Vec<PathBuf>,
+        folder: &Folder,
+        name: Name<'_>,
+        below: &str,
+        folders: &mut Vec<String>,
         found: &mut Vec<Found>,
     ) -> Result<(), SourceError> {
-        let relative = self.relative(&path)?;
+        let path = folder.path(name.as_os_str());
+        let Some(text) = name.as_str() else { return Err(SourceError::NotUtf8(path)) };
+        let relative = if below.is_empty() { text.to_owned() } else { format!("{below}/{text}") };
         if self.exclude.iter().any(|glob| glob.is_match(&relative)) {
             return Ok(());
         }
-        let Some(metadata) = self.files.metadata(&path)? else { return Ok(()) };
-        if metadata.is_dir() {
-            folders.push(path);
-        } else if metadata.is_file() {
-            found.push(Found { relative, path });
-        } else if metadata.is_symlink() {
+        let Some(stamp) = folder.look(name.as_os_str())? else { return Ok(()) };
+        if stamp.is_folder() {
+            folders.push(relative);
+        } else if stamp.is_file() {
+            found.push(Found { relative, path, stamp });
+        } else if stamp.is_link() {
             let real = self.files.real_path(&path)?;
             // A link may not publish what lies elsewhere on the machine.
             if !self.real.as_ref().is_some_and(|root| real.starts_with(root)) {
                 return Err(SourceError::LinkOutside(path));
             }
-            match self.files.metadata(&real)? {
-                Some(target) if target.is_file() => found.push(Found { relative, path: real }),
+            match digests::stamp(&real)? {
+                Some(stamp) if stamp.is_file() => found.push(Found { relative, path: real, stamp }),
                 _ => return Err(SourceError::LinkToFolder(path)),
             }
         } else {
@@ -267,46 +257,24 @@ impl Walk<'_> {
         }
         Ok(())
     }
-
-    fn relative(&self, path: &Path) -> Result<String, SourceError> {
-        let parts = path.strip_prefix(self.root).unwrap_or(path).components();
-        let parts: Option<Vec<&str>> = parts.map(|part| part.as_os_str().to_str()).collect();
-        parts.map(|parts| parts.join("/")).ok_or_else(|| SourceError::NotUtf8(path.to_owned()))
-    }
 }
 
-fn digest(files: &Files, found: &Found) -> Result<LocalFile, FileError> {
-    let cannot = |source| FileError { what: "cannot read", path: found.path.clone(), source };
-    let mut file = files.open(&found.path)?;
-    let expected = file.metadata().map_err(cannot)?.len();
-    let part = part_size(expected);
-    let (mut whole, mut current) = (Sha256::new(), Sha256::new());
-    let (mut parts, mut size, mut in_part) = (Vec::new(), 0_u64, 0_u64);
-    let mut buffer = vec![0; usize::try_from(expected.clamp(1, 256 * 1024)).unwrap_or(256 * 1024)];
-    loop {
-        // Never across the border of a part.
-        let room = usize::try_from(part - in_part).unwrap_or(usize::MAX).min(buffer.len());
-        let read = file.read(buffer.get_mut(..room).unwrap_or_default()).map_err(cannot)?;
-        if read == 0 {
-            break;
-        }
-        let bytes = buffer.get(..read).unwrap_or_default();
-        whole.update(bytes);
-        size += read as u64;
-        if expected > LARGE {
-            current.update(bytes);
-            in_part += read as u64;
-            if in_part == part {
-                parts.push(Sum(std::mem::take(&mut current).finalize().into()));
-                in_part = 0;
-            }
-        }
-    }
-    if in_part > 0 {
-        parts.push(Sum(current.finalize().into()));
-    }
-    let sum = Sum(whole.finalize().into());
-    Ok(LocalFile { relative: found.relative.clone(), path: found.path.clone(), size, sum, parts })
+/// Fills in the digests.
+fn digest(files: &Files, found: Vec<Found>) -> Result<Vec<LocalFile>, SourceError> {
+    let wanted = found.iter().map(|found| {
+        let size = found.stamp.size;
+        let part = if size > LARGE { NonZeroU64::new(part_size(size)) } else { None };
+        Wanted { path: found.path.clone(), stamp: found.stamp, part }
+    });
+    let digested = files.digests().all(wanted.collect())?;
+    let all = found.into_iter().zip(digested).map(|(Found { relative, path, .. }, digested)| LocalFile {
+        relative,
+        path,
+        size: digested.stamp.size,
+        sum: Sum::from_index(digested.sum),
+        parts: digested.parts.into_iter().map(Sum::from_index).collect(),
+    });
+    Ok(all.collect())
 }
 
 #[cfg(test)]

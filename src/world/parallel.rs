@@ -1,0 +1,56 @@
+//! The same work on many things, on as many processors as there are. Blocks.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Below this many a thread costs more than it saves.
+const FEW: usize = 32;
+/// More readers only make a disk seek.
+const MOST: usize = 8;
+
+/// How many threads work is spread over.
+#[must_use]
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST)
+}
+
+/// What came of each, in their order. `long`: each is worth a thread.
+pub fn map<T: Sync, R: Send>(all: &[T], long: bool, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let workers = workers().min(all.len());
+    if all.len() < 2 || all.len() < FEW && !long || workers == 1 {
+        return all.iter().map(work).collect();
+    }
+    // One after the other, so that a run of large ones is shared too.
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let mut done = Vec::with_capacity(all.len() / workers + 1);
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = all.get(at) else { return done };
+            done.push((at, work(one)));
+        }
+    };
+    let mut done = Vec::with_capacity(all.len());
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..workers).map(|_| scope.spawn(some)).collect();
+        done.extend(some());
+        for thread in threads {
+            done.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn results_stand_in_the_order_of_what_they_are_of() {
+        for count in [0, 1, 31, 32, 1000] {
+            let numbers: Vec<usize> = (0..count).collect();
+            assert_eq!(
+                super::map(&numbers, false, |number| number * 2),
+                numbers.iter().map(|n| n * 2).collect::<Vec<_>>()
+            );
+        }
+    }
+}
