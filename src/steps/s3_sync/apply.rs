@@ -1,6 +1,6 @@
 //! The effect: send, delete, look, write the manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -43,7 +43,8 @@ pub(super) struct SyncEffect {
 #[async_trait]
 impl Effect for SyncEffect {
     async fn apply(mut self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
-        let listed = listing::list(cx, &self.target).await?;
+        let known: Vec<&str> = self.same.keys().map(String::as_str).collect();
+        let listed = listing::list(cx, &self.target, &known).await?;
         let touched = self.sends.iter().map(|wanted| &wanted.key).chain(&self.deletes);
         if observed(&listed, touched) != self.observed {
             return Err(changed_since(&self.target));
@@ -155,11 +156,13 @@ pub(super) async fn look_once_more(
     sent: &[Sent],
     entry: impl Fn(&Sent, &Listed) -> Option<Entry>,
 ) -> Result<BTreeMap<String, Entry>, Failure> {
-    let listed = listing::list(cx, target).await?;
+    let known: BTreeSet<&str> =
+        same.keys().map(String::as_str).chain(sent.iter().map(|sent| sent.key.as_str())).collect();
+    let listed = listing::list(cx, target, &Vec::from_iter(known)).await?;
     let mut objects = same;
     let mut wrong = Vec::new();
     for sent in sent {
-        let found = listed.get(&sent.key).filter(|listed| listed.etag == sent.etag);
+        let found = listed.get(&sent.key).filter(|listed| listed.is(&sent.etag));
         match found.and_then(|listed| entry(sent, listed)) {
             Some(entry) => drop(objects.insert(sent.key.clone(), entry)),
             None => wrong.push(sent.key.clone()),

@@ -33,7 +33,7 @@ pub(super) async fn delete(cx: &Context, target: &Target, keys: &[String]) -> Re
         };
         // Once more would be one more mark of a deletion in a bucket that keeps versions.
         let gone = || async {
-            let listed = listing::pages(cx, target).await?;
+            let listed = listing::all(cx, target, &[]).await?;
             Ok(keys.iter().all(|key| !listed.contains_key(key)).then(Vec::new))
         };
         // A success may carry refusals of single keys.

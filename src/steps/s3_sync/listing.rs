@@ -1,13 +1,15 @@
-//! What lies in the bucket: its listing, and the headers of single objects
-//! where the listing cannot tell.
+//! What lies in the bucket: its listing ([`pages`]), and the headers of single
+//! objects where the listing cannot tell.
 
 use std::collections::BTreeMap;
 
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, Object};
+use aws_smithy_types::DateTime;
 use base64::Engine as _;
 
 use super::headers::Headers;
 use super::manifest::Entry;
+use super::pages;
 use super::target::Target;
 use crate::steps::{Context, Failure};
 use crate::world::aws::{AwsError, AwsErrorClass};
@@ -23,6 +25,32 @@ pub(super) struct Listed {
     /// Seconds since 1970; only compared for equality.
     pub modified: i64,
 }
+
+impl Listed {
+    /// As a page of the listing says it.
+    pub(super) fn of(object: &Object) -> Self {
+        Self {
+            etag: object.e_tag().map_or_else(|| dated(object), |etag| bare(Some(etag))),
+            size: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            modified: object.last_modified().map_or(0, DateTime::secs),
+        }
+    }
+
+    /// Whether it may be what was answered when it was sent.
+    pub(super) fn is(&self, answered: &str) -> bool {
+        self.etag == answered || self.etag.starts_with(DATED)
+    }
+}
+
+/// Some servers list no `ETag`: what replaces an object then shows in its size and its date, which is
+/// taken as exactly as they tell it.
+fn dated(object: &Object) -> String {
+    let date = object.last_modified();
+    format!("{DATED}{}.{:09}", date.map_or(0, DateTime::secs), date.map_or(0, DateTime::subsec_nanos))
+}
+
+/// Begins what stands for the `ETag` that a server does not list.
+const DATED: char = '@';
 
 /// What an object says of itself.
 #[derive(Clone, Debug)]
@@ -45,38 +73,24 @@ impl Seen {
     }
 }
 
-/// Every object of the place, by key.
-pub(super) async fn list(cx: &Context, target: &Target) -> Result<BTreeMap<String, Listed>, Failure> {
-    let listed = cx.cancel.unless_stopped(pages(cx, target)).await?;
+/// Every object of the place, by key. `known` are keys that probably lie there, in order: see [`pages`].
+pub(super) async fn list(
+    cx: &Context,
+    target: &Target,
+    known: &[&str],
+) -> Result<BTreeMap<String, Listed>, Failure> {
+    let listed = cx.cancel.unless_stopped(all(cx, target, known)).await?;
     listed.map_err(|error| bucket_failure(error, target, cx))
 }
 
 /// The same, as S3 answers it.
-pub(super) async fn pages(cx: &Context, target: &Target) -> Result<BTreeMap<String, Listed>, AwsError> {
+pub(super) async fn all(
+    cx: &Context,
+    target: &Target,
+    known: &[&str],
+) -> Result<BTreeMap<String, Listed>, AwsError> {
     let s3 = &cx.cloud.reads().await.s3;
-    let mut objects = BTreeMap::new();
-    let mut token = None;
-    loop {
-        let request = s3
-            .list_objects_v2()
-            .bucket(&target.bucket)
-            .set_prefix((!target.prefix.is_empty()).then(|| target.prefix.clone()))
-            .set_continuation_token(token.take());
-        let page = request.send().await.map_err(|error| AwsError::new("S3", "ListObjectsV2", &error))?;
-        for object in page.contents() {
-            let Some(key) = object.key() else { continue };
-            let listed = Listed {
-                etag: bare(object.e_tag()),
-                size: object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
-                modified: object.last_modified().map_or(0, aws_smithy_types::DateTime::secs),
-            };
-            objects.insert(key.to_owned(), listed);
-        }
-        match page.next_continuation_token() {
-            Some(next) if page.is_truncated() == Some(true) => token = Some(next.to_owned()),
-            _ => return Ok(objects),
-        }
-    }
+    pages::all(s3, &target.bucket, &target.prefix, known).await
 }
 
 /// Headers and checksum of one object; `None` when it went meanwhile.
@@ -172,7 +186,7 @@ pub(super) async fn version_like(
                 continue;
             }
             let Some(id) = version.version_id() else { continue };
-            if version.last_modified().map(aws_smithy_types::DateTime::secs) == Some(entry.modified) {
+            if version.last_modified().map(DateTime::secs) == Some(entry.modified) {
                 return Ok(Some(id.to_owned()));
             }
             alike.get_or_insert_with(|| id.to_owned());

@@ -11,6 +11,7 @@ mod apply;
 mod back;
 #[cfg(test)]
 mod back_tests;
+mod body;
 mod compare;
 mod delete;
 mod facts;
@@ -19,7 +20,10 @@ mod listing;
 mod manifest;
 mod multipart;
 mod order;
+mod pages;
 mod paths;
+mod pool;
+mod ranges;
 mod restore;
 #[cfg(test)]
 mod sandbox_tests;
@@ -124,7 +128,9 @@ impl Place {
     async fn look(target: &Target, cx: &Context) -> Result<Self, Failure> {
         let manifests = Manifests::open(&cx.world.store, target, cx.cloud.target().endpoint.as_deref())?;
         let recorded = manifests.last()?.map(|manifest| manifest.objects).unwrap_or_default();
-        Ok(Self { recorded, listed: listing::list(cx, target).await?, manifests })
+        let known: Vec<&str> = recorded.keys().map(String::as_str).collect();
+        let listed = listing::list(cx, target, &known).await?;
+        Ok(Self { manifests, recorded, listed })
     }
 
     /// Of these keys those whose objects flow never put there.

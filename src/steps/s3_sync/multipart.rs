@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 
+use super::body::{Outgoing, Piece};
 use super::compare::Wanted;
 use super::listing::{bare, look};
-use super::upload::{Sent, UploadError, Uploader, copy, patient};
+use super::upload::{Sent, UploadError, Uploader};
 use crate::world::aws::AwsError;
 use crate::world::aws::repeat::repeat;
 
@@ -38,7 +39,7 @@ impl Uploader {
             request.send().await.map_err(|error| AwsError::new("S3", "CreateMultipartUpload", &error))
         })
         .await
-        .map_err(|source| UploadError::Aws { key: wanted.key.clone(), source })?;
+        .map_err(UploadError::aws(wanted))?;
         Ok(answer.upload_id().unwrap_or_default().to_owned())
     }
 
@@ -55,8 +56,9 @@ impl Uploader {
         let length = size.min(wanted.file.size.saturating_sub(offset));
         let number = i32::try_from(part + 1).unwrap_or(i32::MAX);
         let sum = wanted.file.parts.get(part).copied().unwrap_or(wanted.file.sum);
-        let _room = self.room(length).await?;
-        let body = self.body(wanted, offset, length, sum).await?;
+        let piece = Piece::of(&wanted.file, offset, length, sum);
+        let body = Outgoing::new(&shared.cx.world.files, piece).await?;
+        let sum = sum.base64();
         let answer = repeat(shared.cx.world.clock, &shared.cx.cancel, || async {
             let request = shared
                 .s3
@@ -65,17 +67,19 @@ impl Uploader {
                 .key(&wanted.key)
                 .upload_id(id)
                 .part_number(number)
-                .checksum_sha256(sum.base64())
-                .body(copy(&body));
-            let request = request.customize().config_override(patient());
-            request.send().await.map_err(|error| AwsError::new("S3", "UploadPart", &error))
+                .checksum_sha256(&sum)
+                .body(body.stream());
+            match request.send().await {
+                Ok(answer) => Ok(Ok(answer)),
+                Err(error) => body.unless_broken_off(AwsError::new("S3", "UploadPart", &error)),
+            }
         })
         .await
-        .map_err(|source| UploadError::Aws { key: wanted.key.clone(), source })?;
+        .map_err(UploadError::aws(wanted))??;
         let done = CompletedPart::builder()
             .part_number(number)
             .set_e_tag(answer.e_tag().map(str::to_owned))
-            .checksum_sha256(sum.base64())
+            .checksum_sha256(sum)
             .build();
         Ok((done, length))
     }
@@ -92,8 +96,7 @@ impl Uploader {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         // Completing twice answers NoSuchUpload the second time: then the object tells whether it is there.
         let request = shared.s3.complete_multipart_upload().bucket(&shared.bucket).key(&wanted.key);
-        let request = request.upload_id(id).multipart_upload(parts).customize().config_override(patient());
-        let aws = |source| UploadError::Aws { key: wanted.key.clone(), source };
+        let request = request.upload_id(id).multipart_upload(parts);
         match request.send().await {
             Ok(answer) => Ok(Sent {
                 key: wanted.key.clone(),
@@ -103,9 +106,10 @@ impl Uploader {
             Err(error) => {
                 let error = AwsError::new("S3", "CompleteMultipartUpload", &error);
                 if !error.is_unclear() {
-                    return Err(aws(error));
+                    return Err(UploadError::aws(wanted)(error));
                 }
-                self.settle(wanted, id).await.map_err(aws)?.ok_or_else(|| aws(error))
+                let settled = self.settle(wanted, id).await.map_err(UploadError::aws(wanted))?;
+                settled.ok_or_else(|| UploadError::aws(wanted)(error))
             }
         }
     }

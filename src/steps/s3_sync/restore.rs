@@ -95,7 +95,8 @@ pub(super) struct RestoreEffect {
 #[async_trait]
 impl Effect for RestoreEffect {
     async fn apply(mut self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
-        let listed = listing::list(cx, &self.target).await?;
+        let known: Vec<&str> = self.same.keys().map(String::as_str).collect();
+        let listed = listing::list(cx, &self.target, &known).await?;
         if observed(&listed, self.sends.iter().map(|send| &send.key).chain(&self.deletes)) != self.observed {
             return Err(changed_since(&self.target));
         }

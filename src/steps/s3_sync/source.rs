@@ -4,7 +4,7 @@
 //! above [`LARGE`] also get a digest for each part, so that an upload notices a
 //! file that changed since without reading it twice.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
@@ -31,8 +31,14 @@ pub(super) struct Sum([u8; 32]);
 
 impl Sum {
     /// Of bytes.
+    #[cfg(test)]
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// Of what a hasher has taken.
+    pub(super) fn finish(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
     }
 
     /// As the index of digests has it.
@@ -150,16 +156,6 @@ pub(super) async fn read(
         digest(&files, walk.all(&from)?)
     })
     .await
-}
-
-/// Bytes of a file from an offset, at most `length`; fewer when the file ends before.
-pub(super) fn read_range(files: &Files, path: &Path, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {
-    let cannot = |source| FileError { what: "cannot read", path: path.to_owned(), source };
-    let mut file = files.open(path)?;
-    file.seek(SeekFrom::Start(offset)).map_err(cannot)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    file.take(length).read_to_end(&mut bytes).map_err(cannot)?;
-    Ok(bytes)
 }
 
 /// MD5 in hexadecimal: what S3 answers as the `ETag` of an object sent in one piece. Only compared.

@@ -12,6 +12,7 @@ mod parameter;
 #[cfg(feature = "crash-points")]
 mod points;
 pub mod repeat;
+mod transfer;
 
 use std::time::Duration;
 
@@ -55,6 +56,7 @@ pub struct Cloud {
     config: OnceCell<SdkConfig>,
     reads: OnceCell<Clients>,
     writes: OnceCell<Clients>,
+    transfers: OnceCell<aws_sdk_s3::Client>,
     identity: OnceCell<Identity>,
     poller: ServicePoller,
 }
@@ -121,6 +123,7 @@ impl Cloud {
             config: OnceCell::new(),
             reads: OnceCell::new(),
             writes: OnceCell::new(),
+            transfers: OnceCell::new(),
             identity: OnceCell::new(),
             poller: ServicePoller::default(),
         }
@@ -141,6 +144,12 @@ impl Cloud {
     /// Clients for calls that change something: they never retry by themselves.
     pub async fn writes(&self) -> &Clients {
         self.writes.get_or_init(|| Box::pin(self.clients(RetryConfig::disabled()))).await
+    }
+
+    /// S3 for objects and parts of objects, sent with their SHA-256: it has time for a body, and like
+    /// [`Cloud::writes`] never retries by itself.
+    pub async fn transfers(&self) -> &aws_sdk_s3::Client {
+        self.transfers.get_or_init(|| Box::pin(async { transfer::client(&self.writes().await.s3) })).await
     }
 
     /// ECS, with the whole of every answer.
