@@ -159,8 +159,13 @@ impl Recovery {
     /// Why a step cannot be asked about: by the files of now it acts on something else than it did.
     fn acts_elsewhere(&self, p: &Prepared, table: &Table, step: &StepId) -> Option<String> {
         let started = self.state.started.as_ref()?;
-        let (_, bytes) = plans::find(&p.world.store, &started.plan).ok()?;
-        let plan = saved::read(&bytes).ok()?.verify(&p.sealer).ok()?;
+        let found = plans::find(&p.world.store, &started.plan).ok();
+        let plan = found.and_then(|(_, bytes)| saved::read(&bytes).ok()?.verify(&p.sealer).ok());
+        let Some(plan) = plan else {
+            return Some(
+                "what it was to act on is not known: its plan is not in the store as it was".to_owned(),
+            );
+        };
         let now = p.cloud.target();
         let place = &plan.environment;
         let then = plan.steps.iter().find(|planned| planned.id == *step)?;

@@ -8,6 +8,7 @@
 //! locks/<env>/<token>.jsonl        who may change it                                   locks
 //! plans/<digest>.json              what runs were going to do                          plans
 //! past/<env>/<flow>.json           how long its steps took                             past
+//! runs-ended-well.jsonl            runs whose journals need not be read again              runs
 //! sequences/<env>/<flow>/<n>.json  which run was the n-th that changed something       sequence
 //! ```
 //!

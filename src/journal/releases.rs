@@ -220,6 +220,31 @@ fn key(environment: &EnvName, id: u64) -> String {
 }
 
 #[cfg(test)]
+impl Release {
+    /// One of flow `deploy` in `prod`, made from a commit, with nothing in it: what tests start from.
+    pub(crate) fn sample() -> Self {
+        Self {
+            version: VERSION,
+            id: 0,
+            run: RunId::new("k3f9"),
+            flow: FlowName::new("deploy"),
+            environment: EnvName::new("prod"),
+            created: Timestamp::UNIX_EPOCH,
+            failed: false,
+            plan: "7f3a9c21d0b4".to_owned(),
+            commit: Some("1a2b3c4d5e6f".to_owned()),
+            dirty: Some(false),
+            by: "ada@build-7".to_owned(),
+            adopted: false,
+            rolled_back_to: None,
+            healthy_after_ms: None,
+            params: BTreeMap::new(),
+            steps: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::value::Value;
@@ -236,22 +261,11 @@ mod tests {
             (StepId::parse(step), recorded)
         });
         Release {
-            version: VERSION,
-            id: 0,
-            run: RunId::new("k3f9"),
             flow: FlowName::new(flow),
-            environment: EnvName::new("prod"),
-            created: "2026-11-21T04:12:00Z".parse().unwrap(),
             failed,
-            plan: "7f3a9c21d0b4".to_owned(),
-            commit: Some("1a2b3c4d".to_owned()),
-            dirty: Some(false),
-            by: "ada@build-7".to_owned(),
-            adopted: false,
-            rolled_back_to: None,
-            healthy_after_ms: None,
-            params: BTreeMap::new(),
+            created: "2026-11-21T04:12:00Z".parse().unwrap(),
             steps: steps.collect(),
+            ..Release::sample()
         }
     }
 

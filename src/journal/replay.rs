@@ -456,18 +456,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_intent_stays_open_until_its_end_is_known() {
-        let step = StepId::parse("service[api]");
-        let time: Timestamp = "2026-11-21T04:12:00Z".parse().unwrap();
-        let intent = Event::Intent {
+    fn intent(step: &StepId) -> Event {
+        Event::Intent {
             step: step.clone(),
             attempt: 1,
             action: Action::Update,
             summary: "roll 2 tasks".to_owned(),
             baseline: Json::Null,
-            standing: serde_json::Value::Null,
-        };
+            standing: Json::Null,
+        }
+    }
+
+    #[test]
+    fn an_intent_stays_open_until_its_end_is_known() {
+        let step = StepId::parse("service[api]");
+        let time: Timestamp = "2026-11-21T04:12:00Z".parse().unwrap();
+        let intent = intent(&step);
         let retried =
             Event::StepRetried { step: step.clone(), attempt: 1, reason: "busy".to_owned(), pause_ms: 1 };
         let end = |outcome| {
@@ -506,14 +510,7 @@ mod tests {
     fn what_a_person_said_that_does_not_count_leaves_the_effect_open_again() {
         let step = StepId::parse("service[api]");
         let time: Timestamp = "2026-11-21T04:12:00Z".parse().unwrap();
-        let intent = Event::Intent {
-            step: step.clone(),
-            attempt: 1,
-            action: Action::Update,
-            summary: "roll 2 tasks".to_owned(),
-            baseline: Json::Null,
-            standing: Json::Null,
-        };
+        let intent = intent(&step);
         let said = |done, by| Event::StepReconciled { step: step.clone(), done: Some(done), by };
         let ada = || Teller::Person("ada@build-7: I looked".to_owned());
         let ended = Event::StepEnded(StepEnded {

@@ -162,9 +162,7 @@ fn shown(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::at;
     use super::*;
-    use crate::model::names::{EnvName, FlowName, RunId};
     use crate::model::value::{Outputs, Value};
 
     fn release(id: u64, steps: &[(&str, &str, Json)]) -> Release {
@@ -173,24 +171,7 @@ mod tests {
             let kind = "ecs-deploy".to_owned();
             (StepId::parse(step), Recorded { kind, outputs, receipt: receipt.clone(), adopted: false })
         });
-        Release {
-            version: 1,
-            id,
-            run: RunId::new("k3f9"),
-            flow: FlowName::new("deploy"),
-            environment: EnvName::new("prod"),
-            created: at(0),
-            failed: false,
-            plan: String::new(),
-            commit: None,
-            dirty: Some(false),
-            by: String::new(),
-            adopted: false,
-            rolled_back_to: None,
-            healthy_after_ms: None,
-            params: BTreeMap::new(),
-            steps: steps.collect(),
-        }
+        Release { id, steps: steps.collect(), ..Release::sample() }
     }
 
     #[test]

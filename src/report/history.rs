@@ -285,8 +285,6 @@ pub fn nothing(look: &Look, what: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::sample::at;
     use super::*;
     use crate::model::names::{EnvName, FlowName, RunId};
@@ -311,22 +309,12 @@ mod tests {
 
     fn release(id: u64, failed: bool, dirty: bool) -> Release {
         Release {
-            version: 1,
             id,
-            run: RunId::new("k3f9"),
-            flow: FlowName::new("deploy"),
-            environment: EnvName::new("prod"),
             created: at(0),
             failed,
             plan: "7f3a".to_owned(),
-            commit: Some("1a2b3c4d5e6f".to_owned()),
             dirty: Some(dirty),
-            by: "ada@build-7".to_owned(),
-            adopted: false,
-            rolled_back_to: None,
-            healthy_after_ms: None,
-            params: BTreeMap::new(),
-            steps: BTreeMap::new(),
+            ..Release::sample()
         }
     }
 

@@ -137,22 +137,11 @@ fn what_lies_between_two_steps_that_go_back_does_not_loosen_their_order() {
 fn release(id: u64, steps: &[(&str, serde_json::Value)]) -> Release {
     let recorded = |receipt: &serde_json::Value| Recorded { receipt: receipt.clone(), ..Recorded::default() };
     Release {
-        version: 1,
         id,
-        run: crate::model::names::RunId::new("k3f9"),
         flow: FlowName::new("f"),
         environment: EnvName::new("dev"),
-        created: "2026-11-21T04:12:00Z".parse().unwrap(),
-        failed: false,
-        plan: String::new(),
-        commit: None,
-        dirty: Some(false),
-        by: String::new(),
-        adopted: false,
-        rolled_back_to: None,
-        healthy_after_ms: None,
-        params: BTreeMap::new(),
         steps: steps.iter().map(|(id, receipt)| (StepId::parse(id), recorded(receipt))).collect(),
+        ..Release::sample()
     }
 }
 

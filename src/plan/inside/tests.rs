@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::journal::releases::{Recorded, VERSION};
-use crate::model::names::{EnvName, RunId};
+use crate::journal::releases::Recorded;
+use crate::model::names::EnvName;
 use crate::model::testing;
 use crate::plan::changes::Changes;
 use crate::plan::scope::RunFacts;
@@ -70,22 +70,10 @@ impl Bench {
                 (StepId::parse(step), Recorded { receipt: json!({ "is": tag }), ..Recorded::default() })
             });
             let release = Release {
-                version: VERSION,
-                id: 0,
-                run: RunId::new("k3f9"),
-                flow: FlowName::new("deploy"),
                 environment: EnvName::new("dev"),
-                created: "2026-11-21T04:12:00Z".parse().unwrap(),
-                failed: false,
-                plan: String::new(),
-                commit: None,
-                dirty: Some(false),
-                by: String::new(),
-                adopted: false,
-                rolled_back_to: None,
-                healthy_after_ms: None,
                 params: BTreeMap::from([("tag".to_owned(), json!(tag))]),
                 steps: steps.into(),
+                ..Release::sample()
             };
             self.releases.write(release).unwrap();
         }

@@ -21,31 +21,22 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// What `stat` said. The width of its fields differs from platform to platform.
-    #[allow(
-        clippy::cast_sign_loss,
-        clippy::cast_lossless,
-        clippy::unnecessary_cast,
-        clippy::cast_possible_wrap,
-        trivial_numeric_casts,
-        reason = "bits are kept whatever the platform's types are"
-    )]
+    /// What `stat` said.
     #[must_use]
     pub fn of(stat: &Stat) -> Self {
         let time = |seconds: i64, rest: u64| seconds.wrapping_mul(SECOND).wrapping_add_unsigned(rest);
         Self {
-            size: stat.st_size as u64,
-            modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
-            changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
-            inode: stat.st_ino as u64,
-            device: stat.st_dev as u64,
-            mode: stat.st_mode as u32,
+            size: stat.st_size.unsigned_abs(),
+            modified: time(stat.st_mtime, stat.st_mtime_nsec),
+            changed: time(stat.st_ctime, stat.st_ctime_nsec),
+            inode: stat.st_ino,
+            device: stat.st_dev,
+            mode: stat.st_mode,
         }
     }
 
     pub(in crate::world) fn file_type(&self) -> FileType {
-        // The platform's own type is 16 bits wide on some.
-        FileType::from_raw_mode(self.mode as _)
+        FileType::from_raw_mode(self.mode)
     }
 
     /// Whether it is a file, no link.

@@ -25,6 +25,19 @@ pub(super) struct Group {
     pub files: Vec<(Box<str>, Held)>,
 }
 
+impl Group {
+    /// The folder and what its files hold, as bytes from which both can be told again.
+    fn write(&self, bytes: &mut Vec<u8>) {
+        text(bytes, &self.folder);
+        bytes.extend_from_slice(&(self.files.len() as u64).to_le_bytes());
+        for (name, held) in &self.files {
+            text(bytes, name);
+            bytes.push(held.kind.letter());
+            bytes.extend_from_slice(&held.sum.0);
+        }
+    }
+}
+
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -112,13 +125,7 @@ impl Listing {
         let mut bytes = Vec::new();
         for group in &self.folders {
             bytes.clear();
-            text(&mut bytes, &group.folder);
-            bytes.extend_from_slice(&(group.files.len() as u64).to_le_bytes());
-            for (name, held) in &group.files {
-                text(&mut bytes, name);
-                bytes.push(held.kind.letter());
-                bytes.extend_from_slice(&held.sum.0);
-            }
+            group.write(&mut bytes);
             hasher.update(&bytes);
         }
         Sum(hasher.finalize().into())
@@ -160,13 +167,7 @@ impl Listing {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len() * 64);
         for group in &self.folders {
-            text(&mut bytes, &group.folder);
-            bytes.extend_from_slice(&(group.files.len() as u64).to_le_bytes());
-            for (name, held) in &group.files {
-                text(&mut bytes, name);
-                bytes.push(held.kind.letter());
-                bytes.extend_from_slice(&held.sum.0);
-            }
+            group.write(&mut bytes);
         }
         bytes
     }
