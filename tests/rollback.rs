@@ -5,13 +5,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::json;
-
-use crate::support::crash::{self, Went, sample};
 use crate::support::project::{Project, Ran};
 use crate::support::shop::Shop;
-use crate::support::stand::{Stand, invalidations};
-use crate::support::wait::{kill, until};
+use crate::support::wait::until;
 
 mod dying;
 mod runbook;
