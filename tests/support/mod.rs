@@ -9,5 +9,6 @@ pub(crate) mod proxy;
 pub(crate) mod sandbox;
 pub(crate) mod shop;
 pub(crate) mod stand;
+pub(crate) mod system;
 pub(crate) mod visitor;
 pub(crate) mod wait;

@@ -4,12 +4,11 @@
 //! through a [`Proxy`]; visitors of the load balancer go there directly.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::project::{Project, Ran};
+use super::project::{Project, Ran, copy};
 use super::proxy::Proxy;
 use super::sandbox::{Alone, Sandbox};
 
@@ -39,8 +38,10 @@ impl Shop {
             project = project.var(name, value);
         }
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for folder in ["flows", "tests/fixtures/shop"] {
-            copy(&repository.join(folder), &project.path(folder));
+        copy(&repository.join("tests/fixtures/shop"), &project.path("tests/fixtures/shop"));
+        // The folders beside them are projects of their own.
+        for file in ["flows/project.kdl", "flows/deploy.kdl"] {
+            project.write(file, std::fs::read(repository.join(file)).unwrap());
         }
         project.write(".gitignore", ".flow/\n");
         let shop = Self { project, proxy, sandbox };
@@ -96,16 +97,7 @@ impl Shop {
     }
 
     fn git(&self, arguments: &[&str]) {
-        let identity = ["-c", "user.name=Ada", "-c", "user.email=ada@shop.example"];
-        let done = Command::new("git")
-            .args(identity)
-            .args(arguments)
-            .current_dir(self.project.root())
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_SYSTEM", "/dev/null")
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        self.project.git(arguments);
     }
 
     /// `flow run deploy --env sandbox …`
@@ -186,22 +178,5 @@ impl Plan {
     pub(crate) fn taken_from_release(&self) -> Vec<String> {
         let steps = self.0["selection"]["from_release"].as_array().unwrap();
         steps.iter().map(|step| step.as_str().unwrap().to_owned()).collect()
-    }
-}
-
-/// Copies a folder without what a run in the checkout itself may have built there.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (name, target) = (entry.file_name(), to.join(entry.file_name()));
-        if name == "dist" || name == "service" {
-            continue;
-        }
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
