@@ -15,6 +15,7 @@ use crate::event::Feed;
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::Nature;
 use crate::model::names::{StepId, StepName};
+use crate::model::step::Undo;
 use crate::model::value::{Field, Outputs};
 use crate::steps::{Answers, Context, Failure, FailureClass, Gatekeeper, Proposal};
 use crate::world::cancel::{Cancel, Stopped};
@@ -407,7 +408,12 @@ impl<'a> Observer<'a> {
         let mut proposal = Proposal::new(action, format!("(known after {after})"));
         proposal.reversible = match node.step.kind.nature {
             Nature::Deploying | Nature::Infrastructure => Reversible::Auto,
-            Nature::Program if node.step.is_deploying(false) => Reversible::Manual,
+            Nature::Program if !node.step.is_deploying(false) => Reversible::None,
+            Nature::Program => match &node.step.common.undo {
+                Some(Undo::Command(_)) => Reversible::Auto,
+                Some(Undo::None) => Reversible::None,
+                None => Reversible::Manual,
+            },
             _ => Reversible::None,
         };
         proposal.changes = vec![Change::new(node.step.kind.name, None, format!("(known after {after})"))];
