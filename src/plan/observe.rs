@@ -5,7 +5,7 @@
 //! on; plain `needs` hold nothing up. Gates come last: one is needed when
 //! something behind it would change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -44,6 +44,23 @@ pub struct Observed {
     pub plan: Plan,
     /// What is known of each step.
     pub table: Table,
+    /// Where each step stands in the plan: it is looked up once a step, of a hundred thousand.
+    places: HashMap<StepId, usize>,
+}
+
+impl Observed {
+    /// A plan and what is known by now.
+    #[must_use]
+    pub fn new(plan: Plan, table: Table) -> Self {
+        let places = plan.steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
+        Self { plan, table, places }
+    }
+
+    /// What is planned of a step.
+    #[must_use]
+    pub fn planned(&self, id: &StepId) -> Option<&PlannedStep> {
+        self.plan.steps.get(*self.places.get(id)?)
+    }
 }
 
 /// A step that cannot be planned.
@@ -180,7 +197,7 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
     plan.policy = p.policies.digest();
     plan.approvals = super::gates::planned(p, &plan.steps, &observer.table);
     plan.seal();
-    Ok(Observed { plan, table: observer.table })
+    Ok(Observed::new(plan, observer.table))
 }
 
 /// What a plan is made from. Whether tracked files were changed is asked only where something is
