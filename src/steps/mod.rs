@@ -18,6 +18,7 @@ pub mod ecs_deploy;
 pub mod ecs_run;
 pub mod failure;
 mod http_check;
+mod lookup;
 mod migrate;
 mod notify;
 mod program;
@@ -80,6 +81,7 @@ pub static KINDS: &[&Kind] = &[
     &ecs_deploy::KIND,
     &ecs_run::KIND,
     &http_check::KIND,
+    &lookup::KIND,
     &migrate::KIND,
     &notify::KIND,
     &rollback::KIND,

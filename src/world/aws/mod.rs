@@ -24,6 +24,7 @@ use tokio::sync::OnceCell;
 pub use self::credentials::{NoCredentials, ProgramAccess};
 use self::ecs::{Ecs, ServicePoller};
 pub use self::error::{AwsError, AwsErrorClass};
+pub use self::parameter::{Kept, Parameter};
 use super::host::Host;
 use crate::model::names::EnvName;
 
@@ -83,8 +84,12 @@ pub struct Clients {
     pub ecs: aws_sdk_ecs::Client,
     /// Load balancers.
     pub elb: aws_sdk_elasticloadbalancingv2::Client,
+    /// Lambda.
+    pub lambda: aws_sdk_lambda::Client,
     /// CloudWatch Logs.
     pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// RDS.
+    pub rds: aws_sdk_rds::Client,
     /// S3.
     pub s3: aws_sdk_s3::Client,
     /// Secrets Manager.
@@ -270,7 +275,9 @@ impl Cloud {
             ecr: aws_sdk_ecr::Client::new(&config),
             ecs: aws_sdk_ecs::Client::new(&config),
             elb: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            rds: aws_sdk_rds::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
