@@ -486,15 +486,22 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         run: None,
         world: p.world.clone(),
         cloud: p.cloud_of(id),
+        elsewhere: Arc::clone(&p.elsewhere),
         recorded: p.recorded(&node.id),
         settled: p.settled(&node.id),
         feed,
         cancel,
         answers: Answers::Nobody,
-        gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None },
+        gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None, gated: gated(p, id) },
         sealer: p.sealer.clone(),
         trace: None,
     }
+}
+
+/// Whether a gate stands in front of a step that goes back; of the others nobody asks.
+fn gated(p: &Prepared, id: NodeId) -> bool {
+    matches!(p.graph.node(id).goal, Some(Goal::Recorded(_)))
+        && p.graph.ancestors(id).iter().any(|front| p.graph.node(*front).step.kind.nature == Nature::Gate)
 }
 
 /// What a step does when nothing more is known: programs run, everything else updates.

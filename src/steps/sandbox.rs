@@ -72,6 +72,11 @@ impl Bench {
         }
     }
 
+    /// The same project in another run: nobody has told it to stop, and nothing was said yet.
+    pub(super) fn another(self) -> Self {
+        Self { canceller: Canceller::new(), events: Arc::default(), ..self }
+    }
+
     /// The sandbox's clients.
     pub(super) async fn aws(&self) -> &Clients {
         self.cloud.reads().await
@@ -118,6 +123,7 @@ impl Bench {
             run: Some(RunId::new("k3f9")),
             world: World::new(host, self.root.path(), Store::folder(self.path(".flow/store"))),
             cloud: Arc::clone(&self.cloud),
+            elsewhere: Arc::default(),
             settled: recorded.clone(),
             recorded,
             feed: Feed::new(id, sender),
