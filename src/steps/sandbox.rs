@@ -43,6 +43,11 @@ impl Bench {
         Some(Self::at(name, endpoint, host))
     }
 
+    /// In front of another AWS than the sandbox's.
+    pub(super) fn in_front_of(name: &str, endpoint: &str) -> Self {
+        Self::at(name, endpoint.to_owned(), Host::current())
+    }
+
     /// Behind a proxy that loses the answer to the first request that has all these words in it.
     pub(super) async fn losing(name: &str, words: &[&str]) -> Option<(Self, Lost)> {
         let direct = Self::new(name)?;

@@ -1,5 +1,5 @@
 //! Restores as far as the sandbox has them: instances and snapshots are states
-//! without data, and there is no restore to a point in time.
+//! without data. A restore to a point in time is known to moto alone.
 
 use serde_json::Value as Json;
 
@@ -163,4 +163,76 @@ async fn what_is_not_there_is_said_with_what_was_probably_meant() {
     let none = database.settings().one("source", "no-such-instance").ready();
     let none = database.plan(&none).await.expect_err("no snapshot");
     assert_eq!(none.record.reason, "there is no snapshot of no-such-instance that is available");
+}
+
+/// A moto of its own, ended with the test.
+struct Moto {
+    server: std::process::Child,
+    endpoint: String,
+}
+
+impl Moto {
+    /// `None`, and a line that says so, where it is not installed.
+    async fn start() -> Option<Self> {
+        let tools = std::env::var("SANDBOX_TOOLS").unwrap_or_default();
+        let program = std::path::Path::new(&tools).join("moto_server");
+        // Bound and let go: the system gives it to nobody else so soon.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .expect("a port")
+            .local_addr()
+            .expect("its number")
+            .port();
+        let mut command = std::process::Command::new(&program);
+        command.args(["-p", &port.to_string()]);
+        let quiet = std::process::Stdio::null;
+        let Ok(server) = command.stdout(quiet()).stderr(quiet()).spawn() else {
+            eprintln!("skipped: needs moto (scripts/sandbox tools)");
+            return None;
+        };
+        let address = format!("127.0.0.1:{port}");
+        while tokio::net::TcpStream::connect(&address).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Some(Self { server, endpoint: format!("http://{address}") })
+    }
+}
+
+impl std::ops::Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_made_again_as_it_was_at_a_time() {
+    let Some(moto) = Moto::start().await else { return };
+    let bench = Bench::in_front_of("time", &moto.endpoint);
+    let source = bench.unique.clone();
+    let request = bench.aws().await.rds.create_db_instance().db_instance_identifier(&source);
+    let request = request.db_instance_class("db.t3.micro").engine("postgres").allocated_storage(20);
+    request.master_username("flow").master_user_password("flowflow").send().await.expect("an instance");
+    let settings = || {
+        let name = format!("{source}-then");
+        Settings::default().one("from", "time").one("source", source.as_str()).one("as", name.as_str())
+    };
+    let cx = bench.context(None);
+    let late = settings().one("time", "2999-01-01T00:00:00Z").ready();
+    let late = bench.plan(&KIND, &late, &cx).await.expect_err("nobody knows that yet");
+    assert_eq!(late.record.reason, format!("{source} cannot be restored to 2999-01-01T00:00:00Z yet"));
+    let ready = settings().one("rpo", "5m").ready();
+    let plan = bench.plan(&KIND, &ready, &cx).await.expect("planned");
+    let from = plan.changes[1].to.clone().expect("from");
+    assert!(from.starts_with("the newest restorable time is 20") && from.ends_with(" s ago"), "{from}");
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    let same = bench.plan(&KIND, &ready, &cx).await.expect("planned");
+    assert_eq!(plan.baseline, same.baseline, "a newer restorable time makes no other plan");
+
+    let (_, done) = bench.run(&KIND, &ready, &cx).await.expect("restored");
+    assert_eq!(done.outputs["port"], Value::Int(5432));
+    let again = bench.plan(&KIND, &ready, &cx).await.expect("planned");
+    assert_eq!((again.action, again.receipt), (Action::UpToDate, done.receipt));
+    let other = settings().one("time", "2026-01-01T00:00:00Z").ready();
+    let other = bench.plan(&KIND, &other, &cx).await.expect_err("it was made from another time");
+    assert_eq!(other.class, FailureClass::Refused);
 }
