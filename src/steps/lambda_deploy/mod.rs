@@ -219,9 +219,10 @@ impl Step for LambdaDeploy {
             ));
         }
         let sends = found.latest.sha256 != package.sha256;
-        let summary = match sends {
-            true => format!("new code, {}", show_size(package.size)),
-            false => "publish the code that it has".to_owned(),
+        let summary = if sends {
+            format!("new code, {}", show_size(package.size))
+        } else {
+            "publish the code that it has".to_owned()
         };
         let action = if now.is_none() { Action::Create } else { Action::Update };
         let inputs = package.inputs.clone();

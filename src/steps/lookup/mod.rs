@@ -2,8 +2,8 @@
 //!
 //! It changes nothing and is always up to date, so that its outputs are known
 //! in the plan and stand in the plan's digest (those of secrets as keyed
-//! digests). Right before the steps that use them it is read once more: what
-//! moved meanwhile is seen by their own checks.
+//! digests). Behind an infrastructure step that will run it is read after that
+//! step: `plan::observe` sees to it.
 
 mod cloudformation;
 mod parameter;
