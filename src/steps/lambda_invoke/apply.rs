@@ -13,6 +13,8 @@ use crate::model::units::show_duration;
 use crate::steps::program::is_there;
 use crate::steps::{Attributes, Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::{AwsError, AwsErrorClass};
+use crate::world::cancel::Urgency;
+use crate::world::process::DEFAULT_GRACE;
 
 /// What is noted right before the call.
 pub(super) const INVOKING: &str = "invoking";
@@ -43,8 +45,9 @@ impl Effect for Invoke {
             .invocation_type(InvocationType::RequestResponse)
             .log_type(LogType::Tail)
             .payload(Blob::new(self.payload.expose()));
-        let Ok(answered) = cx.cancel.unless_stopped(call.send()).await else {
-            return self.lost(cx, "the run was stopped while it worked").await;
+        let answered = tokio::select! {
+            answered = call.send() => answered,
+            () = given_up(cx) => return self.lost(cx, "the run was stopped while it worked").await,
         };
         let answer = match answered.map_err(|error| AwsError::new("Lambda", "Invoke", &error)) {
             Ok(answer) => answer,
@@ -71,6 +74,15 @@ impl Effect for Invoke {
         let version = answer.executed_version().unwrap_or("an unknown version");
         let summary = format!("{} answered in {took}, version {version}", self.called);
         Ok(Done { summary, outputs: outputs(&said), receipt: json!({ "function": self.called }) })
+    }
+}
+
+/// Returns when a stopped run waits no longer for the answer: what is lost is a question to a person.
+async fn given_up(cx: &Context) {
+    cx.cancel.reached(Urgency::Stopping).await;
+    tokio::select! {
+        () = cx.world.clock.pause(DEFAULT_GRACE) => {}
+        () = cx.cancel.reached(Urgency::Killing) => {}
     }
 }
 
