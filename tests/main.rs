@@ -29,3 +29,5 @@ mod running;
 mod secrets;
 mod signals;
 mod store;
+mod systems;
+mod terraform;

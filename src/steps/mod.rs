@@ -28,6 +28,7 @@ mod run;
 pub mod s3_sync;
 #[cfg(test)]
 mod sandbox;
+mod terraform_apply;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wait;
@@ -86,6 +87,7 @@ pub static KINDS: &[&Kind] = &[
     &rollback::KIND,
     &run::KIND,
     &s3_sync::KIND,
+    &terraform_apply::KIND,
     &wait::KIND,
 ];
 
