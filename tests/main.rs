@@ -32,3 +32,4 @@ mod secrets;
 mod signals;
 mod store;
 mod systems;
+mod terraform;

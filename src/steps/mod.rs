@@ -22,6 +22,7 @@ pub mod lambda;
 mod lambda_deploy;
 mod lambda_invoke;
 mod lookup;
+mod infra;
 mod migrate;
 mod notify;
 mod program;
@@ -32,6 +33,7 @@ mod run;
 pub mod s3_sync;
 #[cfg(test)]
 mod sandbox;
+mod terraform_apply;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wait;
@@ -95,6 +97,7 @@ pub static KINDS: &[&Kind] = &[
     &run::KIND,
     &s3_sync::copy::KIND,
     &s3_sync::KIND,
+    &terraform_apply::KIND,
     &wait::KIND,
 ];
 
