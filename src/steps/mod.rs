@@ -22,6 +22,7 @@ mod infra;
 mod migrate;
 mod notify;
 mod program;
+pub mod pulumi_up;
 pub mod reconcile;
 mod rollback;
 mod run;
@@ -83,6 +84,7 @@ pub static KINDS: &[&Kind] = &[
     &http_check::KIND,
     &migrate::KIND,
     &notify::KIND,
+    &pulumi_up::KIND,
     &rollback::KIND,
     &run::KIND,
     &s3_sync::KIND,
