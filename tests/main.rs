@@ -23,6 +23,7 @@ mod locks;
 mod lost_replies;
 mod marks;
 mod plans;
+mod pulumi;
 mod resume;
 mod rollback;
 mod running;

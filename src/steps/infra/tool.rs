@@ -141,12 +141,19 @@ impl Tool {
         &mut self.scratch
     }
 
-    /// Sets a variable, or takes it away, whatever the step says; returns what it was.
-    pub(in crate::steps) fn set(&mut self, name: &str, value: Option<String>) -> Option<String> {
-        match value {
-            Some(value) => self.env.insert(name.to_owned(), value),
-            None => self.env.remove(name),
-        }
+    /// Sets a variable, whatever the step says.
+    pub(in crate::steps) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.env.insert(name.to_owned(), value.into());
+    }
+
+    /// Takes a variable away.
+    pub(in crate::steps) fn unset(&mut self, name: &str) {
+        self.env.remove(name);
+    }
+
+    /// A variable that it gets.
+    pub(in crate::steps) fn variable(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(String::as_str)
     }
 
     /// The command as a person would type it in its folder.

@@ -159,13 +159,17 @@ impl Session {
     /// Plans a stack that does not exist yet: in a backend of files that goes with the session.
     pub(in crate::steps) async fn imagine(&mut self, cx: &Context) -> Result<(), Failure> {
         let folder = self.tool.scratch().folder("pulumi-state")?;
-        self.real = self.tool.set("PULUMI_BACKEND_URL", Some(format!("file://{}", folder.display())));
+        self.real = self.tool.variable("PULUMI_BACKEND_URL").map(str::to_owned);
+        self.tool.set("PULUMI_BACKEND_URL", format!("file://{}", folder.display()));
         self.init(cx).await
     }
 
     /// Makes the stack where it belongs.
     pub(in crate::steps) async fn create(&mut self, cx: &Context) -> Result<(), Failure> {
-        self.tool.set("PULUMI_BACKEND_URL", self.real.take());
+        match self.real.take() {
+            Some(real) => self.tool.set("PULUMI_BACKEND_URL", real),
+            None => self.tool.unset("PULUMI_BACKEND_URL"),
+        }
         self.init(cx).await
     }
 
