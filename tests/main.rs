@@ -30,3 +30,4 @@ mod running;
 mod secrets;
 mod signals;
 mod store;
+mod systems;
