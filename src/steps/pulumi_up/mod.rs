@@ -28,7 +28,8 @@ use serde_json::{Value as Json, json};
 
 use self::apply::{Destroy, KeepSource, Up};
 use self::record::State;
-use self::session::Session;
+pub(super) use self::session::Session;
+pub(super) use self::snapshot::Snapshot;
 use super::infra::settings::{DESTROY, DIR, POLICY, PREPARE, PROGRAM, PROTECT, VERSION};
 use super::infra::{Common, Op, Preview, ResourceChange, Sources, Workplace, refuses_unasked};
 use super::program::{not_yet, unknown_env};
@@ -114,7 +115,18 @@ pub(super) struct Pulumi {
 }
 
 impl Pulumi {
-    pub(super) fn read(ready: &Ready, attributes: &Attributes) -> Result<Self, Unready> {
+    fn read(ready: &Ready, attributes: &Attributes) -> Result<Self, Unready> {
+        let own = Self::of(ready, Common::read(ready, attributes)?)?;
+        Ok(Self {
+            create_stack: ready.flag("create-stack")?,
+            refresh: ready.flag("refresh")?,
+            targets: ready.texts("target")?,
+            ..own
+        })
+    }
+
+    /// Which stack, where, and its configuration.
+    pub(super) fn of(ready: &Ready, common: Common) -> Result<Self, Unready> {
         let mut config = BTreeMap::new();
         for (name, field) in ready.map("config") {
             let given = match known("config", field)? {
@@ -129,11 +141,11 @@ impl Pulumi {
         Ok(Self {
             stack: ready.text("stack")?,
             backend: ready.opt_text("backend")?,
-            create_stack: ready.flag("create-stack")?,
+            create_stack: false,
             config,
-            refresh: ready.flag("refresh")?,
-            targets: ready.texts("target")?,
-            common: Common::read(ready, attributes)?,
+            refresh: false,
+            targets: Vec::new(),
+            common,
         })
     }
 }

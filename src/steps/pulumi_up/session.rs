@@ -267,6 +267,11 @@ impl Session {
         }
     }
 
+    /// An older state that the backend keeps.
+    pub(in crate::steps) async fn version(&self, number: &str, cx: &Context) -> Result<String, Failure> {
+        self.ask(&["stack", "export", "--version", number, "--non-interactive"], None, cx).await
+    }
+
     /// Replaces the state by another one.
     pub(in crate::steps) async fn import(&self, state: &[u8], cx: &Context) -> Result<(), Failure> {
         let text = Secret::new(String::from_utf8_lossy(state).into_owned());

@@ -1,6 +1,6 @@
 //! A stack's state, as `pulumi stack export` gives it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -22,6 +22,8 @@ pub(in crate::steps) struct Snapshot {
     /// As it was exported; secrets in it are encrypted.
     pub text: String,
     deployment: Deployment,
+    /// Each resource with all that the state says of it.
+    whole: Vec<Json>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -61,7 +63,9 @@ impl Snapshot {
     pub(in crate::steps) fn read(text: String) -> Result<Self, Failure> {
         let export: Export = serde_json::from_str(&text)
             .map_err(|error| Failure::new(format!("this is no state of Pulumi: {error}")))?;
-        Ok(Self { text, deployment: export.deployment })
+        let whole: Json = serde_json::from_str(&text).unwrap_or_default();
+        let whole = whole["deployment"]["resources"].as_array().cloned().unwrap_or_default();
+        Ok(Self { text, deployment: export.deployment, whole })
     }
 
     fn resources(&self) -> impl Iterator<Item = &Resource> {
@@ -77,6 +81,17 @@ impl Snapshot {
     /// Their URNs, sorted.
     pub(in crate::steps) fn urns(&self) -> BTreeSet<&str> {
         self.resources().map(|resource| resource.urn.as_str()).collect()
+    }
+
+    /// What the state knows of each resource, the stack and its providers included, by its short name.
+    pub(in crate::steps) fn known(&self) -> BTreeMap<String, Json> {
+        let named = |resource: &Json| (shown(resource["urn"].as_str().unwrap_or_default()), resource.clone());
+        self.whole.iter().map(named).collect()
+    }
+
+    /// Whether something was begun that has no recorded end.
+    pub(in crate::steps) fn is_pending(&self) -> bool {
+        self.deployment.pending_operations.iter().flatten().next().is_some()
     }
 
     /// What goes when everything goes.
