@@ -31,3 +31,4 @@ mod secrets;
 mod signals;
 mod store;
 mod systems;
+mod terraform;

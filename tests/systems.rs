@@ -1,4 +1,6 @@
-//! The systems under `flows/`, each deployed as its team would do it, with the real CLIs.
+//! The systems under `flows/`, each in a checkout of its own, on the sandbox with the real programs:
+//! cold, again, with one change, with a failure in the middle, and back.
 
 mod happyrobot;
 mod ohi;
+mod partner;

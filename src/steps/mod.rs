@@ -22,13 +22,15 @@ mod infra;
 mod migrate;
 mod notify;
 mod program;
-pub mod pulumi_up;
+mod pulumi_state;
+mod pulumi_up;
 pub mod reconcile;
 mod rollback;
 mod run;
 pub mod s3_sync;
 #[cfg(test)]
 mod sandbox;
+mod terraform_apply;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wait;
@@ -84,10 +86,12 @@ pub static KINDS: &[&Kind] = &[
     &http_check::KIND,
     &migrate::KIND,
     &notify::KIND,
+    &pulumi_state::KIND,
     &pulumi_up::KIND,
     &rollback::KIND,
     &run::KIND,
     &s3_sync::KIND,
+    &terraform_apply::KIND,
     &wait::KIND,
 ];
 
@@ -95,6 +99,12 @@ pub static KINDS: &[&Kind] = &[
 #[must_use]
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.spec.name == name).copied()
+}
+
+/// Whether steps of a kind need a gate in every environment.
+#[must_use]
+pub fn is_always_gated(kind: &str) -> bool {
+    kind == pulumi_state::KIND.spec.name
 }
 
 /// The tables of all kinds, for the reader and `flow check`.

@@ -11,7 +11,9 @@ use serde_json::{Value as Json, json};
 
 use super::back::{Back, Stays, read};
 use super::infra::settings::{DIR, PROGRAM};
-use super::infra::{Common, Op, Preview, Protect, ResourceChange, Workplace, canonical, keep_bytes, kept_bytes};
+use super::infra::{
+    Common, Op, Preview, Protect, ResourceChange, Workplace, canonical, keep_bytes, kept_bytes,
+};
 use super::program::{not_yet, unknown_env};
 use super::pulumi_up::{BACKEND, CONFIG, Pulumi, STACK, Session, Snapshot};
 use super::{Attributes, Context, Done, Effect, Failure, Kind, Proposal, Step, Way};
@@ -23,7 +25,7 @@ use crate::model::value::{Outputs, Value};
 use crate::world::files::digest;
 
 /// The kind.
-pub static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "pulumi-state",
         about: "Puts an older state of a Pulumi stack in place.",
@@ -101,7 +103,8 @@ impl Step for PulumiState {
         let wanted = Snapshot::read(text)?;
         let name = &self.stack.stack;
         let preview = Preview::new(differences(&now, &wanted));
-        let facts = |state: &Snapshot| short_digest(&digest(canonical(&json!(state.known())).to_string().as_bytes()));
+        let facts =
+            |state: &Snapshot| short_digest(&digest(canonical(&json!(state.known())).to_string().as_bytes()));
         let baseline = json!({ "stack": name, "state": facts(&now), "wanted": facts(&wanted) });
         if preview.is_empty() && !now.is_pending() {
             let state = short_digest(&digest(now.text.as_bytes()));
@@ -195,7 +198,9 @@ impl Effect for Import {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let before = keep_bytes(&cx.world.store, self.now.text.as_bytes())?;
         let state = keep_bytes(&cx.world.store, self.wanted.text.as_bytes())?;
-        cx.feed.note("importing", json!({ "stack": self.stack.stack, "before": before, "state": state })).await?;
+        cx.feed
+            .note("importing", json!({ "stack": self.stack.stack, "before": before, "state": state }))
+            .await?;
         self.session.import(self.wanted.text.as_bytes(), cx).await?;
         // What it means is said at once; that the program does not run is no reason to hide the import.
         let meaning = match self.meaning(cx).await {
@@ -221,10 +226,7 @@ impl Import {
 }
 
 fn outputs(before: &str, state: &str) -> Outputs {
-    BTreeMap::from([
-        ("before".to_owned(), Value::text(before)),
-        ("state".to_owned(), Value::text(state)),
-    ])
+    BTreeMap::from([("before".to_owned(), Value::text(before)), ("state".to_owned(), Value::text(state))])
 }
 
 /// In a rollback the state stays, and the one before it is named.

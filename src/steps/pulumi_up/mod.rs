@@ -58,7 +58,7 @@ pub(super) const CONFIG: Setting = Setting::new(
 .secret();
 
 /// The kind.
-pub static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "pulumi-up",
         about: "Creates or updates a stack of a Pulumi program.",
