@@ -88,7 +88,7 @@ fn ohi_from_nothing_through_a_change_and_a_failure_and_back() {
     ohi.project.run(&["check"]).exits(0);
     let plan = ohi.plan(&[]);
     assert_eq!(plan.step("repositories")["summary"], "11 new");
-    assert_eq!(plan.step("stack")["summary"], "48 new");
+    assert_eq!(plan.step("stack")["summary"], "57 new");
     assert_eq!(plan.step("service[api]")["action"], "create");
 
     ohi.run(&[]).exits(0);

@@ -59,7 +59,10 @@ impl Fault {
             return Self::Locked(with("created by"));
         }
         if says("violates plan") {
-            return Self::Violated(with("violates plan"));
+            // What follows are values.
+            let named =
+                |line: String| line.split_once('[').map_or(line.clone(), |(names, _)| names.to_owned());
+            return Self::Violated(with("violates plan").into_iter().map(named).collect());
         }
         if says("no stack named") {
             return Self::NoStack;

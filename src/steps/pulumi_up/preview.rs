@@ -3,9 +3,9 @@
 //! One object with `steps`: their order differs between two runs of the same
 //! program, a replacement is three of them, and what stays is one too. Only what
 //! the program marks as secret is hidden in it, so values are digested and never
-//! shown.
+//! shown. Outputs of the stack are only in the plan that is saved with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -26,6 +26,7 @@ pub(in crate::steps) struct Said {
     /// What the program or a provider wants to be known.
     pub warnings: Vec<String>,
     steps: Vec<Step>,
+    outputs: BTreeMap<String, Json>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,7 +54,6 @@ struct Resource {
     #[serde(rename = "type")]
     kind: String,
     inputs: Json,
-    outputs: Json,
 }
 
 /// The type of the stack itself.
@@ -61,14 +61,17 @@ pub(super) const STACK: &str = "pulumi:pulumi:Stack";
 const PROVIDERS: &str = "pulumi:providers:";
 
 impl Said {
-    /// Reads the one object.
-    pub(super) fn parse(text: &str, plan: PathBuf) -> Result<Self, Failure> {
+    /// Reads the one object, and the plan that was saved with it.
+    pub(super) fn parse(text: &str, saved: &str, plan: PathBuf) -> Result<Self, Failure> {
         let unread = |error| Failure::new(format!("what pulumi preview said is no JSON: {error}"));
         let json: Json = serde_json::from_str(text).map_err(unread)?;
         let digest: Digest = serde_json::from_value(json.clone()).map_err(unread)?;
         let warnings = digest.diagnostics.iter().filter(|said| said.severity == "warning");
-        let warnings = warnings.flat_map(|said| lines_of(&said.message)).collect();
-        Ok(Self { json, plan, warnings, steps: digest.steps })
+        // Each is said once for the preview and once for every plugin.
+        let warnings: BTreeSet<String> = warnings.flat_map(|said| lines_of(&said.message)).collect();
+        let is_noise = |line: &String| line.contains("using pulumi-") && line.contains("from $PATH");
+        let warnings = warnings.into_iter().filter(|line| !is_noise(line)).collect();
+        Ok(Self { json, plan, warnings, steps: digest.steps, outputs: outputs(saved)? })
     }
 
     /// The changes of it.
@@ -83,18 +86,35 @@ impl Said {
     /// In the form of all kinds.
     pub(in crate::steps) fn read(&self, sealer: &Sealer) -> Preview {
         let preview = Preview::new(self.changes(sealer));
-        let stack = self.steps.iter().find(|step| kind_of(step) == STACK);
-        let outputs = |of: Option<&Resource>| of.map(|stack| stack.outputs.clone()).unwrap_or_default();
-        let Some(stack) = stack else { return preview };
-        let (then, now) = (outputs(stack.old_state.as_ref()), outputs(stack.new_state.as_ref()));
-        let names = |json: &Json| json.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>());
-        // The outputs of a program that does not run to its end are not in the preview.
-        let Some(mut all) = names(&now) else { return preview };
-        all.extend(names(&then).unwrap_or_default());
-        all.sort();
-        all.dedup();
-        all.retain(|name| then[name] != now[name]);
-        preview.with_outputs(all, &now, sealer)
+        let names: Vec<String> = self.outputs.keys().cloned().collect();
+        preview.with_outputs(names, &json!(self.outputs), sealer)
+    }
+}
+
+/// The outputs of the stack that would be others, with their values. They are not in the preview; the
+/// saved plan has them.
+fn outputs(saved: &str) -> Result<BTreeMap<String, Json>, Failure> {
+    let plan: Json = serde_json::from_str(saved)
+        .map_err(|error| Failure::new(format!("the plan that pulumi saved is no JSON: {error}")))?;
+    let plans = plan["resourcePlans"].as_object().into_iter().flatten();
+    let stack = plans.map(|(_, plan)| plan).find(|plan| plan["goal"]["type"] == STACK);
+    let Some(stack) = stack else { return Ok(BTreeMap::new()) };
+    let diff = &stack["goal"]["outputDiff"];
+    let set = ["adds", "updates"].into_iter().flat_map(|kind| diff[kind].as_object().into_iter().flatten());
+    let gone = diff["deletes"].as_array().into_iter().flatten().filter_map(Json::as_str);
+    let gone = gone.map(|name| (name.to_owned(), Json::Null));
+    Ok(set.map(|(name, value)| (name.clone(), without_ciphers(value))).chain(gone).collect())
+}
+
+/// A value in which what is encrypted, otherwise each time, is only called so.
+fn without_ciphers(json: &Json) -> Json {
+    match json {
+        Json::Object(object) if object.contains_key("ciphertext") => json!("encrypted"),
+        Json::Object(object) => {
+            object.iter().map(|(name, value)| (name.clone(), without_ciphers(value))).collect()
+        }
+        Json::Array(items) => items.iter().map(without_ciphers).collect(),
+        other => other.clone(),
     }
 }
 
@@ -174,7 +194,7 @@ mod tests {
             { "message": "<{%reset%}>old version<{%reset%}>\n", "severity": "warning" },
             { "message": "fine", "severity": "info" },
         ]});
-        Said::parse(&text.to_string(), PathBuf::new()).unwrap()
+        Said::parse(&text.to_string(), "{}", PathBuf::new()).unwrap()
     }
 
     fn step(op: &str, name: &str, value: &str) -> Json {
@@ -225,11 +245,26 @@ mod tests {
 
     #[test]
     fn outputs_that_change_are_named() {
-        let stack = json!([{ "op": "same", "urn": "urn:pulumi:dev::shop::pulumi:pulumi:Stack::shop-dev",
-            "oldState": { "type": STACK, "outputs": { "url": "a", "same": 1 } },
-            "newState": { "type": STACK, "outputs": { "url": "b", "same": 1 } } }]);
-        let proposal = said(&stack).read(&sealer()).proposal();
+        let saved = |cipher: &str| {
+            json!({ "resourcePlans": {
+                "urn:pulumi:dev::shop::pulumi:pulumi:Stack::shop-dev": { "goal": {
+                    "type": STACK,
+                    "outputDiff": { "updates": { "url": "b" }, "deletes": ["old"], "adds": { "key": {
+                        "4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270",
+                        "ciphertext": cipher,
+                    } } },
+                } },
+            } })
+        };
+        let sealer = sealer();
+        let read = |cipher: &str| {
+            let text = json!({ "steps": [] }).to_string();
+            Said::parse(&text, &saved(cipher).to_string(), PathBuf::new()).unwrap().read(&sealer)
+        };
+        let proposal = read("one").proposal();
         assert_eq!(proposal.summary, "only outputs");
-        assert_eq!(proposal.changes[0].what, "output url");
+        let names: Vec<&str> = proposal.changes.iter().map(|change| change.what.as_str()).collect();
+        assert_eq!(names, ["output key", "output old", "output url"]);
+        assert_eq!(read("one").digest(), read("two").digest(), "ciphers are others each time");
     }
 }

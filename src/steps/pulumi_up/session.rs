@@ -232,7 +232,8 @@ impl Session {
         words.extend(QUIET);
         words.extend(limits(refresh, targets));
         let text = self.ask(&words, None, cx).await?;
-        Said::parse(&text, self.plan.clone())
+        let saved = cx.world.files.read_text(&self.plan)?;
+        Said::parse(&text, &saved, self.plan.clone())
     }
 
     /// Applies exactly a plan that was saved before.

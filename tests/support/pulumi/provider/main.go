@@ -320,6 +320,23 @@ func (Stack) how() how {
 	}
 }
 
+// Output is one output of a stack, STACK:KEY; arn is its value.
+type Output struct{}
+
+func (Output) how() how {
+	return how{module: "cloudformation", name: "Output",
+		create: func(s *State) error {
+			stack, key, _ := strings.Cut(s.Name, ":")
+			whole := State{Args: Args{Name: stack}}
+			err := whole.stack("DescribeStacks")
+			if s.Arn = whole.Outputs[key]; err == nil && s.Arn == "" {
+				err = fmt.Errorf("the stack has no such output")
+			}
+			return err
+		},
+	}
+}
+
 func (s *State) query(action string) ([]byte, error) {
 	form := url.Values{"Action": {action}, "Version": {"2010-05-15"}, "StackName": {s.Name}}
 	if strings.HasSuffix(action, "eStack") && action != "DeleteStack" {
@@ -378,6 +395,7 @@ func main() {
 		infer.Resource(&Resource[LogGroup]{}),
 		infer.Resource(&Resource[Bucket]{}),
 		infer.Resource(&Resource[Stack]{}),
+		infer.Resource(&Resource[Output]{}),
 	).Build()
 	if err == nil {
 		err = provider.Run(context.Background(), "sandbox", "0.1.0")
