@@ -25,6 +25,7 @@ mod lost_replies;
 mod marks;
 mod plans;
 mod projects;
+mod pulumi;
 mod resume;
 mod rollback;
 mod running;

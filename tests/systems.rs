@@ -1,5 +1,7 @@
 //! The systems under `flows/`, each in a checkout of its own, on the sandbox with the real programs:
 //! cold, again, with one change, with a failure in the middle, and back.
 
+mod happyrobot;
+mod ohi;
 mod partner;
 mod runbooks;

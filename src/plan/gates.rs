@@ -10,7 +10,7 @@ use crate::model::change::Action;
 use crate::model::kind::Nature;
 use crate::model::names::{EnvName, StepId};
 use crate::model::policy::{Policy, Rule};
-use crate::steps::approve;
+use crate::steps::{approve, is_always_gated};
 
 use super::document::{Plan, PlannedStep};
 use super::graph::{Goal, Node, NodeId};
@@ -35,6 +35,14 @@ pub enum Demand {
     /// It changes a protected environment.
     #[error("acts in {0}, which is protected")]
     Protected(EnvName),
+    /// Its kind never acts without somebody's word.
+    #[error("would {summary} in {environment}")]
+    Always {
+        /// Where.
+        environment: EnvName,
+        /// As the plan says.
+        summary: String,
+    },
     /// It takes infrastructure away, which nobody does by accident.
     #[error("would take infrastructure away in {environment} ({summary})")]
     TakesAway {
@@ -144,6 +152,8 @@ pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
         let target = cloud.target();
         let why = if takes_away(p, node, step) {
             Demand::TakesAway { environment: target.environment.clone(), summary: step.summary.clone() }
+        } else if is_always_gated(node.step.kind.name) {
+            Demand::Always { environment: target.environment.clone(), summary: step.summary.clone() }
         } else if target.protected && !node.step.common.ungated && node.step.is_deploying(true) {
             Demand::Protected(target.environment.clone())
         } else {

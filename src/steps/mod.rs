@@ -27,6 +27,8 @@ mod migrate;
 mod notify;
 mod program;
 mod rds_restore;
+mod pulumi_state;
+mod pulumi_up;
 pub mod reconcile;
 mod rollback;
 mod run;
@@ -93,6 +95,8 @@ pub static KINDS: &[&Kind] = &[
     &migrate::KIND,
     &notify::KIND,
     &rds_restore::KIND,
+    &pulumi_state::KIND,
+    &pulumi_up::KIND,
     &rollback::KIND,
     &run::KIND,
     &s3_sync::copy::KIND,
@@ -105,6 +109,12 @@ pub static KINDS: &[&Kind] = &[
 #[must_use]
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.spec.name == name).copied()
+}
+
+/// Whether steps of a kind need a gate in every environment.
+#[must_use]
+pub fn is_always_gated(kind: &str) -> bool {
+    kind == pulumi_state::KIND.spec.name
 }
 
 /// The tables of all kinds, for the reader and `flow check`.

@@ -7,7 +7,6 @@ use super::sandbox::Sandbox;
 
 /// A system's flows and its fixtures, as they would lie in its own repository, committed. The CLIs
 /// that `scripts/sandbox tools` installed come first in PATH.
-#[allow(dead_code, reason = "the first systems come with their drivers")]
 pub(crate) fn system(name: &str, sandbox: &Sandbox) -> Project {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut project = Project::new();
@@ -22,7 +21,7 @@ pub(crate) fn system(name: &str, sandbox: &Sandbox) -> Project {
     // In this repository a system's fixtures lie elsewhere; in its own there is nothing to say.
     let settings = project.read("flows/project.kdl");
     let kept: Vec<&str> = settings.lines().filter(|line| !line.trim_start().starts_with("root ")).collect();
-    project.write("flows/project.kdl", kept.join("\n").replace("http://127.0.0.1:4566", &sandbox.endpoint));
+    project.write("flows/project.kdl", kept.join("\n").replace("127.0.0.1:4566", sandbox.address()));
     project.write(".gitignore", ".flow/\n");
     project.git(&["init", "--quiet", "--initial-branch", "main"]);
     project.git(&["add", "--all"]);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::settings::Common;
 use super::version::{Requirement, Version};
 use super::workplace::Workplace;
+use crate::model::secret::Secret;
 use crate::steps::program::{Surroundings, harmless, judge, program};
 use crate::steps::{Attributes, Context, Failure, FailureClass};
 use crate::world::process::{Ending, Lines, ProcessError, Program, StopSignal, capture, run, show_argv};
@@ -176,7 +177,19 @@ impl Tool {
         limit: usize,
         cx: &Context,
     ) -> Result<Said, Failure> {
-        let said = capture(&self.program(arguments, cx), &cx.cancel, limit).await?;
+        self.ask_with(arguments, None, limit, cx).await
+    }
+
+    /// The same with something on its standard input.
+    pub(in crate::steps) async fn ask_with<T: AsRef<str>>(
+        &self,
+        arguments: &[T],
+        stdin: Option<Secret>,
+        limit: usize,
+        cx: &Context,
+    ) -> Result<Said, Failure> {
+        let program = Program { stdin, ..self.program(arguments, cx) };
+        let said = capture(&program, &cx.cancel, limit).await?;
         let Ending::Exited(code) = said.ending else {
             let failed = harmless(judge(said.ending, said.stderr)).err();
             return Err(failed.unwrap_or_else(|| Failure::new("ended")).detail(self.shown(arguments)));
