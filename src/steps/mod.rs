@@ -9,6 +9,7 @@
 pub mod approve;
 pub mod attributes;
 pub mod back;
+mod cfn;
 pub mod cfn_deploy;
 pub mod cloudfront_invalidate;
 pub mod docker_build;

@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What happens to one resource. Ordered by logical id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct ResourceChange {
+pub(in crate::steps) struct ResourceChange {
     /// Its logical id.
     pub id: String,
     /// `AWS::S3::Bucket`
@@ -38,7 +38,7 @@ pub(super) struct ResourceChange {
 /// What happens to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum What {
+pub(in crate::steps) enum What {
     Add,
     Modify,
     /// Modified, and CloudFormation only finds out on the way whether it must be replaced.
@@ -53,7 +53,7 @@ pub(super) enum What {
 
 /// What a change set says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(in crate::steps) enum Reading {
     /// The stack is as wanted.
     NoChange,
     /// These would change; empty where only the stack's outputs do.
@@ -62,7 +62,7 @@ pub(super) enum Reading {
 
 /// How far the execution of a change set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Execution {
+pub(in crate::steps) enum Execution {
     /// Nobody has asked for it.
     NotYet,
     Running,
@@ -75,7 +75,7 @@ pub(super) enum Execution {
 
 /// A change set on its way to be read or executed.
 #[derive(Clone, Debug)]
-pub(super) struct ChangeSet {
+pub(in crate::steps) struct ChangeSet {
     stack: String,
     name: String,
 }
@@ -83,7 +83,7 @@ pub(super) struct ChangeSet {
 impl ChangeSet {
     /// Asks for one. The name is of this attempt alone, so that one which exists already after an
     /// unclear answer is ours.
-    pub(super) async fn create(
+    pub(in crate::steps) async fn create(
         cx: &Context,
         request: &Request,
         kind: ChangeSetType,
@@ -137,7 +137,7 @@ impl ChangeSet {
     }
 
     /// Waits until it is made and reads all of it.
-    pub(super) async fn read(&self, cx: &Context) -> Result<Reading, Failure> {
+    pub(in crate::steps) async fn read(&self, cx: &Context) -> Result<Reading, Failure> {
         let mut pause = FIRST_PAUSE;
         loop {
             let first = cx.cancel.unless_stopped(self.look(cx, None)).await??;
@@ -178,17 +178,17 @@ impl ChangeSet {
     }
 
     /// One that was made before.
-    pub(super) fn named(stack: &str, name: &str) -> Self {
+    pub(in crate::steps) fn named(stack: &str, name: &str) -> Self {
         Self { stack: stack.to_owned(), name: name.to_owned() }
     }
 
     /// Its name, which is also the token with which it is executed.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::steps) fn name(&self) -> &str {
         &self.name
     }
 
     /// How far its execution is.
-    pub(super) async fn execution(&self, cx: &Context) -> Result<Execution, AwsError> {
+    pub(in crate::steps) async fn execution(&self, cx: &Context) -> Result<Execution, AwsError> {
         match self.describe(cx, None).await {
             Ok(found) => Ok(match found.execution_status().map_or("", ExecutionStatus::as_str) {
                 "EXECUTE_COMPLETE" => Execution::Complete,
@@ -203,14 +203,14 @@ impl ChangeSet {
     }
 
     /// Whether it was executed, whatever came of it.
-    pub(super) async fn is_executed(&self, cx: &Context) -> Result<bool, AwsError> {
+    pub(in crate::steps) async fn is_executed(&self, cx: &Context) -> Result<bool, AwsError> {
         // One that is gone tells nothing: executing another one takes it away too.
         let found = self.describe(cx, None).await?;
         Ok(found.execution_status().is_some_and(|status| status.as_str().starts_with("EXECUTE_")))
     }
 
     /// Starts the change.
-    pub(super) async fn execute(&self, cx: &Context) -> Result<(), AwsError> {
+    pub(in crate::steps) async fn execute(&self, cx: &Context) -> Result<(), AwsError> {
         let call = cx.cloud.writes().await.cloudformation.execute_change_set();
         let call = call.stack_name(&self.stack).change_set_name(&self.name).client_request_token(&self.name);
         let answer = call.send().await;
@@ -218,7 +218,7 @@ impl ChangeSet {
     }
 
     /// Removes it; done again, it changes nothing. The error says what is left behind.
-    pub(super) async fn delete(&self, cx: &Context) -> Result<(), String> {
+    pub(in crate::steps) async fn delete(&self, cx: &Context) -> Result<(), String> {
         let cloudformation = &cx.cloud.writes().await.cloudformation;
         repeat(cx.world.clock, &cx.cancel, || async {
             let call = cloudformation.delete_change_set().stack_name(&self.stack).change_set_name(&self.name);
@@ -302,7 +302,7 @@ impl From<&Described> for ResourceChange {
 
 impl ResourceChange {
     /// As a plan shows it.
-    pub(super) fn shown(&self) -> Change {
+    pub(in crate::steps) fn shown(&self) -> Change {
         let resource = format!("{} ({})", self.id, self.kind);
         let touched = self.touched.join(", ");
         let with =
@@ -321,7 +321,7 @@ impl ResourceChange {
     }
 
     /// What the operator should know before saying yes.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(in crate::steps) fn warning(&self) -> Option<String> {
         let Self { id, kind, .. } = self;
         match self.what {
             What::Replace => Some(format!("{id} ({kind}) is replaced: what it holds is not carried over")),
@@ -337,7 +337,7 @@ impl ResourceChange {
 }
 
 /// The plan's word for all of them together.
-pub(super) fn action(changes: &[ResourceChange]) -> Action {
+pub(in crate::steps) fn action(changes: &[ResourceChange]) -> Action {
     let any = |what: What| changes.iter().any(|change| change.what == what);
     if any(What::Replace) {
         Action::Replace
@@ -349,7 +349,7 @@ pub(super) fn action(changes: &[ResourceChange]) -> Action {
 }
 
 /// `1 new, 2 changed, 1 replaced, 1 removed`
-pub(super) fn summary(changes: &[ResourceChange]) -> String {
+pub(in crate::steps) fn summary(changes: &[ResourceChange]) -> String {
     let count = |wanted: &[What]| changes.iter().filter(|change| wanted.contains(&change.what)).count();
     let parts: Vec<String> = [
         (count(&[What::Add]), "new"),

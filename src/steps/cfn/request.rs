@@ -13,7 +13,7 @@ use crate::world::keyed::Sealer;
 
 /// The value of a parameter.
 #[derive(Clone, Debug)]
-pub(super) enum Given {
+pub(in crate::steps) enum Given {
     /// In the open.
     Plain(String),
     /// Only in the request.
@@ -24,7 +24,7 @@ pub(super) enum Given {
 
 /// A checked request.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(in crate::steps) struct Request {
     /// The stack's name.
     pub stack: String,
     /// The template.
@@ -39,7 +39,7 @@ pub(super) struct Request {
 
 impl Request {
     /// Checks what the step gives against the template. The stack is the one that exists, if any.
-    pub(super) fn new(
+    pub(in crate::steps) fn new(
         stack: &str,
         template: Template,
         mut parameters: BTreeMap<String, Given>,
@@ -94,7 +94,7 @@ impl Request {
     /// Whether a stack with this template already has everything asked for. Where that cannot be
     /// seen from outside (hidden values, templates whose meaning may change), it says no, and a
     /// change set tells. Capabilities only acknowledge: they change nothing in a stack.
-    pub(super) fn is_met_by(&self, stack: &Stack, body: &str) -> bool {
+    pub(in crate::steps) fn is_met_by(&self, stack: &Stack, body: &str) -> bool {
         self.template.body == body
             && !self.template.is_open()
             && self.tags.as_ref().is_none_or(|tags| *tags == stack.tags)
@@ -110,7 +110,7 @@ impl Request {
     }
 
     /// Differences of the parameters that may be shown.
-    pub(super) fn parameter_changes(&self, stack: &Stack) -> Vec<Change> {
+    pub(in crate::steps) fn parameter_changes(&self, stack: &Stack) -> Vec<Change> {
         let declared = self.template.parameters.iter().filter(|(_, declared)| !declared.no_echo);
         declared
             .filter_map(|(name, declared)| {
@@ -126,7 +126,7 @@ impl Request {
     }
 
     /// Keyed digests of the values that may not be shown.
-    pub(super) fn sealed(&self, sealer: &Sealer) -> BTreeMap<String, String> {
+    pub(in crate::steps) fn sealed(&self, sealer: &Sealer) -> BTreeMap<String, String> {
         let digests = self.parameters.iter().filter_map(|(name, given)| {
             let hidden = self.template.parameters.get(name).is_some_and(|declared| declared.no_echo);
             match given {
@@ -139,7 +139,7 @@ impl Request {
     }
 
     /// For the request; never shown. An empty list would not be the same as none.
-    pub(super) fn sdk_parameters(&self) -> Option<Vec<Parameter>> {
+    pub(in crate::steps) fn sdk_parameters(&self) -> Option<Vec<Parameter>> {
         let parameter = |(name, given): (&String, &Given)| {
             let builder = Parameter::builder().parameter_key(name);
             match given {
@@ -153,13 +153,13 @@ impl Request {
     }
 
     /// For the request.
-    pub(super) fn sdk_capabilities(&self) -> Option<Vec<Capability>> {
+    pub(in crate::steps) fn sdk_capabilities(&self) -> Option<Vec<Capability>> {
         let capability = |capability: &String| Capability::from(capability.as_str());
         (!self.capabilities.is_empty()).then(|| self.capabilities.iter().map(capability).collect())
     }
 
     /// For the request.
-    pub(super) fn sdk_tags(&self) -> Option<Vec<Tag>> {
+    pub(in crate::steps) fn sdk_tags(&self) -> Option<Vec<Tag>> {
         let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
         self.tags.as_ref().map(|tags| tags.iter().map(tag).collect())
     }
@@ -175,7 +175,7 @@ fn acknowledged(given: &[String], needed: &str) -> bool {
 mod tests {
     use super::*;
     use crate::model::value::Outputs;
-    use crate::steps::cfn_deploy::template::Declared;
+    use crate::steps::cfn::template::Declared;
 
     fn template(parameters: &[(&str, Option<&str>, bool)], capabilities: &[&str]) -> Template {
         let declared = |default: Option<&str>, no_echo| Declared {

@@ -11,7 +11,7 @@ const LONGEST: usize = 51_200;
 
 /// A template that CloudFormation has accepted as such.
 #[derive(Clone, Debug)]
-pub(super) struct Template {
+pub(in crate::steps) struct Template {
     /// As it lies in the file.
     pub body: String,
     /// By name.
@@ -26,7 +26,7 @@ pub(super) struct Template {
 
 /// A declared parameter.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Declared {
+pub(in crate::steps) struct Declared {
     /// Taken where the step says nothing.
     pub default: Option<String>,
     /// CloudFormation shows it to nobody.
@@ -37,7 +37,7 @@ pub(super) struct Declared {
 
 /// A resource as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub(in crate::steps) struct Written {
     /// Its logical id.
     pub id: String,
     /// Its type, where it can be told.
@@ -46,13 +46,13 @@ pub(super) struct Written {
 
 impl Template {
     /// Reads a file and has CloudFormation validate it.
-    pub(super) async fn read(cx: &Context, path: &str) -> Result<Self, Failure> {
+    pub(in crate::steps) async fn read(cx: &Context, path: &str) -> Result<Self, Failure> {
         let body = cx.world.files.read_text(&cx.world.files.locate(path)?)?;
         Self::of(cx, path, body).await
     }
 
     /// Has CloudFormation validate a text; `path` says in messages which.
-    pub(super) async fn of(cx: &Context, path: &str, body: String) -> Result<Self, Failure> {
+    pub(in crate::steps) async fn of(cx: &Context, path: &str, body: String) -> Result<Self, Failure> {
         if body.len() > LONGEST {
             let size = body.len();
             return Err(Failure::new(format!("{path} has {size} bytes, and a template may have {LONGEST}"))
@@ -96,13 +96,13 @@ impl Template {
     }
 
     /// Digest of its text.
-    pub(super) fn digest(&self) -> String {
+    pub(in crate::steps) fn digest(&self) -> String {
         digest(self.body.as_bytes())
     }
 
     /// Whether the same text can mean other resources another time: macros, nested stacks, values
     /// that are looked up.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::steps) fn is_open(&self) -> bool {
         !self.transforms.is_empty()
             || ["Transform", "AWS::CloudFormation::Stack", "{{resolve:"]
                 .iter()
@@ -112,7 +112,7 @@ impl Template {
 
     /// Its resources in order of writing; `None` where the text does not show them plainly (flow
     /// style, macros, loops). Only for counting: CloudFormation's own answer names types, not resources.
-    pub(super) fn resources(&self) -> Option<Vec<Written>> {
+    pub(in crate::steps) fn resources(&self) -> Option<Vec<Written>> {
         if self.body.trim_start().starts_with('{') { in_json(&self.body) } else { in_yaml(&self.body) }
     }
 }

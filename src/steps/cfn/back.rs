@@ -10,16 +10,16 @@ use async_trait::async_trait;
 use serde_json::Value as Json;
 
 use super::change_set::{ResourceChange, What};
+use super::plan::{look, plan_change, up_to_date};
 use super::record::{State, facts, kept};
 use super::request::{Given, Request};
 use super::stack::{self, Stack, delete_command};
 use super::template::Template;
-use super::{look, plan_change, up_to_date};
 use crate::steps::back::{Stays, read};
 use crate::steps::{Context, Failure, FailureClass, Open, Proposal, Settled, Step, Way};
 
 /// The step that returns to a recorded stack.
-pub(super) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
+pub(in crate::steps) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
     let to = way.to.as_ref().filter(|to| !to.is_null());
     match (to, way.now.is_null()) {
         (Some(to), _) => Ok(Box::new(Return { to: read(to)? })),

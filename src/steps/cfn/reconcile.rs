@@ -13,13 +13,13 @@ use super::stack::{self, describe};
 use crate::steps::{Context, Done, Failure, Open, Settled};
 
 /// What is noted right before a change set is executed.
-pub(super) const EXECUTING: &str = "executing";
+pub(in crate::steps) const EXECUTING: &str = "executing";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// Settles a change of a stack, and waits for CloudFormation where it still works on it.
-pub(super) async fn settle(
+pub(in crate::steps) async fn settle(
     open: &Open,
     cx: &Context,
     name: &str,

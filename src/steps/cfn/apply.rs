@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// What the plan knows of the stack.
 #[derive(Clone, Debug)]
-pub(super) enum Planned {
+pub(in crate::steps) enum Planned {
     /// There is none yet.
     Create,
     /// Exactly these changes of the stack with that ARN.
@@ -36,7 +36,7 @@ pub(super) enum Planned {
 }
 
 /// A planned deployment.
-pub(super) struct Deploy {
+pub(in crate::steps) struct Deploy {
     pub request: Request,
     pub planned: Planned,
 }
@@ -257,7 +257,7 @@ impl Deploy {
 }
 
 /// Upkeep: the text of a template that was deployed before flow, or into another store.
-pub(super) struct KeepSource {
+pub(in crate::steps) struct KeepSource {
     pub body: String,
     pub done: Done,
 }
