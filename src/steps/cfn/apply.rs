@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use aws_sdk_cloudformation::types::ChangeSetType;
 use serde_json::json;
 
-use super::change_set::{ChangeSet, Reading, ResourceChange, What};
+use super::change_set::{ChangeSet, Execution, Reading, ResourceChange, What};
 use super::events::Events;
 use super::reconcile::EXECUTING;
 use super::record::{State, keep};
-use super::request::Request;
+use super::request::{Maker, Request};
 use super::stack::{Stack, delete_command, describe};
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::AwsError;
@@ -33,6 +33,16 @@ pub(in crate::steps) enum Planned {
         /// The template that it has.
         template: String,
     },
+    /// About these changes of the stack with that ARN, read off the templates alone: CloudFormation
+    /// could not be asked yet.
+    Outline {
+        /// The stack.
+        id: String,
+        /// Sorted.
+        changes: Vec<ResourceChange>,
+        /// The template that it has.
+        template: String,
+    },
 }
 
 /// A planned deployment.
@@ -46,14 +56,20 @@ impl Effect for Deploy {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let kind = match self.planned {
             Planned::Create => ChangeSetType::Create,
-            Planned::Update { .. } => ChangeSetType::Update,
+            Planned::Update { .. } | Planned::Outline { .. } => ChangeSetType::Update,
         };
         // What stands and what comes can both be returned to.
         keep(&cx.world.store, &self.request.template.body)?;
-        if let Planned::Update { template, .. } = &self.planned {
+        if let Planned::Update { template, .. } | Planned::Outline { template, .. } = &self.planned {
             keep(&cx.world.store, template)?;
         }
-        let set = ChangeSet::create(cx, &self.request, kind).await?;
+        let set = match &self.request.maker {
+            None => ChangeSet::create(cx, &self.request, kind).await?,
+            Some(maker) => match self.made(cx, maker.as_ref()).await? {
+                Some(set) => set,
+                None => return self.done(cx, "is as wanted already").await,
+            },
+        };
         match self.prepare(cx, &set).await {
             Ok(None) => {
                 self.discard(cx, &set).await;
@@ -69,6 +85,22 @@ impl Effect for Deploy {
 }
 
 impl Deploy {
+    /// A change set made by a program; `None` when nothing is left to do.
+    async fn made(&self, cx: &Context, maker: &dyn Maker) -> Result<Option<ChangeSet>, Failure> {
+        let set = ChangeSet::fresh(cx, &self.request.stack);
+        let made = maker.make(&set, cx).await;
+        let is_there = set.execution(cx).await.is_ok_and(|execution| execution != Execution::Gone);
+        match made {
+            Ok(()) => Ok(is_there.then_some(set)),
+            Err(failure) => {
+                if is_there {
+                    self.discard(cx, &set).await;
+                }
+                Err(failure)
+            }
+        }
+    }
+
     /// Reads the change set and compares it with the plan; `None` when nothing is left to do.
     async fn prepare(
         &self,
@@ -85,6 +117,9 @@ impl Deploy {
             Planned::Create => (changes.iter().all(|change| change.what == What::Add), &[][..]),
             Planned::Update { id: planned, changes: then, .. } => {
                 (id == *planned && changes == *then, &then[..])
+            }
+            Planned::Outline { id: planned, changes: then, .. } => {
+                (id == *planned && changes.iter().all(|change| is_foreseen(change, then)), &then[..])
             }
         };
         if same {
@@ -125,7 +160,7 @@ impl Deploy {
         if matches!(status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE") {
             let summary = match &self.planned {
                 Planned::Create => format!("created, {} resources", changes.len()),
-                Planned::Update { .. } => super::change_set::summary(changes),
+                Planned::Update { .. } | Planned::Outline { .. } => super::change_set::summary(changes),
             };
             return self.done(cx, &summary).await;
         }
@@ -192,7 +227,7 @@ impl Deploy {
         if let Err(left) = set.delete(cx).await {
             cx.feed.output(left).await;
         }
-        if matches!(self.planned, Planned::Update { .. }) {
+        if !matches!(self.planned, Planned::Create) {
             return;
         }
         let name = &self.request.stack;
@@ -267,6 +302,16 @@ impl Effect for KeepSource {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         keep(&cx.world.store, &self.body)?;
         Ok(self.done)
+    }
+}
+
+/// Whether an outline has it: the same resource, and nothing taken away that it does not take away.
+fn is_foreseen(change: &ResourceChange, outline: &[ResourceChange]) -> bool {
+    let planned = outline.iter().find(|planned| planned.id == change.id);
+    match change.what {
+        What::Replace | What::Remove => planned.is_some_and(|planned| planned.what == change.what),
+        // What only may change because another one does is no surprise.
+        _ => planned.is_some() || !change.certain,
     }
 }
 

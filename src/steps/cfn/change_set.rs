@@ -8,6 +8,7 @@ use aws_sdk_cloudformation::types::{
 };
 use serde::Serialize;
 
+use super::named::naming;
 use super::request::Request;
 use crate::model::change::{Action, Change};
 use crate::steps::{Context, Failure, FailureClass};
@@ -45,6 +46,8 @@ pub(in crate::steps) enum What {
     MayReplace,
     Replace,
     Remove,
+    /// It leaves the stack and stays.
+    Retire,
     /// An existing thing becomes part of the stack.
     Import,
     /// CloudFormation cannot say beforehand.
@@ -97,7 +100,7 @@ impl ChangeSet {
                 .change_set_name(&set.name)
                 .client_token(&set.name)
                 .change_set_type(kind.clone())
-                .template_body(&request.template.body)
+                .template_body(request.template.carried())
                 .set_parameters(request.sdk_parameters())
                 .set_capabilities(request.sdk_capabilities())
                 .set_tags(request.sdk_tags());
@@ -118,6 +121,11 @@ impl ChangeSet {
             }
             Err(error) => Err(set.refused(error)),
         }
+    }
+
+    /// One that somebody else is about to make: its name is of this attempt alone.
+    pub(in crate::steps) fn fresh(cx: &Context, stack: &str) -> Self {
+        Self { stack: stack.to_owned(), name: name(cx) }
     }
 
     fn refused(&self, error: AwsError) -> Failure {
@@ -266,15 +274,6 @@ impl From<&Described> for ResourceChange {
     fn from(change: &Described) -> Self {
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let replacement = change.replacement().map(Replacement::as_str).unwrap_or_default();
-        let what = match (change.action().map(ChangeAction::as_str).unwrap_or_default(), replacement) {
-            ("Add", _) => What::Add,
-            ("Remove", _) => What::Remove,
-            ("Import", _) => What::Import,
-            ("Modify", "True") => What::Replace,
-            ("Modify", "Conditional") => What::MayReplace,
-            ("Modify", _) => What::Modify,
-            _ => What::Dynamic,
-        };
         let mut touched: Vec<String> = change
             .details()
             .iter()
@@ -289,9 +288,24 @@ impl From<&Described> for ResourceChange {
             .details()
             .iter()
             .any(|detail| detail.evaluation().is_some_and(|evaluation| evaluation.as_str() == "Static"));
+        let kind = text(change.resource_type());
+        // Another name is another thing, whatever the provider says of it beforehand.
+        let renamed = certain && naming(&kind).is_some_and(|property| touched.iter().any(|t| t == property));
+        let keeps = change.policy_action().is_some_and(|policy| policy.as_str() == "Retain");
+        let what = match (change.action().map(ChangeAction::as_str).unwrap_or_default(), replacement) {
+            ("Add", _) => What::Add,
+            ("Remove", _) if keeps => What::Retire,
+            ("Remove", _) => What::Remove,
+            ("Import", _) => What::Import,
+            ("Modify", "True") => What::Replace,
+            ("Modify", "Conditional") if renamed => What::Replace,
+            ("Modify", "Conditional") => What::MayReplace,
+            ("Modify", _) => What::Modify,
+            _ => What::Dynamic,
+        };
         Self {
             id: text(change.logical_resource_id()),
-            kind: text(change.resource_type()),
+            kind,
             what,
             touched,
             physical: change.physical_resource_id().map(str::to_owned),
@@ -310,6 +324,7 @@ impl ResourceChange {
         match self.what {
             What::Add => Change::new(resource, None, "new".to_owned()),
             What::Import => Change::new(resource, None, "imported".to_owned()),
+            What::Retire => Change::new(resource, None, "leaves the stack, and stays".to_owned()),
             What::Remove => {
                 Change::new(resource, Some(self.physical.clone().unwrap_or_else(|| "there".to_owned())), None)
             }
@@ -357,6 +372,7 @@ pub(in crate::steps) fn summary(changes: &[ResourceChange]) -> String {
         (count(&[What::Modify, What::MayReplace, What::Dynamic]), "changed"),
         (count(&[What::Replace]), "replaced"),
         (count(&[What::Remove]), "removed"),
+        (count(&[What::Retire]), "no longer managed"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

@@ -1,14 +1,18 @@
 //! What a step asks of CloudFormation, checked against the template.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_sdk_cloudformation::types::{Capability, Parameter, Tag};
 
+use super::change_set::ChangeSet;
 use super::stack::Stack;
 use super::template::Template;
 use crate::model::change::Change;
 use crate::model::secret::Secret;
-use crate::steps::{Failure, FailureClass};
+use crate::steps::{Context, Failure, FailureClass};
 use crate::world::keyed::Sealer;
 
 /// The value of a parameter.
@@ -35,6 +39,15 @@ pub(in crate::steps) struct Request {
     pub capabilities: Vec<String>,
     /// Of the stack and what it creates; `None` leaves alone what it has.
     pub tags: Option<BTreeMap<String, String>>,
+    /// Who makes the change set that is executed; flow itself without.
+    pub maker: Option<Arc<dyn Maker>>,
+}
+
+/// A program that makes change sets, since it publishes what a template refers to.
+#[async_trait]
+pub(in crate::steps) trait Maker: Debug + Send + Sync {
+    /// Makes this one, and executes nothing. None is there afterwards when nothing would change.
+    async fn make(&self, set: &ChangeSet, cx: &Context) -> Result<(), Failure>;
 }
 
 impl Request {
@@ -88,7 +101,7 @@ impl Request {
                 .detail(template.capabilities_reason.clone())
                 .help(format!("if that is meant, add: capability \"{}\"", lacking.join("\" \""))));
         }
-        Ok(Self { stack: stack.to_owned(), template, parameters, capabilities, tags })
+        Ok(Self { stack: stack.to_owned(), template, parameters, capabilities, tags, maker: None })
     }
 
     /// Whether a stack with this template already has everything asked for. Where that cannot be

@@ -1,6 +1,9 @@
 //! A template: its text, and what CloudFormation says of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
 
 use crate::steps::{Context, Failure};
 use crate::world::aws::AwsError;
@@ -53,10 +56,15 @@ impl Template {
 
     /// Has CloudFormation validate a text; `path` says in messages which.
     pub(in crate::steps) async fn of(cx: &Context, path: &str, body: String) -> Result<Self, Failure> {
+        if body.len() > LONGEST && body.trim_start().starts_with('{') {
+            let template = Self::synthesised(path, body)?;
+            if template.is_portable() {
+                return Ok(template);
+            }
+            return Err(too_long(path, template.body.len()));
+        }
         if body.len() > LONGEST {
-            let size = body.len();
-            return Err(Failure::new(format!("{path} has {size} bytes, and a template may have {LONGEST}"))
-                .help("split it into several stacks"));
+            return Err(too_long(path, body.len()));
         }
         let cloudformation = &cx.cloud.reads().await.cloudformation;
         let refused = |error: AwsError| match error.code.as_deref() {
@@ -95,6 +103,50 @@ impl Template {
         })
     }
 
+    /// Reads a template in JSON that a tool made: nobody is asked, and it may have any length.
+    pub(in crate::steps) fn synthesised(path: &str, body: String) -> Result<Self, Failure> {
+        let json: Json = serde_json::from_str(&body)
+            .map_err(|error| Failure::new(format!("{path} is no template: {error}")))?;
+        let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let declared = |(name, parameter): (&String, &Json)| {
+            let declared = Declared {
+                default: parameter.get("Default").map(text),
+                no_echo: parameter.get("NoEcho").is_some_and(|no_echo| text(no_echo) == "true"),
+                kind: parameter.get("Type").map(text).unwrap_or_default(),
+            };
+            (name.clone(), declared)
+        };
+        let parameters = json.get("Parameters").and_then(Json::as_object).into_iter().flatten().map(declared);
+        let transforms = match json.get("Transform") {
+            None => Vec::new(),
+            Some(Json::Array(all)) => all.iter().map(text).collect(),
+            Some(one) => vec![text(one)],
+        };
+        Ok(Self {
+            parameters: parameters.collect(),
+            capabilities: Vec::new(),
+            capabilities_reason: String::new(),
+            transforms,
+            body,
+        })
+    }
+
+    /// As a request may carry it: without blanks where it would be too long, if that helps.
+    pub(in crate::steps) fn carried(&self) -> Cow<'_, str> {
+        if self.body.len() <= LONGEST {
+            return Cow::Borrowed(&self.body);
+        }
+        match serde_json::from_str::<Json>(&self.body) {
+            Ok(json) => Cow::Owned(json.to_string()),
+            Err(_) => Cow::Borrowed(&self.body),
+        }
+    }
+
+    /// Whether a request can carry it.
+    pub(in crate::steps) fn is_portable(&self) -> bool {
+        self.carried().len() <= LONGEST
+    }
+
     /// Digest of its text.
     pub(in crate::steps) fn digest(&self) -> String {
         digest(self.body.as_bytes())
@@ -107,7 +159,17 @@ impl Template {
             || ["Transform", "AWS::CloudFormation::Stack", "{{resolve:"]
                 .iter()
                 .any(|word| self.body.contains(word))
-            || self.parameters.values().any(|parameter| parameter.kind.starts_with("AWS::SSM::"))
+            || self
+                .parameters
+                .iter()
+                .any(|(name, parameter)| parameter.kind.starts_with("AWS::SSM::") && self.uses(name))
+    }
+
+    /// Whether what it makes may hang on a parameter; one that only its rules look at decides nothing.
+    fn uses(&self, parameter: &str) -> bool {
+        let Ok(json) = serde_json::from_str::<Json>(&self.body) else { return true };
+        let parts = ["Resources", "Outputs", "Conditions", "Mappings"];
+        parts.iter().filter_map(|part| json.get(part)).any(|part| refers(part, parameter))
     }
 
     /// Its resources in order of writing; `None` where the text does not show them plainly (flow
@@ -117,8 +179,24 @@ impl Template {
     }
 }
 
+fn too_long(path: &str, size: usize) -> Failure {
+    Failure::new(format!("{path} has {size} bytes, and a template may have {LONGEST}"))
+        .help("split it into several stacks")
+}
+
+fn refers(value: &Json, parameter: &str) -> bool {
+    match value {
+        Json::String(text) => text.contains(&format!("${{{parameter}")),
+        Json::Array(items) => items.iter().any(|item| refers(item, parameter)),
+        Json::Object(fields) => fields.iter().any(|(key, value)| {
+            (key == "Ref" && value.as_str() == Some(parameter)) || refers(value, parameter)
+        }),
+        _ => false,
+    }
+}
+
 fn in_json(body: &str) -> Option<Vec<Written>> {
-    let template: serde_json::Value = serde_json::from_str(body).ok()?;
+    let template: Json = serde_json::from_str(body).ok()?;
     let resources = template.get("Resources")?.as_object()?;
     let written = resources.iter().map(|(id, resource)| Written {
         id: id.clone(),
