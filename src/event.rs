@@ -311,6 +311,8 @@ pub enum StepOutcome {
     Waiting,
     /// A gate that somebody closed, or something that flow refuses to do.
     Refused,
+    /// Not begun: somebody else holds what it needs.
+    Locked,
     /// What it did was taken back.
     RolledBack,
     /// What it did could not be taken back.
@@ -372,6 +374,8 @@ pub enum RunOutcome {
     Waiting,
     /// A gate was closed, or the world is not what the plan says.
     Refused,
+    /// Somebody else holds what a step needs.
+    Locked,
     /// A signal ended it.
     Interrupted,
     /// An effect of which nobody knows whether it was made.

@@ -378,12 +378,14 @@ fn suggestion(hint: Option<&String>, known: &[String], what: &str) -> String {
 fn plan_failures(failures: &[PlanFailure], session: &Session) -> (Vec<String>, Exit) {
     let mut problems = Problems::default();
     let mut lines = Vec::new();
-    let mut refused = false;
+    let classes = |class: FailureClass| {
+        let of = |why: &NoProposal| matches!(why, NoProposal::Failure(said) if said.class == class);
+        failures.iter().any(|failure| of(&failure.why))
+    };
     for failure in failures {
         match &failure.why {
             NoProposal::Unresolved(error) => problems.push(unresolved(error)),
             NoProposal::Failure(said) => {
-                refused |= said.class == FailureClass::Refused;
                 let word = if said.class == FailureClass::Refused { "refused" } else { "error" };
                 let mut reason = said.record.reason.lines();
                 lines.push(format!("{word}: {}  {}", failure.step, reason.next().unwrap_or_default()));
@@ -399,5 +401,12 @@ fn plan_failures(failures: &[PlanFailure], session: &Session) -> (Vec<String>, E
         return (lines, Exit::Usage);
     }
     lines.push(format!("{} cannot be planned. Nothing was run.", count(failures.len(), "step")));
-    (lines, if refused { Exit::Refused } else { Exit::Failed })
+    let ways = [
+        (FailureClass::Refused, Exit::Refused),
+        (FailureClass::Unusable, Exit::Usage),
+        (FailureClass::Unknown, Exit::Unknown),
+        (FailureClass::Locked, Exit::Locked),
+    ];
+    let exit = ways.into_iter().find_map(|(class, exit)| classes(class).then_some(exit));
+    (lines, exit.unwrap_or(Exit::Failed))
 }

@@ -37,6 +37,8 @@ pub fn outcome(shared: &Shared, ends: &Ends, cancel: &Cancel) -> RunOutcome {
         RunOutcome::RollbackFailed
     } else if has(StepOutcome::Failed) {
         RunOutcome::Failed
+    } else if has(StepOutcome::Locked) {
+        RunOutcome::Locked
     } else if has(StepOutcome::Refused) {
         RunOutcome::Refused
     } else if has(StepOutcome::Waiting) {
@@ -49,10 +51,12 @@ pub fn outcome(shared: &Shared, ends: &Ends, cancel: &Cancel) -> RunOutcome {
     }
 }
 
-/// Whether something was done and something else was then refused: no gate, which was only closed.
+/// Whether something was done and something else was then refused or locked: no gate, which was only
+/// closed.
 fn half_refused(shared: &Shared, ends: &Ends) -> bool {
     let is_gate = |id: &StepId| node_of(shared, id).is_some_and(|node| node.step.kind.nature == Nature::Gate);
-    let refused = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Refused && !is_gate(id));
+    let met = |outcome| matches!(outcome, StepOutcome::Refused | StepOutcome::Locked);
+    let refused = ends.iter().any(|(id, end)| met(end.outcome) && !is_gate(id));
     refused && ends.iter().any(|(id, end)| end.outcome == StepOutcome::Succeeded && !is_gate(id))
 }
 
@@ -89,7 +93,11 @@ pub fn after_finally(shared: &Shared, before: RunOutcome, ends: &Ends, cancel: &
             RunOutcome::Succeeded | RunOutcome::RollbackFailed => RunOutcome::Failed,
             worse => worse,
         },
-        RunOutcome::Failed | RunOutcome::Refused | RunOutcome::Waiting | RunOutcome::Interrupted
+        RunOutcome::Failed
+        | RunOutcome::Refused
+        | RunOutcome::Locked
+        | RunOutcome::Waiting
+        | RunOutcome::Interrupted
             if unknown =>
         {
             RunOutcome::Unknown
@@ -111,6 +119,7 @@ pub fn exit_code(outcome: RunOutcome) -> u8 {
         RunOutcome::Succeeded => 0,
         RunOutcome::Failed => 1,
         RunOutcome::Waiting => 3,
+        RunOutcome::Locked => 4,
         RunOutcome::Refused => 5,
         RunOutcome::Interrupted => 6,
         RunOutcome::Unknown => 7,

@@ -559,9 +559,12 @@ fn too_late(after: Duration, failure: Failure) -> Failure {
 
 fn outcome_of(class: &FailureClass, intended: bool) -> StepOutcome {
     match class {
-        FailureClass::Failed | FailureClass::Passing | FailureClass::Missing | FailureClass::NotYet(_) => {
-            StepOutcome::Failed
-        }
+        FailureClass::Failed
+        | FailureClass::Passing
+        | FailureClass::Missing
+        | FailureClass::Unusable
+        | FailureClass::NotYet(_) => StepOutcome::Failed,
+        FailureClass::Locked => StepOutcome::Locked,
         FailureClass::Refused => StepOutcome::Refused,
         FailureClass::Waiting => StepOutcome::Waiting,
         FailureClass::Unknown if intended => StepOutcome::Unknown,

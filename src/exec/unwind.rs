@@ -96,7 +96,7 @@ fn is_asked(shared: &Shared, outcome: RunOutcome, ends: &Ends, cancel: &Cancel) 
         |id: &StepId| p.graph.find_id(id).is_some_and(|id| p.graph.node(id).step.kind.nature == Nature::Gate);
     let refused = ends.iter().any(|(id, end)| end.outcome == StepOutcome::Refused && !is_gate(id));
     let failed = match outcome {
-        RunOutcome::Failed | RunOutcome::Unknown => true,
+        RunOutcome::Failed | RunOutcome::Locked | RunOutcome::Unknown => true,
         RunOutcome::Refused => refused,
         _ => false,
     };
@@ -113,7 +113,9 @@ fn reason(state: &RunState) -> Option<String> {
         let failed = |step: &StepState| {
             matches!(
                 step.phase,
-                Phase::Ended(StepOutcome::Failed | StepOutcome::Unknown | StepOutcome::Refused)
+                Phase::Ended(
+                    StepOutcome::Failed | StepOutcome::Unknown | StepOutcome::Refused | StepOutcome::Locked
+                )
             )
         };
         let step = state.steps.iter().find(|(_, step)| failed(step));

@@ -65,6 +65,8 @@ pub enum Outcome {
     Waiting,
     /// A gate was closed, or flow refused.
     Refused,
+    /// Somebody else held what a step needs.
+    Locked,
     /// An effect of which nobody knows whether it was made.
     Unknown,
     /// It failed, and what was done before is taken back.
@@ -80,6 +82,7 @@ impl From<RunOutcome> for Outcome {
             RunOutcome::Failed => Self::Failed,
             RunOutcome::Waiting => Self::Waiting,
             RunOutcome::Refused => Self::Refused,
+            RunOutcome::Locked => Self::Locked,
             RunOutcome::Interrupted => Self::Interrupted,
             RunOutcome::Unknown => Self::Unknown,
             RunOutcome::RolledBack => Self::RolledBack,

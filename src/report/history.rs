@@ -201,6 +201,7 @@ fn run_mark(outcome: Outcome) -> Mark {
         Outcome::Interrupted
         | Outcome::Failed
         | Outcome::Refused
+        | Outcome::Locked
         | Outcome::RolledBack
         | Outcome::RollbackFailed => Mark::Failed,
         Outcome::Waiting => Mark::Waiting,
@@ -220,6 +221,7 @@ fn run_outcome(run: &RunSummary) -> String {
         Outcome::Failed => "failed".to_owned(),
         Outcome::Waiting => "waiting".to_owned(),
         Outcome::Refused => "refused".to_owned(),
+        Outcome::Locked => "locked".to_owned(),
         Outcome::Unknown => "unknown".to_owned(),
         Outcome::RolledBack => "failed, rolled back".to_owned(),
         Outcome::RollbackFailed => "rollback failed".to_owned(),

@@ -197,6 +197,7 @@ impl From<StepOutcome> for Mark {
             StepOutcome::Skipped => Self::Skipped,
             StepOutcome::Failed
             | StepOutcome::Refused
+            | StepOutcome::Locked
             | StepOutcome::Interrupted
             | StepOutcome::RollbackFailed => Self::Failed,
             StepOutcome::Unknown => Self::Unknown,

@@ -129,6 +129,7 @@ pub(super) fn over(
         RunOutcome::Succeeded => 0,
         RunOutcome::Failed => 1,
         RunOutcome::Waiting => 3,
+        RunOutcome::Locked => 4,
         RunOutcome::Refused => 5,
         RunOutcome::Interrupted => 6,
         RunOutcome::Unknown => 7,

@@ -28,6 +28,10 @@ pub enum FailureClass {
     Missing,
     /// flow refuses: wrong account, a guard of the kind.
     Refused,
+    /// Somebody else holds what it needs, such as the lock of a state.
+    Locked,
+    /// The machine lacks a program, or has one that will not do.
+    Unusable,
     /// A gate that nobody has opened.
     Waiting,
     /// Whether the effect was made is not known.

@@ -19,6 +19,7 @@ pub mod ecs_deploy;
 pub mod ecs_run;
 pub mod failure;
 mod http_check;
+mod infra;
 mod migrate;
 mod notify;
 mod program;

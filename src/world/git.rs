@@ -155,6 +155,21 @@ impl Git {
         Ok(tree.into_iter().map(|(path, holds)| (inside(path), holds)).collect())
     }
 
+    /// Every file under some places that is tracked, or neither tracked nor ignored: paths relative to
+    /// the project root, as are the places. `None` without a repository.
+    pub fn listed(&self, places: &[String]) -> Result<Option<Vec<String>>, String> {
+        if let Err(said) = self.run(&["rev-parse", "--git-dir"]) {
+            return if said.contains("not a git repository") { Ok(None) } else { Err(said) };
+        }
+        let mut arguments = vec!["ls-files", "--cached", "--others", "--exclude-standard", "-z", "--"];
+        arguments.extend(places.iter().map(String::as_str));
+        let listed = self.run(&arguments)?;
+        let mut files: Vec<String> = listed.split_terminator('\0').map(str::to_owned).collect();
+        files.sort();
+        files.dedup();
+        Ok(Some(files))
+    }
+
     /// Files of the working tree that differ from the index.
     fn add_changed(&self, tree: &mut BTreeMap<String, String>) -> Result<(), String> {
         let raw = self.run(&["diff", "--raw", "-z", "--no-renames", "--no-ext-diff"])?;

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the one place that may")]
 
 pub mod aws;
+pub mod bundle;
 pub mod cancel;
 pub mod clock;
 pub mod crash;

@@ -1,5 +1,5 @@
 //! Files for secrets, for what programs hand back, and notes of programs that
-//! run: mode 0600, in the one folder `.flow/tmp` of mode 0700, gone when dropped.
+//! run, and copies of sources: mode 0600, in the one folder `.flow/tmp` of mode 0700, gone when dropped.
 //!
 //! One folder for all steps, because making one each costs more than starting
 //! a program on some file systems. The name of a file begins with the process
@@ -11,41 +11,55 @@ use std::path::PathBuf;
 
 use super::files::{FileError, Files};
 
-/// The files of one step. Dropped, they are removed.
+/// The files and folders of one step. Dropped, they are removed.
 #[derive(Debug)]
 pub struct Scratch {
     folder: PathBuf,
     made: Vec<tempfile::TempPath>,
+    folders: Vec<tempfile::TempDir>,
 }
 
 impl Scratch {
     /// No files yet.
     #[must_use]
     pub fn new(files: &Files) -> Self {
-        Self { folder: folder(files), made: Vec::new() }
+        Self { folder: folder(files), made: Vec::new(), folders: Vec::new() }
     }
 
     /// Makes a file that only its owner can read, and says where. `name` is the start of its name.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<PathBuf, FileError> {
-        let fault = |source| FileError { what: "cannot write in", path: self.folder.clone(), source };
         let prefix = format!("{}-{name}-", std::process::id());
-        let make = || tempfile::Builder::new().prefix(&prefix).tempfile_in(&self.folder);
-        let mut file = match make() {
-            // The folder is there for all but the first.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let above = self.folder.parent().unwrap_or(&self.folder);
-                std::fs::create_dir_all(above).map_err(fault)?;
-                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(fault)?;
-                make()
-            }
-            outcome => outcome,
-        }
-        .map_err(fault)?;
+        let mut file = self.make(|folder| tempfile::Builder::new().prefix(&prefix).tempfile_in(folder))?;
+        let fault = |source| FileError { what: "cannot write in", path: self.folder.clone(), source };
         file.write_all(bytes).map_err(fault)?;
         let path = file.into_temp_path();
         let place = path.to_path_buf();
         self.made.push(path);
         Ok(place)
+    }
+
+    /// Makes an empty folder that only its owner can enter, and says where.
+    pub fn folder(&mut self, name: &str) -> Result<PathBuf, FileError> {
+        let prefix = format!("{}-{name}-", std::process::id());
+        let made = self.make(|folder| tempfile::Builder::new().prefix(&prefix).tempdir_in(folder))?;
+        let place = made.path().to_owned();
+        self.folders.push(made);
+        Ok(place)
+    }
+
+    fn make<T>(&self, make: impl Fn(&std::path::Path) -> io::Result<T>) -> Result<T, FileError> {
+        let fault = |source| FileError { what: "cannot write in", path: self.folder.clone(), source };
+        match make(&self.folder) {
+            // The folder is there for all but the first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let above = self.folder.parent().unwrap_or(&self.folder);
+                std::fs::create_dir_all(above).map_err(fault)?;
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(fault)?;
+                make(&self.folder)
+            }
+            outcome => outcome,
+        }
+        .map_err(fault)
     }
 
     /// Removes what processes left that are gone, and ends the groups of programs that they left.
@@ -63,7 +77,10 @@ impl Scratch {
                 .is_some_and(|process| PathBuf::from(format!("/proc/{process}")).exists());
             if !alive {
                 super::process::end_left(&path);
-                files.remove(&path)?;
+                match files.metadata(&path)? {
+                    Some(found) if found.is_dir() => files.remove_dir(&path)?,
+                    _ => files.remove(&path)?,
+                }
             }
         }
         Ok(())
@@ -95,9 +112,13 @@ mod tests {
         assert_eq!(mode(file.parent().unwrap()), 0o700);
         let killed = root.path().join(".flow/tmp/4194999-key-x");
         std::fs::write(&killed, "secret").unwrap();
+        let (folder, left) = (scratch.folder("copy").unwrap(), root.path().join(".flow/tmp/4194999-copy-x"));
+        assert_eq!(mode(&folder), 0o700);
+        std::fs::create_dir_all(left.join("below")).unwrap();
         Scratch::clear(&files).unwrap();
-        assert!(file.exists() && !killed.exists(), "only what a process left that is gone");
+        assert!(file.exists() && folder.exists(), "what is in use stays");
+        assert!(!killed.exists() && !left.exists(), "only what a process left that is gone");
         drop(scratch);
-        assert!(!file.exists());
+        assert!(!file.exists() && !folder.exists());
     }
 }

@@ -98,6 +98,7 @@ impl Ending {
             RunOutcome::Failed
             | RunOutcome::Waiting
             | RunOutcome::Refused
+            | RunOutcome::Locked
             | RunOutcome::Unknown
             | RunOutcome::RolledBack
             | RunOutcome::RollbackFailed => view.trouble(last),

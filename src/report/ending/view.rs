@@ -142,6 +142,7 @@ impl View<'_> {
         let outcome = match self.ended.outcome {
             RunOutcome::Waiting => format!("{} waits for an answer after {took}.", self.what()),
             RunOutcome::Refused => format!("{} was refused after {took}.", self.what()),
+            RunOutcome::Locked => format!("{} met a lock after {took}.", self.what()),
             RunOutcome::Unknown => format!("{} stopped after {took} with an unknown outcome.", self.what()),
             RunOutcome::RolledBack => {
                 format!("{} failed after {took}, and its changes were taken back.", self.what())
