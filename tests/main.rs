@@ -29,3 +29,4 @@ mod running;
 mod secrets;
 mod signals;
 mod store;
+mod systems;

@@ -9,6 +9,7 @@
 pub mod approve;
 pub mod attributes;
 pub mod back;
+pub mod cdk;
 mod cfn;
 pub mod cfn_deploy;
 pub mod cloudfront_invalidate;
@@ -27,6 +28,7 @@ pub mod reconcile;
 mod rollback;
 mod run;
 pub mod s3_sync;
+pub mod sam_deploy;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]
@@ -75,6 +77,8 @@ pub struct Kind {
 /// Every kind, by name.
 pub static KINDS: &[&Kind] = &[
     &approve::KIND,
+    &cdk::bootstrap::KIND,
+    &cdk::deploy::KIND,
     &cfn_deploy::KIND,
     &cloudfront_invalidate::KIND,
     &docker_build::KIND,
@@ -87,6 +91,7 @@ pub static KINDS: &[&Kind] = &[
     &rollback::KIND,
     &run::KIND,
     &s3_sync::KIND,
+    &sam_deploy::KIND,
     &wait::KIND,
 ];
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::change_set::{ChangeSet, Execution, Reading, ResourceChange, What};
 use super::events::Events;
+use super::protect::guard;
 use super::reconcile::EXECUTING;
 use super::record::{State, keep};
 use super::request::{Maker, Request};
@@ -43,6 +44,13 @@ pub(in crate::steps) enum Planned {
         /// The template that it has.
         template: String,
     },
+    /// Something of the stack with that ARN: what, is known once all that it refers to is published.
+    Unseen {
+        /// The stack.
+        id: String,
+        /// The template that it has.
+        template: String,
+    },
 }
 
 /// A planned deployment.
@@ -56,11 +64,16 @@ impl Effect for Deploy {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let kind = match self.planned {
             Planned::Create => ChangeSetType::Create,
-            Planned::Update { .. } | Planned::Outline { .. } => ChangeSetType::Update,
+            Planned::Update { .. } | Planned::Outline { .. } | Planned::Unseen { .. } => {
+                ChangeSetType::Update
+            }
         };
         // What stands and what comes can both be returned to.
         keep(&cx.world.store, &self.request.template.body)?;
-        if let Planned::Update { template, .. } | Planned::Outline { template, .. } = &self.planned {
+        if let Planned::Update { template, .. }
+        | Planned::Outline { template, .. }
+        | Planned::Unseen { template, .. } = &self.planned
+        {
             keep(&cx.world.store, template)?;
         }
         let set = match &self.request.maker {
@@ -89,16 +102,10 @@ impl Deploy {
     async fn made(&self, cx: &Context, maker: &dyn Maker) -> Result<Option<ChangeSet>, Failure> {
         let set = ChangeSet::fresh(cx, &self.request.stack);
         let made = maker.make(&set, cx).await;
-        let is_there = set.execution(cx).await.is_ok_and(|execution| execution != Execution::Gone);
-        match made {
-            Ok(()) => Ok(is_there.then_some(set)),
-            Err(failure) => {
-                if is_there {
-                    self.discard(cx, &set).await;
-                }
-                Err(failure)
-            }
+        if made.is_err() && set.execution(cx).await.is_ok_and(|execution| execution != Execution::Gone) {
+            self.discard(cx, &set).await;
         }
+        made
     }
 
     /// Reads the change set and compares it with the plan; `None` when nothing is left to do.
@@ -112,6 +119,7 @@ impl Deploy {
             Reading::Changes(changes) => changes,
         };
         let name = &self.request.stack;
+        guard(&self.request.protect, None, &changes)?;
         let id = self.now(cx).await?.id;
         let (same, differing) = match &self.planned {
             Planned::Create => (changes.iter().all(|change| change.what == What::Add), &[][..]),
@@ -121,6 +129,7 @@ impl Deploy {
             Planned::Outline { id: planned, changes: then, .. } => {
                 (id == *planned && changes.iter().all(|change| is_foreseen(change, then)), &then[..])
             }
+            Planned::Unseen { id: planned, .. } => (id == *planned, &[][..]),
         };
         if same {
             return Ok(Some((id, changes)));
@@ -160,7 +169,9 @@ impl Deploy {
         if matches!(status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE") {
             let summary = match &self.planned {
                 Planned::Create => format!("created, {} resources", changes.len()),
-                Planned::Update { .. } | Planned::Outline { .. } => super::change_set::summary(changes),
+                Planned::Update { .. } | Planned::Outline { .. } | Planned::Unseen { .. } => {
+                    super::change_set::summary(changes)
+                }
             };
             return self.done(cx, &summary).await;
         }
@@ -247,7 +258,13 @@ impl Deploy {
 
     async fn done(&self, cx: &Context, summary: &str) -> Result<Done, Failure> {
         let stack = self.now(cx).await?;
-        let receipt = State::met(&self.request, &stack, &self.request.template.body, cx).to_json();
+        // A program may have put other words in it: what it published, for one.
+        let body = match &self.request.maker {
+            None => self.request.template.body.clone(),
+            Some(_) => super::stack::template(cx, &stack.id).await?,
+        };
+        keep(&cx.world.store, &body)?;
+        let receipt = State::met(&self.request, &stack, &body, cx).to_json();
         Ok(Done { summary: summary.to_owned(), outputs: stack.outputs, receipt })
     }
 

@@ -8,6 +8,8 @@ pub(in crate::steps) mod apply;
 pub(in crate::steps) mod back;
 pub(in crate::steps) mod change_set;
 pub(in crate::steps) mod events;
+pub(in crate::steps) mod exports;
+pub(in crate::steps) mod lint;
 pub(in crate::steps) mod named;
 pub(in crate::steps) mod outline;
 pub(in crate::steps) mod plan;

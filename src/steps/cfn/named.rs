@@ -41,8 +41,7 @@ pub(in crate::steps) fn naming(kind: &str) -> Option<&'static str> {
 /// that ends with it. Secrets get six characters more.
 pub(in crate::steps) fn is_called(kind: &str, physical: &str, name: &str) -> bool {
     let ends = |physical: &str| {
-        physical == name
-            || physical.strip_suffix(name).is_some_and(|before| before.ends_with([':', '/']))
+        physical == name || physical.strip_suffix(name).is_some_and(|before| before.ends_with([':', '/']))
     };
     let secret = || {
         kind == "AWS::SecretsManager::Secret"

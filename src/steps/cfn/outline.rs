@@ -21,9 +21,9 @@ pub(in crate::steps) fn outline(before: &str, after: &str) -> Option<Vec<Resourc
             Some(now) => {
                 let touched = touched(now, then);
                 let kind = then["Type"].as_str().unwrap_or_default();
-                let renamed = naming(kind).is_some_and(|name| touched.iter().any(|property| property == name));
-                let what =
-                    if renamed || now["Type"] != then["Type"] { What::Replace } else { What::Modify };
+                let renamed =
+                    naming(kind).is_some_and(|name| touched.iter().any(|property| property == name));
+                let what = if renamed || now["Type"] != then["Type"] { What::Replace } else { What::Modify };
                 changes.push(change(id, then, what, touched));
             }
         }
@@ -82,7 +82,13 @@ mod tests {
         let told: Vec<(&str, What)> = found.iter().map(|change| (change.id.as_str(), change.what)).collect();
         assert_eq!(
             told,
-            [("A", What::Replace), ("B", What::Remove), ("C", What::Retire), ("D", What::Modify), ("E", What::Add)]
+            [
+                ("A", What::Replace),
+                ("B", What::Remove),
+                ("C", What::Retire),
+                ("D", What::Modify),
+                ("E", What::Add)
+            ]
         );
         assert_eq!(found[3].touched, ["DelaySeconds"]);
         assert_eq!(outline("Resources:\n  A: {}", after), None);

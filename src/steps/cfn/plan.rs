@@ -91,6 +91,32 @@ pub(in crate::steps) async fn plan_change(
     Ok(proposal)
 }
 
+/// A change that CloudFormation cannot be asked about yet; `why` says why not.
+pub(in crate::steps) fn plan_outline(
+    cx: &Context,
+    request: Request,
+    stack: &Stack,
+    changes: Vec<ResourceChange>,
+    body: &str,
+    why: &str,
+) -> Proposal {
+    let standing = record::State::standing(&request.stack, stack, body, cx).to_json();
+    let mut warnings: Vec<String> = changes.iter().filter_map(ResourceChange::warning).collect();
+    warnings.push(format!("CloudFormation was not asked, and may still refuse: {why}"));
+    Proposal {
+        subject: request.stack.clone(),
+        changes: changes.iter().map(ResourceChange::shown).collect(),
+        warnings,
+        reversible: Reversible::Auto,
+        standing,
+        ..Proposal::new(change_set::action(&changes), change_set::summary(&changes))
+    }
+    .with(Deploy {
+        request,
+        planned: Planned::Outline { id: stack.id.clone(), changes, template: body.to_owned() },
+    })
+}
+
 fn propose(request: Request, stack: &Stack, changes: Vec<ResourceChange>, body: &str) -> Proposal {
     let mut warnings: Vec<String> = changes.iter().filter_map(ResourceChange::warning).collect();
     warnings.extend(task_definition_warning(&changes));

@@ -12,6 +12,7 @@ use super::stack::Stack;
 use super::template::Template;
 use crate::model::change::Change;
 use crate::model::secret::Secret;
+use crate::steps::infra::Protect;
 use crate::steps::{Context, Failure, FailureClass};
 use crate::world::keyed::Sealer;
 
@@ -41,13 +42,15 @@ pub(in crate::steps) struct Request {
     pub tags: Option<BTreeMap<String, String>>,
     /// Who makes the change set that is executed; flow itself without.
     pub maker: Option<Arc<dyn Maker>>,
+    /// What is never replaced or deleted.
+    pub protect: Protect,
 }
 
 /// A program that makes change sets, since it publishes what a template refers to.
 #[async_trait]
 pub(in crate::steps) trait Maker: Debug + Send + Sync {
-    /// Makes this one, and executes nothing. None is there afterwards when nothing would change.
-    async fn make(&self, set: &ChangeSet, cx: &Context) -> Result<(), Failure>;
+    /// Makes one, of this name if it can choose, and executes nothing; `None` when nothing would change.
+    async fn make(&self, set: &ChangeSet, cx: &Context) -> Result<Option<ChangeSet>, Failure>;
 }
 
 impl Request {
@@ -101,7 +104,15 @@ impl Request {
                 .detail(template.capabilities_reason.clone())
                 .help(format!("if that is meant, add: capability \"{}\"", lacking.join("\" \""))));
         }
-        Ok(Self { stack: stack.to_owned(), template, parameters, capabilities, tags, maker: None })
+        Ok(Self {
+            stack: stack.to_owned(),
+            template,
+            parameters,
+            capabilities,
+            tags,
+            maker: None,
+            protect: Protect::default(),
+        })
     }
 
     /// Whether a stack with this template already has everything asked for. Where that cannot be
@@ -202,6 +213,7 @@ mod tests {
             capabilities: capabilities.iter().map(|&c| c.to_owned()).collect(),
             capabilities_reason: "roles".to_owned(),
             transforms: Vec::new(),
+            notes: Vec::new(),
         }
     }
 

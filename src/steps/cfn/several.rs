@@ -39,7 +39,8 @@ pub(in crate::steps) fn together(parts: Vec<Part>) -> Proposal {
     for part in &parts {
         let Part { stack, proposal: own } = part;
         if own.action.will_run() {
-            let prefixed = |change: &Change| Change { what: format!("{stack}/{}", change.what), ..change.clone() };
+            let prefixed =
+                |change: &Change| Change { what: format!("{stack}/{}", change.what), ..change.clone() };
             proposal.changes.extend(own.changes.iter().map(prefixed));
         } else if !changing.is_empty() {
             proposal.changes.push(Change::new(stack.as_str(), None, "no change".to_owned()));
@@ -98,11 +99,7 @@ impl Effect for Several {
         for Part { stack, mut proposal } in self.parts {
             let changes = proposal.action.will_run();
             let done = match proposal.effect.take() {
-                None => Done {
-                    summary: String::new(),
-                    outputs: proposal.outputs,
-                    receipt: proposal.receipt,
-                },
+                None => Done { summary: String::new(), outputs: proposal.outputs, receipt: proposal.receipt },
                 Some(effect) => {
                     if changes {
                         cx.feed.output(format!("{stack}: {}", proposal.summary)).await;

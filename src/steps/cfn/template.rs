@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
+use super::lint;
 use crate::steps::{Context, Failure};
 use crate::world::aws::AwsError;
 use crate::world::files::digest;
@@ -25,6 +26,8 @@ pub(in crate::steps) struct Template {
     pub capabilities_reason: String,
     /// Its macros.
     pub transforms: Vec<String>,
+    /// What may be a mistake in it.
+    pub notes: Vec<String>,
 }
 
 /// A declared parameter.
@@ -66,6 +69,7 @@ impl Template {
         if body.len() > LONGEST {
             return Err(too_long(path, body.len()));
         }
+        let notes = lint::check(path, &body)?;
         let cloudformation = &cx.cloud.reads().await.cloudformation;
         let refused = |error: AwsError| match error.code.as_deref() {
             Some("ValidationError") => {
@@ -99,6 +103,7 @@ impl Template {
             capabilities: validated.capabilities().iter().map(|c| c.as_str().to_owned()).collect(),
             capabilities_reason: validated.capabilities_reason().unwrap_or_default().to_owned(),
             transforms: summary.declared_transforms().to_vec(),
+            notes,
             body,
         })
     }
@@ -127,6 +132,7 @@ impl Template {
             capabilities: Vec::new(),
             capabilities_reason: String::new(),
             transforms,
+            notes: Vec::new(),
             body,
         })
     }
@@ -256,6 +262,7 @@ mod tests {
             capabilities: Vec::new(),
             capabilities_reason: String::new(),
             transforms: Vec::new(),
+            notes: Vec::new(),
         };
         let shown = |w: Written| w.kind.map_or(w.id.clone(), |kind| format!("{} {kind}", w.id));
         template.resources().map(|all| all.into_iter().map(shown).collect::<Vec<_>>().join(", "))

@@ -16,11 +16,14 @@ use async_trait::async_trait;
 use serde_json::Value as Json;
 
 use super::cfn::plan::{look, plan_change, plan_new, up_to_date};
+use super::cfn::protect::guard;
 use super::cfn::record::facts;
 use super::cfn::request::{Given, Request};
 use super::cfn::stack::{self, CLEANING, Stack, busy};
 use super::cfn::template::Template;
-use super::cfn::{back, reconcile};
+use super::cfn::{back, exports, reconcile};
+use super::infra::Protect;
+use super::infra::settings::PROTECT;
 use super::{Attributes, Back, Context, Failure, Kind, Open, Proposal, Settled, Step};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready, known};
@@ -47,6 +50,7 @@ pub static KIND: Kind = Kind {
                 "What the template may do: CAPABILITY_IAM, CAPABILITY_NAMED_IAM, CAPABILITY_AUTO_EXPAND.",
             ),
             Setting::new("tags", Shape::Map, "Tags of the stack and of all that it creates; without it they stay as they are."),
+            PROTECT,
         ],
         rules: &[],
         outputs: OutputNames::Open,
@@ -65,6 +69,7 @@ struct CfnDeploy {
     parameters: BTreeMap<String, Given>,
     capabilities: Vec<String>,
     tags: Option<BTreeMap<String, String>>,
+    protect: Protect,
 }
 
 fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
@@ -90,6 +95,7 @@ fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
         parameters,
         capabilities: ready.texts("capability")?,
         tags: ready.get("tags").is_some().then_some(tags),
+        protect: Protect::new(ready.texts("protect")?),
     }))
 }
 
@@ -98,6 +104,8 @@ impl Step for CfnDeploy {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let (template, found) = tokio::try_join!(Template::read(cx, &self.template), look(cx, &self.stack))?;
         let inputs = BTreeMap::from([(self.template.clone(), template.digest())]);
+        exports::demand(cx, &self.template, &template.body).await?;
+        let notes = template.notes.clone();
         let baseline = facts(&self.stack, found.as_ref().map(|(stack, body)| (stack, body.as_str())));
         let proposal = match found {
             None => plan_new(self.request(template, None)?),
@@ -109,11 +117,14 @@ impl Step for CfnDeploy {
                 } else if stack.status == CLEANING {
                     return Err(busy(&self.stack, &stack));
                 } else {
-                    plan_change(cx, request, stack, &body, &|_| Ok(())).await?
+                    plan_change(cx, request, stack, &body, &|changes| guard(&self.protect, None, changes))
+                        .await?
                 }
             }
         };
-        Ok(Proposal { baseline, inputs, ..proposal })
+        let mut proposal = Proposal { baseline, inputs, ..proposal };
+        proposal.warnings.extend(notes);
+        Ok(proposal)
     }
 
     async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
@@ -133,6 +144,8 @@ impl Step for CfnDeploy {
 impl CfnDeploy {
     fn request(&self, template: Template, existing: Option<&Stack>) -> Result<Request, Failure> {
         let (parameters, capabilities) = (self.parameters.clone(), self.capabilities.clone());
-        Request::new(&self.stack, template, parameters, capabilities, self.tags.clone(), existing)
+        let request =
+            Request::new(&self.stack, template, parameters, capabilities, self.tags.clone(), existing)?;
+        Ok(Request { protect: self.protect.clone(), ..request })
     }
 }
