@@ -251,9 +251,11 @@ impl SamDeploy {
     fn request(&self, template: Template, tool: Tool, existing: Option<&Stack>) -> Result<Request, Failure> {
         let tags = (!self.tags.is_empty()).then(|| self.tags.clone());
         let (parameters, capabilities) = (self.parameters.clone(), self.capabilities.clone());
-        let request = Request::new(&self.stack, template, parameters, capabilities, tags, existing)?;
+        let mut request = Request::new(&self.stack, template, parameters, capabilities, tags, existing)?;
         let maker = Publish { step: self.clone(), tool: tokio::sync::Mutex::new(tool) };
-        Ok(Request { protect: self.common.protect.clone(), maker: Some(Arc::new(maker)), ..request })
+        request.protect = self.common.protect.clone();
+        request.maker = Some(Arc::new(maker));
+        Ok(request)
     }
 
     fn effect(&self, request: Request, planned: Planned, sources: &str, settings: &str) -> Apply {

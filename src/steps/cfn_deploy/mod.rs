@@ -144,8 +144,9 @@ impl Step for CfnDeploy {
 impl CfnDeploy {
     fn request(&self, template: Template, existing: Option<&Stack>) -> Result<Request, Failure> {
         let (parameters, capabilities) = (self.parameters.clone(), self.capabilities.clone());
-        let request =
+        let mut request =
             Request::new(&self.stack, template, parameters, capabilities, self.tags.clone(), existing)?;
-        Ok(Request { protect: self.protect.clone(), ..request })
+        request.protect = self.protect.clone();
+        Ok(request)
     }
 }
