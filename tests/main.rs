@@ -30,3 +30,4 @@ mod secrets;
 mod signals;
 mod store;
 mod systems;
+mod terraform;

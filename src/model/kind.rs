@@ -62,6 +62,13 @@ pub enum Rule {
 }
 
 impl KindSpec {
+    /// Whether its steps start programs, in the plan too: those get their time to end. A kind that
+    /// drives a program of somebody else's says which version will do.
+    #[must_use]
+    pub fn starts_programs(&self) -> bool {
+        self.nature == Nature::Program || self.setting("version").is_some()
+    }
+
     /// The row of a setting.
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<&'static Setting> {

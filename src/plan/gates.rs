@@ -13,20 +13,36 @@ use crate::model::policy::{Policy, Rule};
 use crate::steps::approve;
 
 use super::document::{Plan, PlannedStep};
-use super::graph::NodeId;
+use super::graph::{Goal, Node, NodeId};
 use super::prepare::Prepared;
 use super::scope::{StepScope, StepTable};
 
-/// A step of a protected environment that no gate stands in front of.
+/// A step that somebody must agree to and that no gate stands in front of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{step} acts in {environment}, which is protected, and no gate stands in front of it{}", show_skipped(.skipped))]
+#[error("{step} {why}, and no gate stands in front of it{}", show_skipped(.skipped))]
 pub struct Ungated {
     /// The step.
     pub step: StepId,
-    /// The environment.
-    pub environment: EnvName,
+    /// Why somebody must agree.
+    pub why: Demand,
     /// Gates in front of it whose condition is false, with the condition.
     pub skipped: Vec<(StepId, String)>,
+}
+
+/// Why a step needs a gate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Demand {
+    /// It changes a protected environment.
+    #[error("acts in {0}, which is protected")]
+    Protected(EnvName),
+    /// It takes infrastructure away, which nobody does by accident.
+    #[error("would take infrastructure away in {environment} ({summary})")]
+    TakesAway {
+        /// Where.
+        environment: EnvName,
+        /// As the plan says.
+        summary: String,
+    },
 }
 
 fn show_skipped(gates: &[(StepId, String)]) -> String {
@@ -115,8 +131,9 @@ fn behind(p: &Prepared, from: NodeId) -> BTreeSet<NodeId> {
     seen
 }
 
-/// Steps that would change a protected environment without anybody's word. A gate whose condition is
-/// false stands in front of nothing.
+/// Steps that would change a protected environment, or take infrastructure away because they are
+/// told to or go back, without anybody's word. A gate whose condition is false stands in front of
+/// nothing.
 #[must_use]
 pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
     let mut open = Vec::new();
@@ -125,9 +142,13 @@ pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
         let node = p.graph.node(id);
         let cloud = p.cloud_of(id);
         let target = cloud.target();
-        if !target.protected || node.step.common.ungated || !node.step.is_deploying(true) {
+        let why = if takes_away(p, node, step) {
+            Demand::TakesAway { environment: target.environment.clone(), summary: step.summary.clone() }
+        } else if target.protected && !node.step.common.ungated && node.step.is_deploying(true) {
+            Demand::Protected(target.environment.clone())
+        } else {
             continue;
-        }
+        };
         let gates = gates_before(p, id);
         let action = |gate: &StepId| plan.steps.iter().find(|step| step.id == *gate);
         // One that was opened before the run was resumed stands open.
@@ -138,11 +159,23 @@ pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
         let skipped = gates.iter().filter_map(action).filter(|gate| gate.action == Action::Skipped);
         open.push(Ungated {
             step: step.id.clone(),
-            environment: target.environment.clone(),
+            why,
             skipped: skipped.map(|gate| (gate.id.clone(), gate.summary.clone())).collect(),
         });
     }
     open
+}
+
+/// Whether a step deletes or replaces infrastructure where that is never done unasked: with `destroy`
+/// or `replace`, and on the way back. What a change of a configuration replaces is in its plan.
+fn takes_away(p: &Prepared, node: &Node, step: &PlannedStep) -> bool {
+    let goes_back = p.back.is_some() || matches!(node.goal, Some(Goal::Recorded(_)));
+    let lost = match step.action {
+        Action::Delete => goes_back || node.step.settings.get("destroy").is_some(),
+        Action::Replace => goes_back || node.step.settings.get("replace").is_some(),
+        _ => false,
+    };
+    lost && node.step.kind.nature == Nature::Infrastructure
 }
 
 /// The gates in front of a node, directly or not.

@@ -317,7 +317,7 @@ impl<'a> Observer<'a> {
         let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
         let proposed = propose(node, around, &cx);
         // Programs get their grace; what only asks is let go.
-        let looked = if node.step.kind.nature == Nature::Program && !self.cancel.is_stopping() {
+        let looked = if node.step.kind.starts_programs() && !self.cancel.is_stopping() {
             proposed.await
         } else {
             let interrupted = |_: Stopped| Failure::of(FailureClass::Interrupted, "interrupted");

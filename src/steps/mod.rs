@@ -31,6 +31,7 @@ pub mod s3_sync;
 pub mod sam_deploy;
 #[cfg(test)]
 mod sandbox;
+mod terraform_apply;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wait;
@@ -92,6 +93,7 @@ pub static KINDS: &[&Kind] = &[
     &run::KIND,
     &s3_sync::KIND,
     &sam_deploy::KIND,
+    &terraform_apply::KIND,
     &wait::KIND,
 ];
 

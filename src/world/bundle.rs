@@ -118,12 +118,13 @@ mod tests {
         let files = Files::new(root.path());
         std::fs::create_dir(root.path().join("a")).unwrap();
         std::fs::write(root.path().join("a/run.sh"), "#!/bin/sh\n").unwrap();
-        std::fs::set_permissions(root.path().join("a/run.sh"), PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(root.path().join("a/run.sh"), std::fs::Permissions::from_mode(0o700))
+            .unwrap();
         std::fs::write(root.path().join("b.tf"), "b").unwrap();
         symlink("a/run.sh", root.path().join("go")).unwrap();
         let paths = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let one = pack(&files, &paths(&["b.tf", "a/run.sh", "go", "gone.tf"]), 1000).unwrap();
-        std::fs::set_permissions(root.path().join("b.tf"), PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(root.path().join("b.tf"), std::fs::Permissions::from_mode(0o600)).unwrap();
         let other = pack(&files, &paths(&["go", "a/run.sh", "b.tf"]), 1000).unwrap();
         assert_eq!(one, other);
         assert!(pack(&files, &paths(&["b.tf", "a/run.sh"]), 5).is_err(), "too large");

@@ -28,8 +28,16 @@ impl Scratch {
 
     /// Makes a file that only its owner can read, and says where. `name` is the start of its name.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<PathBuf, FileError> {
+        self.write_as(name, "", bytes)
+    }
+
+    /// The same with an end of its name, which some programs go by: `.json`.
+    pub fn write_as(&mut self, name: &str, end: &str, bytes: &[u8]) -> Result<PathBuf, FileError> {
         let prefix = format!("{}-{name}-", std::process::id());
-        let mut file = self.make(|folder| tempfile::Builder::new().prefix(&prefix).tempfile_in(folder))?;
+        let make = |folder: &std::path::Path| {
+            tempfile::Builder::new().prefix(&prefix).suffix(end).tempfile_in(folder)
+        };
+        let mut file = self.make(make)?;
         let fault = |source| FileError { what: "cannot write in", path: self.folder.clone(), source };
         file.write_all(bytes).map_err(fault)?;
         let path = file.into_temp_path();

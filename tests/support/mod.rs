@@ -1,6 +1,7 @@
 //! What tests stand on.
 
 pub(crate) mod ahead;
+pub(crate) mod beanstalk;
 pub(crate) mod crash;
 pub(crate) mod http;
 pub(crate) mod keys;

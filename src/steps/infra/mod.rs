@@ -37,7 +37,7 @@ mod workplace;
 
 pub(super) use self::preview::{Op, Preview, ResourceChange, canonical};
 pub(super) use self::protect::Protect;
-pub(super) use self::record::{Kept, refuses_unasked};
+pub(super) use self::record::{Kept, lacks, refuses_unasked};
 pub(super) use self::settings::Common;
 pub(super) use self::sources::{Sources, keep_bytes, kept_bytes};
 pub(super) use self::tool::{Said, Tool, ToolSpec};

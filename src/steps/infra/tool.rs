@@ -145,6 +145,16 @@ impl Tool {
         self.env.insert(name.to_owned(), value.into());
     }
 
+    /// Takes a variable away.
+    pub(in crate::steps) fn unset(&mut self, name: &str) {
+        self.env.remove(name);
+    }
+
+    /// A variable that it gets.
+    pub(in crate::steps) fn variable(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(String::as_str)
+    }
+
     /// The command as a person would type it in its folder.
     pub(in crate::steps) fn shown<T: AsRef<str>>(&self, arguments: &[T]) -> String {
         let words = self.start.iter().map(String::as_str).chain(arguments.iter().map(AsRef::as_ref));

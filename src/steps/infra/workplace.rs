@@ -12,7 +12,7 @@ use crate::world::scratch::Scratch;
 #[derive(Debug)]
 pub(in crate::steps) struct Workplace {
     root: PathBuf,
-    unpacked: Option<Scratch>,
+    unpacked: Option<(Scratch, String)>,
 }
 
 impl Workplace {
@@ -31,7 +31,7 @@ impl Workplace {
         let mut scratch = Scratch::new(&cx.world.files);
         let root = scratch.folder("sources")?;
         bundle::unpack(&bytes, &root)?;
-        Ok(Self { root, unpacked: Some(scratch) })
+        Ok(Self { root, unpacked: Some((scratch, sources.to_owned())) })
     }
 
     /// Its root folder.
@@ -42,6 +42,11 @@ impl Workplace {
     /// Whether it is a copy.
     pub(in crate::steps) fn is_unpacked(&self) -> bool {
         self.unpacked.is_some()
+    }
+
+    /// The digest of the sources that it is a copy of.
+    pub(in crate::steps) fn sources(&self) -> Option<&str> {
+        self.unpacked.as_ref().map(|(_, sources)| sources.as_str())
     }
 
     /// Where a path of a flow file lies in it.
