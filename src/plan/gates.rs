@@ -176,13 +176,13 @@ pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
     open
 }
 
-/// Whether a step deletes or replaces infrastructure where that is never done unasked: with `destroy`,
-/// and on the way back. What a change of a configuration replaces is in its plan.
+/// Whether a step deletes or replaces infrastructure where that is never done unasked: with `destroy`
+/// or `replace`, and on the way back. What a change of a configuration replaces is in its plan.
 fn takes_away(p: &Prepared, node: &Node, step: &PlannedStep) -> bool {
     let goes_back = p.back.is_some() || matches!(node.goal, Some(Goal::Recorded(_)));
     let lost = match step.action {
         Action::Delete => goes_back || node.step.settings.get("destroy").is_some(),
-        Action::Replace => goes_back,
+        Action::Replace => goes_back || node.step.settings.get("replace").is_some(),
         _ => false,
     };
     lost && node.step.kind.nature == Nature::Infrastructure

@@ -9,6 +9,8 @@
 pub mod approve;
 pub mod attributes;
 pub mod back;
+pub mod cdk;
+mod cfn;
 pub mod cfn_deploy;
 pub mod cloudfront_invalidate;
 pub mod docker_build;
@@ -33,6 +35,7 @@ pub mod reconcile;
 mod rollback;
 mod run;
 pub mod s3_sync;
+pub mod sam_deploy;
 #[cfg(test)]
 mod sandbox;
 mod terraform_apply;
@@ -82,6 +85,8 @@ pub struct Kind {
 /// Every kind, by name.
 pub static KINDS: &[&Kind] = &[
     &approve::KIND,
+    &cdk::bootstrap::KIND,
+    &cdk::deploy::KIND,
     &cfn_deploy::KIND,
     &cloudfront_invalidate::KIND,
     &docker_build::KIND,
@@ -101,6 +106,7 @@ pub static KINDS: &[&Kind] = &[
     &run::KIND,
     &s3_sync::copy::KIND,
     &s3_sync::KIND,
+    &sam_deploy::KIND,
     &terraform_apply::KIND,
     &wait::KIND,
 ];

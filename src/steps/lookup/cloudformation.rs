@@ -2,7 +2,7 @@
 
 use super::{Found, VALUE, lacking};
 use crate::model::value::{Outputs, Value};
-use crate::steps::cfn_deploy::stack::describe;
+use crate::steps::cfn::stack::describe;
 use crate::steps::{Context, Failure};
 use crate::world::aws::AwsError;
 

@@ -10,7 +10,7 @@ use crate::world::aws::AwsError;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Event {
+pub(in crate::steps) struct Event {
     /// Of the resource; the stack's own name for the stack itself.
     pub resource: String,
     /// `AWS::S3::Bucket`
@@ -25,7 +25,7 @@ pub(super) struct Event {
 
 /// Follows one stack.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(in crate::steps) struct Events {
     stack: String,
     seen: HashSet<String>,
     all: Vec<Event>,
@@ -33,7 +33,7 @@ pub(super) struct Events {
 
 impl Events {
     /// From now on: what is there already is not told.
-    pub(super) async fn from_now(cx: &Context, stack: &str) -> Result<Self, AwsError> {
+    pub(in crate::steps) async fn from_now(cx: &Context, stack: &str) -> Result<Self, AwsError> {
         let mut events = Self { stack: stack.to_owned(), seen: HashSet::new(), all: Vec::new() };
         events.fresh(cx).await?;
         events.all.clear();
@@ -41,7 +41,7 @@ impl Events {
     }
 
     /// What is new, oldest first.
-    pub(super) async fn fresh(&mut self, cx: &Context) -> Result<Vec<Event>, AwsError> {
+    pub(in crate::steps) async fn fresh(&mut self, cx: &Context) -> Result<Vec<Event>, AwsError> {
         let first_look = self.seen.is_empty();
         let mut fresh = Vec::new();
         let mut token = None;
@@ -70,13 +70,13 @@ impl Events {
     }
 
     /// The stack's last own state, once its operation is over.
-    pub(super) fn ended(&self) -> Option<&str> {
+    pub(in crate::steps) fn ended(&self) -> Option<&str> {
         let last = self.all.iter().rev().find(|event| event.of_stack)?;
         (!last.status.ends_with("_IN_PROGRESS")).then_some(last.status.as_str())
     }
 
     /// How many resources are done.
-    pub(super) fn complete(&self) -> usize {
+    pub(in crate::steps) fn complete(&self) -> usize {
         let mut last = BTreeMap::new();
         for event in self.all.iter().filter(|event| !event.of_stack) {
             last.insert(event.resource.as_str(), event.status.as_str());
@@ -86,7 +86,7 @@ impl Events {
 
     /// What went wrong, in the order in which it did, without the resources that were only stopped
     /// because of another.
-    pub(super) fn causes(&self) -> Vec<String> {
+    pub(in crate::steps) fn causes(&self) -> Vec<String> {
         let failed = |event: &&Event| event.status.ends_with("_FAILED");
         let caused = |event: &&Event| {
             !event.reason.contains("cancelled")
@@ -117,7 +117,7 @@ impl Events {
 
 impl Event {
     /// As a line of output.
-    pub(super) fn line(&self) -> String {
+    pub(in crate::steps) fn line(&self) -> String {
         let Self { status, resource, kind, reason, .. } = self;
         if reason.is_empty() {
             format!("{status} {resource} ({kind})")
@@ -142,7 +142,7 @@ impl From<&aws_sdk_cloudformation::types::StackEvent> for Event {
 }
 
 /// Whether any event of a stack was caused by the request with this token.
-pub(super) async fn was_asked_by(cx: &Context, stack: &str, token: &str) -> Result<bool, AwsError> {
+pub(in crate::steps) async fn was_asked_by(cx: &Context, stack: &str, token: &str) -> Result<bool, AwsError> {
     let mut page = None;
     loop {
         let call = cx.cloud.reads().await.cloudformation.describe_stack_events();

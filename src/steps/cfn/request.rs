@@ -1,19 +1,24 @@
 //! What a step asks of CloudFormation, checked against the template.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_sdk_cloudformation::types::{Capability, Parameter, Tag};
 
+use super::change_set::ChangeSet;
 use super::stack::Stack;
 use super::template::Template;
 use crate::model::change::Change;
 use crate::model::secret::Secret;
-use crate::steps::{Failure, FailureClass};
+use crate::steps::infra::Protect;
+use crate::steps::{Context, Failure, FailureClass};
 use crate::world::keyed::Sealer;
 
 /// The value of a parameter.
 #[derive(Clone, Debug)]
-pub(super) enum Given {
+pub(in crate::steps) enum Given {
     /// In the open.
     Plain(String),
     /// Only in the request.
@@ -24,7 +29,7 @@ pub(super) enum Given {
 
 /// A checked request.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(in crate::steps) struct Request {
     /// The stack's name.
     pub stack: String,
     /// The template.
@@ -35,11 +40,22 @@ pub(super) struct Request {
     pub capabilities: Vec<String>,
     /// Of the stack and what it creates; `None` leaves alone what it has.
     pub tags: Option<BTreeMap<String, String>>,
+    /// Who makes the change set that is executed; flow itself without.
+    pub maker: Option<Arc<dyn Maker>>,
+    /// What is never replaced or deleted.
+    pub protect: Protect,
+}
+
+/// A program that makes change sets, since it publishes what a template refers to.
+#[async_trait]
+pub(in crate::steps) trait Maker: Debug + Send + Sync {
+    /// Makes one, of this name if it can choose, and executes nothing; `None` when nothing would change.
+    async fn make(&self, set: &ChangeSet, cx: &Context) -> Result<Option<ChangeSet>, Failure>;
 }
 
 impl Request {
     /// Checks what the step gives against the template. The stack is the one that exists, if any.
-    pub(super) fn new(
+    pub(in crate::steps) fn new(
         stack: &str,
         template: Template,
         mut parameters: BTreeMap<String, Given>,
@@ -88,13 +104,21 @@ impl Request {
                 .detail(template.capabilities_reason.clone())
                 .help(format!("if that is meant, add: capability \"{}\"", lacking.join("\" \""))));
         }
-        Ok(Self { stack: stack.to_owned(), template, parameters, capabilities, tags })
+        Ok(Self {
+            stack: stack.to_owned(),
+            template,
+            parameters,
+            capabilities,
+            tags,
+            maker: None,
+            protect: Protect::default(),
+        })
     }
 
     /// Whether a stack with this template already has everything asked for. Where that cannot be
     /// seen from outside (hidden values, templates whose meaning may change), it says no, and a
     /// change set tells. Capabilities only acknowledge: they change nothing in a stack.
-    pub(super) fn is_met_by(&self, stack: &Stack, body: &str) -> bool {
+    pub(in crate::steps) fn is_met_by(&self, stack: &Stack, body: &str) -> bool {
         self.template.body == body
             && !self.template.is_open()
             && self.tags.as_ref().is_none_or(|tags| *tags == stack.tags)
@@ -110,7 +134,7 @@ impl Request {
     }
 
     /// Differences of the parameters that may be shown.
-    pub(super) fn parameter_changes(&self, stack: &Stack) -> Vec<Change> {
+    pub(in crate::steps) fn parameter_changes(&self, stack: &Stack) -> Vec<Change> {
         let declared = self.template.parameters.iter().filter(|(_, declared)| !declared.no_echo);
         declared
             .filter_map(|(name, declared)| {
@@ -126,7 +150,7 @@ impl Request {
     }
 
     /// Keyed digests of the values that may not be shown.
-    pub(super) fn sealed(&self, sealer: &Sealer) -> BTreeMap<String, String> {
+    pub(in crate::steps) fn sealed(&self, sealer: &Sealer) -> BTreeMap<String, String> {
         let digests = self.parameters.iter().filter_map(|(name, given)| {
             let hidden = self.template.parameters.get(name).is_some_and(|declared| declared.no_echo);
             match given {
@@ -139,7 +163,7 @@ impl Request {
     }
 
     /// For the request; never shown. An empty list would not be the same as none.
-    pub(super) fn sdk_parameters(&self) -> Option<Vec<Parameter>> {
+    pub(in crate::steps) fn sdk_parameters(&self) -> Option<Vec<Parameter>> {
         let parameter = |(name, given): (&String, &Given)| {
             let builder = Parameter::builder().parameter_key(name);
             match given {
@@ -153,13 +177,13 @@ impl Request {
     }
 
     /// For the request.
-    pub(super) fn sdk_capabilities(&self) -> Option<Vec<Capability>> {
+    pub(in crate::steps) fn sdk_capabilities(&self) -> Option<Vec<Capability>> {
         let capability = |capability: &String| Capability::from(capability.as_str());
         (!self.capabilities.is_empty()).then(|| self.capabilities.iter().map(capability).collect())
     }
 
     /// For the request.
-    pub(super) fn sdk_tags(&self) -> Option<Vec<Tag>> {
+    pub(in crate::steps) fn sdk_tags(&self) -> Option<Vec<Tag>> {
         let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
         self.tags.as_ref().map(|tags| tags.iter().map(tag).collect())
     }
@@ -175,7 +199,7 @@ fn acknowledged(given: &[String], needed: &str) -> bool {
 mod tests {
     use super::*;
     use crate::model::value::Outputs;
-    use crate::steps::cfn_deploy::template::Declared;
+    use crate::steps::cfn::template::Declared;
 
     fn template(parameters: &[(&str, Option<&str>, bool)], capabilities: &[&str]) -> Template {
         let declared = |default: Option<&str>, no_echo| Declared {
@@ -189,6 +213,7 @@ mod tests {
             capabilities: capabilities.iter().map(|&c| c.to_owned()).collect(),
             capabilities_reason: "roles".to_owned(),
             transforms: Vec::new(),
+            notes: Vec::new(),
         }
     }
 

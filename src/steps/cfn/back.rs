@@ -10,16 +10,16 @@ use async_trait::async_trait;
 use serde_json::Value as Json;
 
 use super::change_set::{ResourceChange, What};
+use super::plan::{look, plan_change, up_to_date};
 use super::record::{State, facts, kept};
 use super::request::{Given, Request};
 use super::stack::{self, Stack, delete_command};
 use super::template::Template;
-use super::{look, plan_change, up_to_date};
 use crate::steps::back::{Stays, read};
 use crate::steps::{Context, Failure, FailureClass, Open, Proposal, Settled, Step, Way};
 
 /// The step that returns to a recorded stack.
-pub(super) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
+pub(in crate::steps) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
     let to = way.to.as_ref().filter(|to| !to.is_null());
     match (to, way.now.is_null()) {
         (Some(to), _) => Ok(Box::new(Return { to: read(to)? })),
@@ -51,7 +51,7 @@ impl Step for Made {
 
 /// A stack that is to be what it was.
 #[derive(Debug)]
-struct Return {
+pub(in crate::steps) struct Return {
     to: State,
 }
 
@@ -94,6 +94,11 @@ impl Step for Return {
 }
 
 impl Return {
+    /// To that state.
+    pub(in crate::steps) fn new(to: State) -> Self {
+        Self { to }
+    }
+
     fn request(&self, template: Template, stack: &Stack) -> Result<Request, Failure> {
         let plain =
             self.to.parameters.iter().map(|(name, value)| (name.clone(), Given::Plain(value.clone())));
@@ -127,7 +132,7 @@ fn destroys(changes: &[ResourceChange]) -> Result<(), Failure> {
     let lost = |change: &&ResourceChange| match change.what {
         What::Replace | What::Remove => true,
         What::MayReplace => change.certain && holds_data(&change.kind),
-        What::Add | What::Modify | What::Import | What::Dynamic => false,
+        What::Add | What::Modify | What::Retire | What::Import | What::Dynamic => false,
     };
     let lost: Vec<String> = changes.iter().filter(lost).map(|change| change.shown().to_string()).collect();
     if lost.is_empty() {

@@ -18,7 +18,7 @@ use crate::world::store::Store;
 /// A deployed stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct State {
+pub(in crate::steps) struct State {
     /// Its ARN.
     pub stack: String,
     pub name: String,
@@ -38,7 +38,12 @@ pub(super) struct State {
 
 impl State {
     /// A stack as it is; `given` are keyed digests of the secrets that it was given.
-    pub(super) fn of(name: &str, stack: &Stack, body: &str, given: &BTreeMap<String, String>) -> Self {
+    pub(in crate::steps) fn of(
+        name: &str,
+        stack: &Stack,
+        body: &str,
+        given: &BTreeMap<String, String>,
+    ) -> Self {
         let (secret, open): (Vec<_>, Vec<_>) =
             stack.parameters.iter().partition(|(_, value)| is_hidden(value));
         Self {
@@ -53,7 +58,7 @@ impl State {
     }
 
     /// The stack before an effect: what is known of its secrets is what the last release says.
-    pub(super) fn standing(name: &str, stack: &Stack, body: &str, cx: &Context) -> Self {
+    pub(in crate::steps) fn standing(name: &str, stack: &Stack, body: &str, cx: &Context) -> Self {
         let last = cx.recorded.as_ref().and_then(|recorded| Self::read(&recorded.receipt));
         let known = last.filter(|last| last.stack == stack.id).map(|last| last.secrets).unwrap_or_default();
         let known = known.into_iter().filter_map(|(name, digest)| Some((name, digest?))).collect();
@@ -61,7 +66,7 @@ impl State {
     }
 
     /// The stack after a request was met.
-    pub(super) fn met(request: &Request, stack: &Stack, body: &str, cx: &Context) -> Self {
+    pub(in crate::steps) fn met(request: &Request, stack: &Stack, body: &str, cx: &Context) -> Self {
         let before = Self::standing(&request.stack, stack, body, cx).secrets;
         let mut given: BTreeMap<String, String> =
             before.into_iter().filter_map(|(name, digest)| Some((name, digest?))).collect();
@@ -74,7 +79,7 @@ impl State {
     }
 
     /// As it is recorded.
-    pub(super) fn to_json(&self) -> Json {
+    pub(in crate::steps) fn to_json(&self) -> Json {
         json!(self)
     }
 }
@@ -85,7 +90,7 @@ fn is_hidden(value: &str) -> bool {
 }
 
 /// What is observed of a stack: what it was deployed with, not what became of it.
-pub(super) fn facts(name: &str, stack: Option<(&Stack, &str)>) -> Json {
+pub(in crate::steps) fn facts(name: &str, stack: Option<(&Stack, &str)>) -> Json {
     let Some((stack, body)) = stack else { return json!({ "stack": name, "id": null }) };
     let template: String = digest(body.as_bytes()).chars().take(12).collect();
     json!({
@@ -98,7 +103,7 @@ pub(super) fn facts(name: &str, stack: Option<(&Stack, &str)>) -> Json {
 }
 
 /// Keeps a template's text.
-pub(super) fn keep(store: &Store, body: &str) -> Result<(), FileError> {
+pub(in crate::steps) fn keep(store: &Store, body: &str) -> Result<(), FileError> {
     let key = key(&digest(body.as_bytes()));
     if store.create(&key, body.as_bytes())? {
         store.settle(&key)?;
@@ -107,7 +112,7 @@ pub(super) fn keep(store: &Store, body: &str) -> Result<(), FileError> {
 }
 
 /// A template's text, if it was kept and is still what it was.
-pub(super) fn kept(store: &Store, template: &str) -> Result<Option<String>, FileError> {
+pub(in crate::steps) fn kept(store: &Store, template: &str) -> Result<Option<String>, FileError> {
     let found = store.get(&key(template))?.filter(|bytes| digest(bytes) == template);
     Ok(found.and_then(|bytes| String::from_utf8(bytes).ok()))
 }

@@ -8,6 +8,7 @@ use aws_sdk_cloudformation::types::{
 };
 use serde::Serialize;
 
+use super::named::naming;
 use super::request::Request;
 use crate::model::change::{Action, Change};
 use crate::steps::{Context, Failure, FailureClass};
@@ -19,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What happens to one resource. Ordered by logical id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct ResourceChange {
+pub(in crate::steps) struct ResourceChange {
     /// Its logical id.
     pub id: String,
     /// `AWS::S3::Bucket`
@@ -38,13 +39,15 @@ pub(super) struct ResourceChange {
 /// What happens to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum What {
+pub(in crate::steps) enum What {
     Add,
     Modify,
     /// Modified, and CloudFormation only finds out on the way whether it must be replaced.
     MayReplace,
     Replace,
     Remove,
+    /// It leaves the stack and stays.
+    Retire,
     /// An existing thing becomes part of the stack.
     Import,
     /// CloudFormation cannot say beforehand.
@@ -53,7 +56,7 @@ pub(super) enum What {
 
 /// What a change set says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(in crate::steps) enum Reading {
     /// The stack is as wanted.
     NoChange,
     /// These would change; empty where only the stack's outputs do.
@@ -62,7 +65,7 @@ pub(super) enum Reading {
 
 /// How far the execution of a change set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Execution {
+pub(in crate::steps) enum Execution {
     /// Nobody has asked for it.
     NotYet,
     Running,
@@ -75,7 +78,7 @@ pub(super) enum Execution {
 
 /// A change set on its way to be read or executed.
 #[derive(Clone, Debug)]
-pub(super) struct ChangeSet {
+pub(in crate::steps) struct ChangeSet {
     stack: String,
     name: String,
 }
@@ -83,7 +86,7 @@ pub(super) struct ChangeSet {
 impl ChangeSet {
     /// Asks for one. The name is of this attempt alone, so that one which exists already after an
     /// unclear answer is ours.
-    pub(super) async fn create(
+    pub(in crate::steps) async fn create(
         cx: &Context,
         request: &Request,
         kind: ChangeSetType,
@@ -97,7 +100,7 @@ impl ChangeSet {
                 .change_set_name(&set.name)
                 .client_token(&set.name)
                 .change_set_type(kind.clone())
-                .template_body(&request.template.body)
+                .template_body(request.template.carried())
                 .set_parameters(request.sdk_parameters())
                 .set_capabilities(request.sdk_capabilities())
                 .set_tags(request.sdk_tags());
@@ -120,6 +123,11 @@ impl ChangeSet {
         }
     }
 
+    /// One that somebody else is about to make: its name is of this attempt alone.
+    pub(in crate::steps) fn fresh(cx: &Context, stack: &str) -> Self {
+        Self { stack: stack.to_owned(), name: name(cx) }
+    }
+
     fn refused(&self, error: AwsError) -> Failure {
         let stack = &self.stack;
         match error.code.as_deref() {
@@ -137,7 +145,7 @@ impl ChangeSet {
     }
 
     /// Waits until it is made and reads all of it.
-    pub(super) async fn read(&self, cx: &Context) -> Result<Reading, Failure> {
+    pub(in crate::steps) async fn read(&self, cx: &Context) -> Result<Reading, Failure> {
         let mut pause = FIRST_PAUSE;
         loop {
             let first = cx.cancel.unless_stopped(self.look(cx, None)).await??;
@@ -178,17 +186,17 @@ impl ChangeSet {
     }
 
     /// One that was made before.
-    pub(super) fn named(stack: &str, name: &str) -> Self {
+    pub(in crate::steps) fn named(stack: &str, name: &str) -> Self {
         Self { stack: stack.to_owned(), name: name.to_owned() }
     }
 
     /// Its name, which is also the token with which it is executed.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::steps) fn name(&self) -> &str {
         &self.name
     }
 
     /// How far its execution is.
-    pub(super) async fn execution(&self, cx: &Context) -> Result<Execution, AwsError> {
+    pub(in crate::steps) async fn execution(&self, cx: &Context) -> Result<Execution, AwsError> {
         match self.describe(cx, None).await {
             Ok(found) => Ok(match found.execution_status().map_or("", ExecutionStatus::as_str) {
                 "EXECUTE_COMPLETE" => Execution::Complete,
@@ -203,14 +211,14 @@ impl ChangeSet {
     }
 
     /// Whether it was executed, whatever came of it.
-    pub(super) async fn is_executed(&self, cx: &Context) -> Result<bool, AwsError> {
+    pub(in crate::steps) async fn is_executed(&self, cx: &Context) -> Result<bool, AwsError> {
         // One that is gone tells nothing: executing another one takes it away too.
         let found = self.describe(cx, None).await?;
         Ok(found.execution_status().is_some_and(|status| status.as_str().starts_with("EXECUTE_")))
     }
 
     /// Starts the change.
-    pub(super) async fn execute(&self, cx: &Context) -> Result<(), AwsError> {
+    pub(in crate::steps) async fn execute(&self, cx: &Context) -> Result<(), AwsError> {
         let call = cx.cloud.writes().await.cloudformation.execute_change_set();
         let call = call.stack_name(&self.stack).change_set_name(&self.name).client_request_token(&self.name);
         let answer = call.send().await;
@@ -218,7 +226,7 @@ impl ChangeSet {
     }
 
     /// Removes it; done again, it changes nothing. The error says what is left behind.
-    pub(super) async fn delete(&self, cx: &Context) -> Result<(), String> {
+    pub(in crate::steps) async fn delete(&self, cx: &Context) -> Result<(), String> {
         let cloudformation = &cx.cloud.writes().await.cloudformation;
         repeat(cx.world.clock, &cx.cancel, || async {
             let call = cloudformation.delete_change_set().stack_name(&self.stack).change_set_name(&self.name);
@@ -266,15 +274,6 @@ impl From<&Described> for ResourceChange {
     fn from(change: &Described) -> Self {
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let replacement = change.replacement().map(Replacement::as_str).unwrap_or_default();
-        let what = match (change.action().map(ChangeAction::as_str).unwrap_or_default(), replacement) {
-            ("Add", _) => What::Add,
-            ("Remove", _) => What::Remove,
-            ("Import", _) => What::Import,
-            ("Modify", "True") => What::Replace,
-            ("Modify", "Conditional") => What::MayReplace,
-            ("Modify", _) => What::Modify,
-            _ => What::Dynamic,
-        };
         let mut touched: Vec<String> = change
             .details()
             .iter()
@@ -289,9 +288,24 @@ impl From<&Described> for ResourceChange {
             .details()
             .iter()
             .any(|detail| detail.evaluation().is_some_and(|evaluation| evaluation.as_str() == "Static"));
+        let kind = text(change.resource_type());
+        // Another name is another thing, whatever the provider says of it beforehand.
+        let renamed = certain && naming(&kind).is_some_and(|property| touched.iter().any(|t| t == property));
+        let keeps = change.policy_action().is_some_and(|policy| policy.as_str() == "Retain");
+        let what = match (change.action().map(ChangeAction::as_str).unwrap_or_default(), replacement) {
+            ("Add", _) => What::Add,
+            ("Remove", _) if keeps => What::Retire,
+            ("Remove", _) => What::Remove,
+            ("Import", _) => What::Import,
+            ("Modify", "True") => What::Replace,
+            ("Modify", "Conditional") if renamed => What::Replace,
+            ("Modify", "Conditional") => What::MayReplace,
+            ("Modify", _) => What::Modify,
+            _ => What::Dynamic,
+        };
         Self {
             id: text(change.logical_resource_id()),
-            kind: text(change.resource_type()),
+            kind,
             what,
             touched,
             physical: change.physical_resource_id().map(str::to_owned),
@@ -302,7 +316,7 @@ impl From<&Described> for ResourceChange {
 
 impl ResourceChange {
     /// As a plan shows it.
-    pub(super) fn shown(&self) -> Change {
+    pub(in crate::steps) fn shown(&self) -> Change {
         let resource = format!("{} ({})", self.id, self.kind);
         let touched = self.touched.join(", ");
         let with =
@@ -310,6 +324,7 @@ impl ResourceChange {
         match self.what {
             What::Add => Change::new(resource, None, "new".to_owned()),
             What::Import => Change::new(resource, None, "imported".to_owned()),
+            What::Retire => Change::new(resource, None, "leaves the stack, and stays".to_owned()),
             What::Remove => {
                 Change::new(resource, Some(self.physical.clone().unwrap_or_else(|| "there".to_owned())), None)
             }
@@ -321,7 +336,7 @@ impl ResourceChange {
     }
 
     /// What the operator should know before saying yes.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(in crate::steps) fn warning(&self) -> Option<String> {
         let Self { id, kind, .. } = self;
         match self.what {
             What::Replace => Some(format!("{id} ({kind}) is replaced: what it holds is not carried over")),
@@ -337,7 +352,7 @@ impl ResourceChange {
 }
 
 /// The plan's word for all of them together.
-pub(super) fn action(changes: &[ResourceChange]) -> Action {
+pub(in crate::steps) fn action(changes: &[ResourceChange]) -> Action {
     let any = |what: What| changes.iter().any(|change| change.what == what);
     if any(What::Replace) {
         Action::Replace
@@ -349,7 +364,7 @@ pub(super) fn action(changes: &[ResourceChange]) -> Action {
 }
 
 /// `1 new, 2 changed, 1 replaced, 1 removed`
-pub(super) fn summary(changes: &[ResourceChange]) -> String {
+pub(in crate::steps) fn summary(changes: &[ResourceChange]) -> String {
     let count = |wanted: &[What]| changes.iter().filter(|change| wanted.contains(&change.what)).count();
     let parts: Vec<String> = [
         (count(&[What::Add]), "new"),
@@ -357,6 +372,7 @@ pub(super) fn summary(changes: &[ResourceChange]) -> String {
         (count(&[What::Modify, What::MayReplace, What::Dynamic]), "changed"),
         (count(&[What::Replace]), "replaced"),
         (count(&[What::Remove]), "removed"),
+        (count(&[What::Retire]), "no longer managed"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

@@ -28,11 +28,11 @@ pub(in crate::steps) struct Stack {
 }
 
 /// It is updated, and old resources are still being removed.
-pub(super) const CLEANING: &str = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS";
+pub(in crate::steps) const CLEANING: &str = "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS";
 
 /// What may be done.
 #[derive(Clone, Debug)]
-pub(super) enum State {
+pub(in crate::steps) enum State {
     /// There is no stack, or only one that was prepared and never created.
     Absent,
     /// It may be updated.
@@ -63,7 +63,7 @@ impl State {
 }
 
 /// The state of a stack, by name or ARN.
-pub(super) async fn state(cx: &Context, name: &str) -> Result<State, Failure> {
+pub(in crate::steps) async fn state(cx: &Context, name: &str) -> Result<State, Failure> {
     let found = cx.cancel.unless_stopped(describe(cx, name)).await??;
     Ok(found.map_or(State::Absent, State::of))
 }
@@ -79,12 +79,12 @@ pub(in crate::steps) async fn describe(cx: &Context, name: &str) -> Result<Optio
 }
 
 /// CloudFormation has no code of its own for a stack that does not exist.
-pub(super) fn is_absent(error: &AwsError) -> bool {
+pub(in crate::steps) fn is_absent(error: &AwsError) -> bool {
     error.code.as_deref() == Some("ValidationError") && error.message.contains("does not exist")
 }
 
 /// The template that the stack was last deployed with, byte for byte.
-pub(super) async fn template(cx: &Context, id: &str) -> Result<String, Failure> {
+pub(in crate::steps) async fn template(cx: &Context, id: &str) -> Result<String, Failure> {
     let request = cx.cloud.reads().await.cloudformation.get_template().stack_name(id);
     let answer = cx.cancel.unless_stopped(request.template_stage(TemplateStage::Original).send()).await?;
     let answer = answer.map_err(|error| AwsError::new("CloudFormation", "GetTemplate", &error))?;
@@ -109,7 +109,7 @@ impl From<&Described> for Stack {
 }
 
 /// Why nothing can be done with a stack that somebody else is changing.
-pub(super) fn busy(name: &str, stack: &Stack) -> Failure {
+pub(in crate::steps) fn busy(name: &str, stack: &Stack) -> Failure {
     Failure::of(
         FailureClass::Passing,
         format!("the stack {name} is being changed by somebody else: {}", stack.status),
@@ -118,7 +118,7 @@ pub(super) fn busy(name: &str, stack: &Stack) -> Failure {
 }
 
 /// Why nothing can be done with a stack before somebody repaired it, and how.
-pub(super) fn stuck(name: &str, stack: &Stack) -> Failure {
+pub(in crate::steps) fn stuck(name: &str, stack: &Stack) -> Failure {
     let failure = match stack.status.as_str() {
         "ROLLBACK_COMPLETE" => Failure::new(format!(
             "the stack {name} is ROLLBACK_COMPLETE: its first creation failed, and CloudFormation updates it no more"
@@ -139,7 +139,7 @@ pub(super) fn stuck(name: &str, stack: &Stack) -> Failure {
     if stack.reason.is_empty() { failure } else { failure.detail(stack.reason.clone()) }
 }
 
-pub(super) fn delete_command(name: &str) -> String {
+pub(in crate::steps) fn delete_command(name: &str) -> String {
     format!("aws cloudformation delete-stack --stack-name {name}")
 }
 

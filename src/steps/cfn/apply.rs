@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use aws_sdk_cloudformation::types::ChangeSetType;
 use serde_json::json;
 
-use super::change_set::{ChangeSet, Reading, ResourceChange, What};
+use super::change_set::{ChangeSet, Execution, Reading, ResourceChange, What};
 use super::events::Events;
+use super::protect::guard;
 use super::reconcile::EXECUTING;
 use super::record::{State, keep};
-use super::request::Request;
+use super::request::{Maker, Request};
 use super::stack::{Stack, delete_command, describe};
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::AwsError;
@@ -21,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// What the plan knows of the stack.
 #[derive(Clone, Debug)]
-pub(super) enum Planned {
+pub(in crate::steps) enum Planned {
     /// There is none yet.
     Create,
     /// Exactly these changes of the stack with that ARN.
@@ -33,10 +34,27 @@ pub(super) enum Planned {
         /// The template that it has.
         template: String,
     },
+    /// About these changes of the stack with that ARN, read off the templates alone: CloudFormation
+    /// could not be asked yet.
+    Outline {
+        /// The stack.
+        id: String,
+        /// Sorted.
+        changes: Vec<ResourceChange>,
+        /// The template that it has.
+        template: String,
+    },
+    /// Something of the stack with that ARN: what, is known once all that it refers to is published.
+    Unseen {
+        /// The stack.
+        id: String,
+        /// The template that it has.
+        template: String,
+    },
 }
 
 /// A planned deployment.
-pub(super) struct Deploy {
+pub(in crate::steps) struct Deploy {
     pub request: Request,
     pub planned: Planned,
 }
@@ -46,14 +64,25 @@ impl Effect for Deploy {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let kind = match self.planned {
             Planned::Create => ChangeSetType::Create,
-            Planned::Update { .. } => ChangeSetType::Update,
+            Planned::Update { .. } | Planned::Outline { .. } | Planned::Unseen { .. } => {
+                ChangeSetType::Update
+            }
         };
         // What stands and what comes can both be returned to.
         keep(&cx.world.store, &self.request.template.body)?;
-        if let Planned::Update { template, .. } = &self.planned {
+        if let Planned::Update { template, .. }
+        | Planned::Outline { template, .. }
+        | Planned::Unseen { template, .. } = &self.planned
+        {
             keep(&cx.world.store, template)?;
         }
-        let set = ChangeSet::create(cx, &self.request, kind).await?;
+        let set = match &self.request.maker {
+            None => ChangeSet::create(cx, &self.request, kind).await?,
+            Some(maker) => match self.made(cx, maker.as_ref()).await? {
+                Some(set) => set,
+                None => return self.done(cx, "is as wanted already").await,
+            },
+        };
         match self.prepare(cx, &set).await {
             Ok(None) => {
                 self.discard(cx, &set).await;
@@ -69,6 +98,16 @@ impl Effect for Deploy {
 }
 
 impl Deploy {
+    /// A change set made by a program; `None` when nothing is left to do.
+    async fn made(&self, cx: &Context, maker: &dyn Maker) -> Result<Option<ChangeSet>, Failure> {
+        let set = ChangeSet::fresh(cx, &self.request.stack);
+        let made = maker.make(&set, cx).await;
+        if made.is_err() && set.execution(cx).await.is_ok_and(|execution| execution != Execution::Gone) {
+            self.discard(cx, &set).await;
+        }
+        made
+    }
+
     /// Reads the change set and compares it with the plan; `None` when nothing is left to do.
     async fn prepare(
         &self,
@@ -80,12 +119,17 @@ impl Deploy {
             Reading::Changes(changes) => changes,
         };
         let name = &self.request.stack;
+        guard(&self.request.protect, None, &changes)?;
         let id = self.now(cx).await?.id;
         let (same, differing) = match &self.planned {
             Planned::Create => (changes.iter().all(|change| change.what == What::Add), &[][..]),
             Planned::Update { id: planned, changes: then, .. } => {
                 (id == *planned && changes == *then, &then[..])
             }
+            Planned::Outline { id: planned, changes: then, .. } => {
+                (id == *planned && changes.iter().all(|change| is_foreseen(change, then)), &then[..])
+            }
+            Planned::Unseen { id: planned, .. } => (id == *planned, &[][..]),
         };
         if same {
             return Ok(Some((id, changes)));
@@ -125,7 +169,9 @@ impl Deploy {
         if matches!(status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE") {
             let summary = match &self.planned {
                 Planned::Create => format!("created, {} resources", changes.len()),
-                Planned::Update { .. } => super::change_set::summary(changes),
+                Planned::Update { .. } | Planned::Outline { .. } | Planned::Unseen { .. } => {
+                    super::change_set::summary(changes)
+                }
             };
             return self.done(cx, &summary).await;
         }
@@ -192,7 +238,7 @@ impl Deploy {
         if let Err(left) = set.delete(cx).await {
             cx.feed.output(left).await;
         }
-        if matches!(self.planned, Planned::Update { .. }) {
+        if !matches!(self.planned, Planned::Create) {
             return;
         }
         let name = &self.request.stack;
@@ -212,7 +258,13 @@ impl Deploy {
 
     async fn done(&self, cx: &Context, summary: &str) -> Result<Done, Failure> {
         let stack = self.now(cx).await?;
-        let receipt = State::met(&self.request, &stack, &self.request.template.body, cx).to_json();
+        // A program may have put other words in it: what it published, for one.
+        let body = match &self.request.maker {
+            None => self.request.template.body.clone(),
+            Some(_) => super::stack::template(cx, &stack.id).await?,
+        };
+        keep(&cx.world.store, &body)?;
+        let receipt = State::met(&self.request, &stack, &body, cx).to_json();
         Ok(Done { summary: summary.to_owned(), outputs: stack.outputs, receipt })
     }
 
@@ -257,7 +309,7 @@ impl Deploy {
 }
 
 /// Upkeep: the text of a template that was deployed before flow, or into another store.
-pub(super) struct KeepSource {
+pub(in crate::steps) struct KeepSource {
     pub body: String,
     pub done: Done,
 }
@@ -267,6 +319,16 @@ impl Effect for KeepSource {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         keep(&cx.world.store, &self.body)?;
         Ok(self.done)
+    }
+}
+
+/// Whether an outline has it: the same resource, and nothing taken away that it does not take away.
+fn is_foreseen(change: &ResourceChange, outline: &[ResourceChange]) -> bool {
+    let planned = outline.iter().find(|planned| planned.id == change.id);
+    match change.what {
+        What::Replace | What::Remove => planned.is_some_and(|planned| planned.what == change.what),
+        // What only may change because another one does is no surprise.
+        _ => planned.is_some() || !change.certain,
     }
 }
 

@@ -10,16 +10,17 @@ use super::events::was_asked_by;
 use super::record::State;
 use super::request::Request;
 use super::stack::{self, describe};
-use crate::steps::{Context, Done, Failure, Open, Settled};
+use crate::model::change::Action;
+use crate::steps::{Context, Done, Failure, Open, Proposal, Settled, Step};
 
 /// What is noted right before a change set is executed.
-pub(super) const EXECUTING: &str = "executing";
+pub(in crate::steps) const EXECUTING: &str = "executing";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// Settles a change of a stack, and waits for CloudFormation where it still works on it.
-pub(super) async fn settle(
+pub(in crate::steps) async fn settle(
     open: &Open,
     cx: &Context,
     name: &str,
@@ -59,6 +60,34 @@ pub(super) async fn settle(
         cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await?;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Waits until the stack that an effect was about when it ended is no longer being changed.
+pub(in crate::steps) async fn rest(open: &Open, cx: &Context) -> Result<(), Failure> {
+    let Some((_, note)) = open.notes.iter().rev().find(|(key, _)| key == EXECUTING) else { return Ok(()) };
+    let id = note["stack"].as_str().unwrap_or_default();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let stack = cx.cancel.unless_stopped(describe(cx, id)).await??;
+        let works = |status: &str| {
+            status.ends_with("_IN_PROGRESS")
+                && !matches!(status, "REVIEW_IN_PROGRESS" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
+        };
+        let Some(stack) = stack.filter(|stack| works(&stack.status)) else { return Ok(()) };
+        cx.feed.progress(format!("CloudFormation still works on {id}: {}", stack.status)).await;
+        cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await?;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// For a step of several stacks at rest: done when nothing of it is left to do. Executing a change
+/// set twice is executing it once, and what is done already is planned as no change.
+pub(in crate::steps) async fn by_plan(step: &dyn Step, cx: &Context) -> Result<Settled, Failure> {
+    let Proposal { action, summary, outputs, receipt, .. } = step.plan(cx).await?;
+    Ok(match action {
+        Action::UpToDate => Settled::Done(Done { summary, outputs, receipt }),
+        _ => Settled::NotDone,
+    })
 }
 
 fn is_complete(status: &str) -> bool {

@@ -1,7 +1,11 @@
 //! A template: its text, and what CloudFormation says of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde_json::Value as Json;
+
+use super::lint;
 use crate::steps::{Context, Failure};
 use crate::world::aws::AwsError;
 use crate::world::files::digest;
@@ -11,7 +15,7 @@ const LONGEST: usize = 51_200;
 
 /// A template that CloudFormation has accepted as such.
 #[derive(Clone, Debug)]
-pub(super) struct Template {
+pub(in crate::steps) struct Template {
     /// As it lies in the file.
     pub body: String,
     /// By name.
@@ -22,11 +26,13 @@ pub(super) struct Template {
     pub capabilities_reason: String,
     /// Its macros.
     pub transforms: Vec<String>,
+    /// What may be a mistake in it.
+    pub notes: Vec<String>,
 }
 
 /// A declared parameter.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Declared {
+pub(in crate::steps) struct Declared {
     /// Taken where the step says nothing.
     pub default: Option<String>,
     /// CloudFormation shows it to nobody.
@@ -37,7 +43,7 @@ pub(super) struct Declared {
 
 /// A resource as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Written {
+pub(in crate::steps) struct Written {
     /// Its logical id.
     pub id: String,
     /// Its type, where it can be told.
@@ -46,18 +52,24 @@ pub(super) struct Written {
 
 impl Template {
     /// Reads a file and has CloudFormation validate it.
-    pub(super) async fn read(cx: &Context, path: &str) -> Result<Self, Failure> {
+    pub(in crate::steps) async fn read(cx: &Context, path: &str) -> Result<Self, Failure> {
         let body = cx.world.files.read_text(&cx.world.files.locate(path)?)?;
         Self::of(cx, path, body).await
     }
 
     /// Has CloudFormation validate a text; `path` says in messages which.
-    pub(super) async fn of(cx: &Context, path: &str, body: String) -> Result<Self, Failure> {
-        if body.len() > LONGEST {
-            let size = body.len();
-            return Err(Failure::new(format!("{path} has {size} bytes, and a template may have {LONGEST}"))
-                .help("split it into several stacks"));
+    pub(in crate::steps) async fn of(cx: &Context, path: &str, body: String) -> Result<Self, Failure> {
+        if body.len() > LONGEST && body.trim_start().starts_with('{') {
+            let template = Self::synthesised(path, body)?;
+            if template.is_portable() {
+                return Ok(template);
+            }
+            return Err(too_long(path, template.body.len()));
         }
+        if body.len() > LONGEST {
+            return Err(too_long(path, body.len()));
+        }
+        let notes = lint::check(path, &body)?;
         let cloudformation = &cx.cloud.reads().await.cloudformation;
         let refused = |error: AwsError| match error.code.as_deref() {
             Some("ValidationError") => {
@@ -91,34 +103,106 @@ impl Template {
             capabilities: validated.capabilities().iter().map(|c| c.as_str().to_owned()).collect(),
             capabilities_reason: validated.capabilities_reason().unwrap_or_default().to_owned(),
             transforms: summary.declared_transforms().to_vec(),
+            notes,
             body,
         })
     }
 
+    /// Reads a template in JSON that a tool made: nobody is asked, and it may have any length.
+    pub(in crate::steps) fn synthesised(path: &str, body: String) -> Result<Self, Failure> {
+        let json: Json = serde_json::from_str(&body)
+            .map_err(|error| Failure::new(format!("{path} is no template: {error}")))?;
+        let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let declared = |(name, parameter): (&String, &Json)| {
+            let declared = Declared {
+                default: parameter.get("Default").map(text),
+                no_echo: parameter.get("NoEcho").is_some_and(|no_echo| text(no_echo) == "true"),
+                kind: parameter.get("Type").map(text).unwrap_or_default(),
+            };
+            (name.clone(), declared)
+        };
+        let parameters = json.get("Parameters").and_then(Json::as_object).into_iter().flatten().map(declared);
+        let transforms = match json.get("Transform") {
+            None => Vec::new(),
+            Some(Json::Array(all)) => all.iter().map(text).collect(),
+            Some(one) => vec![text(one)],
+        };
+        Ok(Self {
+            parameters: parameters.collect(),
+            capabilities: Vec::new(),
+            capabilities_reason: String::new(),
+            transforms,
+            notes: Vec::new(),
+            body,
+        })
+    }
+
+    /// As a request may carry it: without blanks where it would be too long, if that helps.
+    pub(in crate::steps) fn carried(&self) -> Cow<'_, str> {
+        if self.body.len() <= LONGEST {
+            return Cow::Borrowed(&self.body);
+        }
+        match serde_json::from_str::<Json>(&self.body) {
+            Ok(json) => Cow::Owned(json.to_string()),
+            Err(_) => Cow::Borrowed(&self.body),
+        }
+    }
+
+    /// Whether a request can carry it.
+    pub(in crate::steps) fn is_portable(&self) -> bool {
+        self.carried().len() <= LONGEST
+    }
+
     /// Digest of its text.
-    pub(super) fn digest(&self) -> String {
+    pub(in crate::steps) fn digest(&self) -> String {
         digest(self.body.as_bytes())
     }
 
     /// Whether the same text can mean other resources another time: macros, nested stacks, values
     /// that are looked up.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::steps) fn is_open(&self) -> bool {
         !self.transforms.is_empty()
             || ["Transform", "AWS::CloudFormation::Stack", "{{resolve:"]
                 .iter()
                 .any(|word| self.body.contains(word))
-            || self.parameters.values().any(|parameter| parameter.kind.starts_with("AWS::SSM::"))
+            || self
+                .parameters
+                .iter()
+                .any(|(name, parameter)| parameter.kind.starts_with("AWS::SSM::") && self.uses(name))
+    }
+
+    /// Whether what it makes may hang on a parameter; one that only its rules look at decides nothing.
+    fn uses(&self, parameter: &str) -> bool {
+        let Ok(json) = serde_json::from_str::<Json>(&self.body) else { return true };
+        let parts = ["Resources", "Outputs", "Conditions", "Mappings"];
+        parts.iter().filter_map(|part| json.get(part)).any(|part| refers(part, parameter))
     }
 
     /// Its resources in order of writing; `None` where the text does not show them plainly (flow
     /// style, macros, loops). Only for counting: CloudFormation's own answer names types, not resources.
-    pub(super) fn resources(&self) -> Option<Vec<Written>> {
+    pub(in crate::steps) fn resources(&self) -> Option<Vec<Written>> {
         if self.body.trim_start().starts_with('{') { in_json(&self.body) } else { in_yaml(&self.body) }
     }
 }
 
+fn too_long(path: &str, size: usize) -> Failure {
+    Failure::new(format!("{path} has {size} bytes, and a template may have {LONGEST}"))
+        .help("split it into several stacks")
+}
+
+fn refers(value: &Json, parameter: &str) -> bool {
+    match value {
+        Json::String(text) => text.contains(&format!("${{{parameter}")),
+        Json::Array(items) => items.iter().any(|item| refers(item, parameter)),
+        Json::Object(fields) => fields.iter().any(|(key, value)| {
+            (key == "Ref" && value.as_str() == Some(parameter)) || refers(value, parameter)
+        }),
+        _ => false,
+    }
+}
+
 fn in_json(body: &str) -> Option<Vec<Written>> {
-    let template: serde_json::Value = serde_json::from_str(body).ok()?;
+    let template: Json = serde_json::from_str(body).ok()?;
     let resources = template.get("Resources")?.as_object()?;
     let written = resources.iter().map(|(id, resource)| Written {
         id: id.clone(),
@@ -178,6 +262,7 @@ mod tests {
             capabilities: Vec::new(),
             capabilities_reason: String::new(),
             transforms: Vec::new(),
+            notes: Vec::new(),
         };
         let shown = |w: Written| w.kind.map_or(w.id.clone(), |kind| format!("{} {kind}", w.id));
         template.resources().map(|all| all.into_iter().map(shown).collect::<Vec<_>>().join(", "))

@@ -1,0 +1,175 @@
+//! Spaceport: a CDK app in Python, three stacks, and an account that somebody bootstrapped before.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::{aws, aws_of, deploy, edit, has};
+use crate::support::project::Project;
+use crate::support::sandbox::{Alone, Sandbox};
+use crate::support::system::system;
+
+const REGION: &str = "us-west-2";
+const STACKS: &str = "infrastructure/stacks.py";
+const LAMBDA_TIMEOUT: &[&str] = &[
+    "lambda",
+    "get-function-configuration",
+    "--function-name",
+    "spaceport-ingest-sandbox",
+    "--query",
+    "Timeout",
+];
+
+fn spaceport() -> Option<(Alone, Project)> {
+    if !has("cdk") || !has("cdk-python") {
+        return None;
+    }
+    let sandbox = Sandbox::alone();
+    let project = system("spaceport", &sandbox);
+    Some((sandbox, project))
+}
+
+/// `cdk bootstrap` as a person would run it.
+fn bootstrap(sandbox: &Sandbox, project: &Project, qualifier: &str) {
+    let tools = std::env::var("SANDBOX_TOOLS").unwrap();
+    let output = Command::new(format!("{tools}/cdk"))
+        .args(["bootstrap", "aws://000000000000/us-west-2", "--qualifier", qualifier, "--ci"])
+        .env("AWS_ENDPOINT_URL", &sandbox.endpoint)
+        .env("HOME", project.root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn it_is_deployed_changed_broken_and_taken_back() {
+    let Some((sandbox, project)) = spaceport() else { return };
+    project.run(&["check"]).exits(0);
+    let plan = deploy(&project, "plan", &[]).exits(0);
+    plan.prints("toolkit").prints("stacks");
+
+    deploy(&project, "run", &["--yes"]).exits(0).says("release 1").says("spaceport-uploads-sandbox");
+    assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "30");
+    let role = aws(
+        &sandbox,
+        REGION,
+        &["iam", "get-role", "--role-name", "spaceport-trainer-sandbox", "--query", "Role.RoleName"],
+    );
+    assert_eq!(role, "spaceport-trainer-sandbox");
+
+    let begun = Instant::now();
+    let plan = deploy(&project, "plan", &["--all"]).exits(0);
+    plan.prints("no change: spaceport-sandbox, spaceport-ml-sandbox, spaceport-auth-sandbox");
+    deploy(&project, "run", &["--yes"]).exits(0).says("up to date");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+
+    edit(&project, STACKS, "cdk.Duration.seconds(30)", "cdk.Duration.seconds(45)");
+    let plan = deploy(&project, "plan", &["--all"]).exits(0);
+    let plan = plan.prints("changed: Timeout").prints("spaceport-ml-sandbox  no change");
+    assert!(!plan.out.contains("new"), "{}", plan.out);
+    deploy(&project, "run", &["--yes"]).exits(0).says("release 2");
+    assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "45");
+
+    // The table would be another one.
+    edit(&project, STACKS, "spaceport-files-{suffix}", "spaceport-records-{suffix}");
+    deploy(&project, "plan", &[])
+        .exits(5)
+        .says("would replace or delete a protected resource")
+        .says("spaceport-sandbox/Files");
+    edit(&project, STACKS, "spaceport-records-{suffix}", "spaceport-files-{suffix}");
+
+    // The first stack changes well, the second waits for something that never comes.
+    edit(&project, STACKS, "cdk.Duration.seconds(45)", "cdk.Duration.seconds(50)");
+    edit(
+        &project,
+        STACKS,
+        "        cdk.CfnOutput(self, \"ModelsBucket\"",
+        "        handle = cdk.CfnWaitConditionHandle(self, \"Handle\")\n        \
+         cdk.CfnWaitCondition(self, \"Never\", handle=handle.ref, timeout=\"2\", count=1)\n        \
+         cdk.CfnOutput(self, \"ModelsBucket\"",
+    );
+    deploy(&project, "run", &["--yes"])
+        .exits(1)
+        .says("spaceport-ml-sandbox could not be updated, and CloudFormation put it back as it was")
+        .says("WaitCondition timed out")
+        .says("done before it: spaceport-sandbox");
+    assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "50");
+
+    deploy(&project, "rollback", &["--to", "1", "--yes"]).exits(0);
+    assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "30");
+}
+
+#[test]
+fn a_toolkit_with_another_qualifier_is_found_explained_and_replaced_only_when_asked() {
+    let Some((sandbox, project)) = spaceport() else { return };
+    bootstrap(&sandbox, &project, "spcdkprod2");
+    deploy(&project, "plan", &[])
+        .exits(5)
+        .says("the stack CDKToolkit is a toolkit with the qualifier spcdkprod2, and the app needs hnb659fds")
+        .says("replace #true");
+    let asked = ["--param", "replace-toolkit=true", "--only", "toolkit"];
+    deploy(&project, "plan", &asked).exits(0).prints("toolkit spcdkprod2 → hnb659fds");
+    // It stands behind a gate.
+    deploy(&project, "run", &asked).exits(3);
+    deploy(&project, "run", &[&asked[..], &["--yes"]].concat()).exits(0);
+    let version =
+        ["ssm", "get-parameter", "--name", "/cdk-bootstrap/hnb659fds/version", "--query", "Parameter.Value"];
+    let version: u32 = aws(&sandbox, REGION, &version).parse().unwrap();
+    assert!(version >= 6, "{version}");
+    deploy(&project, "plan", &["--only", "toolkit", "--all"])
+        .exits(0)
+        .prints("toolkit hnb659fds is of version");
+}
+
+#[test]
+fn every_conflict_of_ownership_is_named_while_planning() {
+    let Some((sandbox, project)) = spaceport() else { return };
+    bootstrap(&sandbox, &project, "hnb659fds");
+    let only = |stack: &str| deploy(&project, "plan", &["--param", &format!("stacks={stack}")]);
+
+    // The pipeline alone: nobody has the bucket that it imports.
+    only("spaceport-ml-sandbox").exits(5).says(
+        "spaceport-uploads-sandbox (AWS::S3::Bucket): spaceport-ml-sandbox imports it, and it does not exist",
+    );
+
+    // Somebody made the bucket by hand.
+    aws(&sandbox, REGION, &["s3", "mb", "s3://spaceport-uploads-sandbox"]);
+    deploy(&project, "plan", &[]).exits(5).says(
+        "spaceport-uploads-sandbox (AWS::S3::Bucket): spaceport-sandbox creates it, and it exists and belongs to no stack",
+    );
+    only("spaceport-ml-sandbox").exits(0);
+    aws(&sandbox, REGION, &["s3", "rb", "s3://spaceport-uploads-sandbox"]);
+
+    // Another stack has it.
+    project.write("legacy.json", r#"{"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "spaceport-uploads-sandbox"}}}}"#);
+    let file = format!("file://{}", project.path("legacy.json").display());
+    aws(
+        &sandbox,
+        REGION,
+        &["cloudformation", "create-stack", "--stack-name", "legacy", "--template-body", &file],
+    );
+    aws(&sandbox, REGION, &["cloudformation", "wait", "stack-create-complete", "--stack-name", "legacy"]);
+    deploy(&project, "plan", &[]).exits(5).says(
+        "spaceport-uploads-sandbox (AWS::S3::Bucket): spaceport-sandbox creates it, and it belongs to the stack legacy",
+    );
+    aws(&sandbox, REGION, &["cloudformation", "delete-stack", "--stack-name", "legacy"]);
+    aws(&sandbox, REGION, &["cloudformation", "wait", "stack-delete-complete", "--stack-name", "legacy"]);
+
+    // Another account has it.
+    aws_of(&sandbox, "111111111111", REGION, &["s3", "mb", "s3://spaceport-uploads-sandbox"]);
+    only("spaceport-ml-sandbox")
+        .exits(5)
+        .says("spaceport-ml-sandbox imports it, and these credentials may not read it");
+    deploy(&project, "plan", &[]).exits(5).says("the name is taken outside of this account");
+    aws_of(&sandbox, "111111111111", REGION, &["s3", "rb", "s3://spaceport-uploads-sandbox"]);
+
+    // Two stacks of the app create it.
+    edit(
+        &project,
+        STACKS,
+        "s3.Bucket.from_bucket_name(self, \"Uploads\", f\"spaceport-uploads-{suffix}\")",
+        "s3.Bucket(self, \"Uploads\", bucket_name=f\"spaceport-uploads-{suffix}\")",
+    );
+    deploy(&project, "plan", &[]).exits(5).says(
+        "spaceport-uploads-sandbox (AWS::S3::Bucket): spaceport-ml-sandbox and spaceport-sandbox both create it",
+    );
+}
