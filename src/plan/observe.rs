@@ -31,7 +31,7 @@ use super::inside::Inside;
 use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use super::saved::LIFETIME;
-use super::scope::{Known, StepScope, StepTable};
+use super::scope::{Known, StepScope, StepTable, each_scope};
 use super::weigh::{self, Seen};
 
 /// How many steps are looked at at once.
@@ -529,10 +529,17 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
     }
 }
 
-/// Whether a gate stands in front of a step that goes back; of the others nobody asks.
+/// Whether a gate stands in front of a step that goes back; of the others nobody asks. One whose
+/// condition is false stands in front of nothing.
 fn gated(p: &Prepared, id: NodeId) -> bool {
-    matches!(p.graph.node(id).goal, Some(Goal::Recorded(_)))
-        && p.graph.ancestors(id).iter().any(|front| p.graph.node(*front).step.kind.nature == Nature::Gate)
+    let asks = |front: &NodeId| {
+        let node = p.graph.node(*front);
+        let scope = each_scope(&p.values, &node.each);
+        let mut conditions = node.step.common.when.iter();
+        node.step.kind.nature == Nature::Gate
+            && conditions.all(|when| matches!(when.evaluate(&scope), Ok(Field::Known(true))))
+    };
+    matches!(p.graph.node(id).goal, Some(Goal::Recorded(_))) && p.graph.ancestors(id).iter().any(asks)
 }
 
 /// Whether a step does nothing but say what it read, so that it would not be looked at again.

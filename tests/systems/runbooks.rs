@@ -184,9 +184,12 @@ fn a_drill_restores_and_deletes_and_the_real_thing_switches_rolls_and_goes_back(
     let told = logs.values().any(|bytes| String::from_utf8_lossy(bytes).contains("hunter22"));
     assert!(!told, "no log and no journal tells the password");
 
-    shop.project.run(&["rollback", "restore", "--env", "sandbox", "--to", "0", "--yes"]).exits(0);
+    let back = ["rollback", "restore", "--env", "sandbox", "--yes"];
+    shop.project.run(&back).exits(5).says("nobody is asked");
+    assert!(shop.databases().contains("shop-sandbox-2"), "the drill before it had no gate");
+    shop.project.run(&[&back[..], &["-p", "drill=false"]].concat()).exits(0);
     assert_eq!(shop.secret("shop/sandbox/connection"), connection);
-    assert_eq!(shop.databases(), "shop-sandbox", "it was made since, and a gate stood in front");
+    assert_eq!(shop.databases(), "shop-sandbox", "it was made since, and somebody was asked");
 }
 
 #[test]
@@ -221,6 +224,6 @@ fn services_the_site_and_everything_go_back_and_a_key_is_rotated() {
     assert_eq!(shop.secret("shop/sandbox/session-key"), "first-key");
     shop.run("rotate", &["--yes"]).exits(0);
     assert_eq!(shop.secret("shop/sandbox/session-key").len(), 64);
-    shop.project.run(&["rollback", "rotate", "--env", "sandbox", "--to", "0", "--yes"]).exits(0);
+    shop.project.run(&["rollback", "rotate", "--env", "sandbox"]).exits(0);
     assert_eq!(shop.secret("shop/sandbox/session-key"), "first-key");
 }

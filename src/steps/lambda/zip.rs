@@ -148,10 +148,9 @@ mod tests {
     fn the_same_files_are_the_same_bytes_in_whatever_order() {
         let (a, b) = (entry("a.py", "one", false), entry("bin/run", "two", true));
         let archive = write(vec![a.clone(), b.clone()]).expect("small");
-        assert_eq!(archive, write(vec![b.clone(), a.clone()]).expect("small"));
+        assert_eq!(archive, write(vec![b, a]).expect("small"));
         // A release of flow that writes other bytes would deploy every function anew.
-        assert_eq!(archive.len(), 232);
-        assert_eq!(&digest(&archive)[..16], &digest(&write(vec![a, b]).expect("small"))[..16]);
+        assert_eq!(&digest(&archive)[..16], "d22cd7e7802e9307");
         assert_eq!(&archive[..4], b"PK\x03\x04");
     }
 

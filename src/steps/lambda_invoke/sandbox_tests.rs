@@ -60,7 +60,13 @@ async fn an_answer_is_read_and_checked() {
     let done = done.expect("called");
     assert_eq!((&done.outputs["text"], &done.outputs["number"]), (&Value::text("hello"), &Value::Int(7)));
     assert!(done.summary.contains("version 1"), "{}", done.summary);
-    assert!(function.bench.output().iter().any(|line| line.contains("called with ['size']")));
+    let told = async {
+        while !function.bench.output().iter().any(|line| line.contains("called with ['size']")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::time::timeout(std::time::Duration::from_secs(10), told).await;
+    assert!(told.is_ok(), "its log is shown: {:?}", function.bench.output());
 
     let wrong = function.call(function.settings().map("expect", vec![("text", Value::text("bye"))])).await;
     let wrong = wrong.expect_err("another answer");

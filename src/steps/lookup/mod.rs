@@ -210,12 +210,12 @@ fn summary(what: &str, outputs: &Outputs) -> String {
 
 /// Each value by its name: another one makes another plan.
 fn facts(what: &str, outputs: &Outputs, sealer: &Sealer) -> Json {
-    let sealed = |value: &Value| match value {
+    let shown = |value: &Value| match value {
         Value::Secret(secret) => format!("secret {}", sealer.digest(secret.expose())).into(),
         value => value.to_json(),
     };
     let mut facts = Map::from_iter([("read from".to_owned(), what.into())]);
-    facts.extend(outputs.iter().map(|(name, value)| (format!("output {name}"), sealed(value))));
+    facts.extend(outputs.iter().map(|(name, value)| (format!("output {name}"), shown(value))));
     Json::Object(facts)
 }
 

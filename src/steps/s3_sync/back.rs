@@ -324,9 +324,8 @@ impl Compared {
     /// Takes an object that lies there as `now` says.
     fn judge(&mut self, key: &str, wanted: &Entry, now: Entry) {
         let mut changes = Vec::new();
-        if now.sha256 != wanted.sha256 {
-            let short = |sum: &str| sum.chars().take(12).collect::<String>();
-            changes.push(Change::new(key, short(&now.sha256), short(&wanted.sha256)));
+        if !now.has_bytes_of(wanted) {
+            changes.push(Change::new(key, now.shown(), wanted.shown()));
         }
         changes.extend(now.headers.changes_to(&wanted.headers, key));
         if changes.is_empty() {

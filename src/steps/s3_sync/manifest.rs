@@ -72,6 +72,22 @@ impl Entry {
         self.etag == listed.etag && self.size == listed.size && self.modified == listed.modified
     }
 
+    /// Whether both hold the same bytes: by SHA-256, and where S3 keeps none of one of them by `ETag`
+    /// and size.
+    pub(super) fn has_bytes_of(&self, other: &Self) -> bool {
+        if self.sha256.is_empty() || other.sha256.is_empty() {
+            self.etag == other.etag && self.size == other.size
+        } else {
+            self.sha256 == other.sha256
+        }
+    }
+
+    /// What tells its bytes apart from others, shortened for people.
+    pub(super) fn shown(&self) -> String {
+        let sum = if self.sha256.is_empty() { &self.etag } else { &self.sha256 };
+        sum.chars().take(12).collect()
+    }
+
     /// An object as it lies there.
     pub(super) fn of(seen: Seen, listed: &Listed) -> Self {
         Self {
@@ -382,6 +398,28 @@ mod tests {
         open().complete(&manifest(&target, &["c"], &["/c"])).expect("written");
         assert_eq!(since(Some(&second)), ["/c"]);
         assert!(open().unfinished().expect("read").changed.is_empty());
+    }
+
+    #[test]
+    fn bytes_without_a_sha256_are_told_apart_by_etag_and_size() {
+        let entry = |sha256: &str, etag: &str| Entry {
+            sha256: sha256.to_owned(),
+            size: 3,
+            headers: Headers::of("a.zip", &[]),
+            etag: etag.to_owned(),
+            modified: 0,
+            version: None,
+        };
+        for (one, other, same) in [
+            (entry("s", "e"), entry("s", "f"), true),
+            (entry("s", "e"), entry("t", "e"), false),
+            (entry("", "e"), entry("", "e"), true),
+            (entry("", "e"), entry("", "f"), false),
+            (entry("s", "e"), entry("", "e"), true),
+            (entry("s", "e"), entry("", "f"), false),
+        ] {
+            assert_eq!(one.has_bytes_of(&other), same, "{one:?} {other:?}");
+        }
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl RestoreEffect {
             let (etag, version) = (seen.etag.clone(), seen.version.clone());
             let listed = Listed { etag: etag.clone(), size: entry.size, modified: 0 };
             let now = seen_as(entry, seen, &listed);
-            let there = now.sha256 == entry.sha256 && now.headers == entry.headers;
+            let there = now.has_bytes_of(entry) && now.headers == entry.headers;
             Ok(there.then(|| Sent { key: key.clone(), etag, version }))
         };
         repeat_unless_done(cx.world.clock, &cx.cancel, call, arrived).await.map_err(|error| {

@@ -116,16 +116,16 @@ impl Effect for CopyEffect {
 impl CopyEffect {
     async fn copy_all(&self, cx: &Context) -> Result<Vec<Copied>, Failure> {
         let source = self.source.s3().await;
-        let mut copies = Vec::new();
+        let mut requests = Vec::new();
         for copy in &self.copies {
-            copies.push(self.copy(cx, &source, copy));
+            requests.push(self.copy(cx, &source, copy));
         }
-        let mut copies = futures_util::stream::iter(copies).buffer_unordered(LOOKS);
+        let mut requests = futures_util::stream::iter(requests).buffer_unordered(LOOKS);
         let mut done: Vec<Copied> = Vec::with_capacity(self.copies.len());
         let mut failed = None;
         let (mut noted, mut bytes) = (0, 0);
         // What is on its way ends, whatever became of another one.
-        while let Some(copied) = copies.next().await {
+        while let Some(copied) = requests.next().await {
             match copied {
                 Ok(copied) => {
                     bytes += copied.size;
