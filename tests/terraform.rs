@@ -56,6 +56,19 @@ terraform {
 }
 "#;
 
+/// A step whose program waits for `go` before or after it applies.
+fn applied_by(when: &str) -> String {
+    let wait = "echo apply >> ../world; while [ ! -e ../go ]; do sleep 0.05; done";
+    let script = match when {
+        "before" => format!("case $1 in apply) {wait};; esac; exec terraform \\\"$@\\\""),
+        _ => format!("terraform \\\"$@\\\" || exit $?; case $1 in apply) {wait};; esac"),
+    };
+    format!(
+        "terraform-apply \"infra\" {{ dir \"infra\"; program \"sh\" \"-c\" \"{script}\" \"terraform\"; \
+         var password=\"${{secret.password}}\" }}"
+    )
+}
+
 fn has_terraform() -> bool {
     let found = std::process::Command::new("terraform").arg("version").output().is_ok();
     if !found {
@@ -325,19 +338,12 @@ fn killed_before_anything_was_made_it_simply_goes_on() {
     if !has_terraform() {
         return;
     }
-    let slow_start = format!("{SLOW}\n").replace(
-        "command = \"echo first >> ../world\"",
-        "command = \"echo first >> ../world\"\n    when    = destroy",
-    );
-    let prepare = r#"dir "infra"; prepare { command "sh" "-c" "echo prepared >> ../world; test -e ../quick || sleep 30" }"#;
-    let project =
-        project(&Sandbox::find(), &slow_start, &format!("terraform-apply \"infra\" {{ {prepare} }}"));
+    let project = project(&Sandbox::find(), MAIN, &applied_by("before"));
     let flow = project.start(&["run", "ship", "--env", "dev", "--yes"]);
-    until("it prepares", || world(&project).contains(&"prepared".to_owned()));
+    until("terraform is started", || world(&project).contains(&"apply".to_owned()));
     kill(flow);
-    project.write("quick", "");
     project.write("go", "");
-    run(&project, &[]).exits(0);
+    project.run(&["resume", &run_id(&project), "--yes"]).exits(0);
     assert_eq!(state(&project)["resources"].as_array().unwrap().len(), 2);
 }
 
@@ -385,20 +391,9 @@ fn killed_after_the_last_resource_it_is_found_done() {
     if !has_terraform() {
         return;
     }
-    let program = r#"#!/bin/sh
-terraform "$@" || exit $?
-for word; do if [ "$word" = apply ]; then echo applied >> ../world; while [ ! -e ../go ]; do sleep 0.05; done; fi; done
-"#;
-    let project = project(
-        &Sandbox::find(),
-        MAIN,
-        "terraform-apply \"infra\" { dir \"infra\"; program \"../slow-end\"; var password=\"${secret.password}\" }",
-    );
-    project.write("slow-end", program);
-    std::fs::set_permissions(project.path("slow-end"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .unwrap();
+    let project = project(&Sandbox::find(), MAIN, &applied_by("after"));
     let flow = project.start(&["run", "ship", "--env", "dev", "--yes"]);
-    until("terraform has applied", || world(&project).contains(&"applied".to_owned()));
+    until("terraform has applied", || world(&project).contains(&"apply".to_owned()));
     kill(flow);
     project.write("go", "");
     let before = state(&project);
