@@ -23,6 +23,7 @@ mod locks;
 mod lost_replies;
 mod marks;
 mod plans;
+mod projects;
 mod resume;
 mod rollback;
 mod running;

@@ -7,6 +7,7 @@ use super::failure::CliError;
 use super::plan::look_locked;
 use super::selection::Selection;
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::exec::adopt;
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
@@ -24,6 +25,13 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Flow(self.selection.flow())
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

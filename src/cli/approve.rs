@@ -10,6 +10,7 @@ use super::failure::CliError;
 use super::resume::may_go_on;
 use super::saved;
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::exit::Exit;
 use crate::journal::approvals::{self, Decision, Found, Place};
 use crate::model::names::{RunId, StepId};
@@ -41,6 +42,13 @@ pub(super) struct Args {
 
     #[command(flatten)]
     signing: Signing,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Plan(&self.plan)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

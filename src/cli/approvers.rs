@@ -6,6 +6,7 @@ use super::Done;
 use super::approving::{ApprovalError, sign};
 use super::failure::CliError;
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::exit::Exit;
 use crate::model::names::EnvName;
 use crate::model::policy::{Person, Policy, Source};
@@ -48,6 +49,15 @@ enum What {
         #[arg(long, value_name = "FILE")]
         key: Option<String>,
     },
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        match &self.command {
+            What::List { env, .. } | What::Set { env, .. } => Subject::Environment(env),
+        }
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Done;
+use super::failure::CliError;
 use super::session::Session;
 use crate::exit::Exit;
 use crate::journal::log::{self, ReadError};
@@ -36,14 +37,14 @@ struct Verify {
 /// What was found of a run: how many records, or what is wrong with one.
 type Found = (RunId, Result<usize, ReadError>);
 
-pub(super) fn exec(session: &Session, args: &Args) -> Done {
+pub(super) fn exec(projects: &[Session], args: &Args) -> Done {
     let What::Verify(args) = &args.what;
     let mut found: Vec<Found> = Vec::new();
     if let Some(run) = &args.run {
-        let (store, run) = session.store_of_run(run)?;
+        let (store, run) = store_of_run(projects, run)?;
         found.push(verify(&store, run));
     } else {
-        for store in session.stores() {
+        for store in projects.iter().flat_map(Session::stores) {
             found.extend(store.list("runs")?.into_iter().map(|run| verify(&store, RunId::new(run))));
         }
     }
@@ -73,6 +74,15 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         out::data(&format!("{runs}, {}: as they were written", count(records, "record")));
     }
     Ok(Exit::Success)
+}
+
+fn store_of_run(projects: &[Session], run: &str) -> Result<(Store, RunId), CliError> {
+    let mut looked = projects.iter().map(|session| session.store_of_run(run));
+    let mut last = looked.next().unwrap_or_else(|| Err(CliError::NoFolder("there is no store".to_owned())));
+    for found in looked {
+        last = last.or(found);
+    }
+    last
 }
 
 fn verify(store: &Store, run: RunId) -> Found {

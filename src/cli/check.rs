@@ -1,6 +1,7 @@
 //! `flow check`
 
 use super::Done;
+use super::failure;
 use super::session::Session;
 use crate::exit::Exit;
 use crate::model::units::count;
@@ -10,13 +11,19 @@ use crate::report::out;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-pub(super) fn exec(session: &Session, _: &Args) -> Done {
-    let project = session.project()?;
-    out::note(&format!(
-        "{} with {} and {}: no mistakes",
-        count(session.loaded.sources.len(), "file"),
-        count(project.flows.len(), "flow"),
-        count(project.environments.len(), "environment"),
-    ));
-    Ok(Exit::Success)
+pub(super) fn exec(projects: &[Session], _: &Args) -> Done {
+    let mut exit = Exit::Success;
+    for session in projects {
+        match session.project() {
+            Ok(project) => out::note(&format!(
+                "{}{} with {} and {}: no mistakes",
+                project.address.as_deref().map_or_else(String::new, |address| format!("{address}: ")),
+                count(session.loaded.sources.len(), "file"),
+                count(project.flows.len(), "flow"),
+                count(project.environments.len(), "environment"),
+            )),
+            Err(error) => exit = failure::report(&error, Some(session)),
+        }
+    }
+    Ok(exit)
 }

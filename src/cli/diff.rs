@@ -3,6 +3,7 @@
 use super::Done;
 use super::failure::CliError;
 use super::session::Session;
+use super::workspace::Subject;
 use crate::exit::Exit;
 use crate::journal::releases::Release;
 use crate::plan::backwards::BackError;
@@ -27,6 +28,13 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Environment(&self.env)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

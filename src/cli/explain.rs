@@ -8,6 +8,7 @@ use super::failure::CliError;
 use super::plan::look;
 use super::selection::parameter;
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
 use crate::model::names::{EnvName, FlowName, StepId};
@@ -53,6 +54,13 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Flow(&self.flow)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

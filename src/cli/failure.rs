@@ -43,6 +43,28 @@ pub(super) enum CliError {
     /// There is no project, or it cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Several projects of the repository have it.
+    #[error("several projects have the {what} {name}: say which")]
+    WhichProject {
+        /// `flow` or `environment`
+        what: &'static str,
+        /// As typed.
+        name: String,
+        /// What could be meant, with the projects' names.
+        meant: Vec<String>,
+    },
+    /// No project of the repository has it.
+    #[error("no project here has the {what} {name}{}", .near.as_ref().map_or_else(String::new, |near| format!("; did you mean {near}?")))]
+    NoProjectHas {
+        /// `flow` or `environment`
+        what: &'static str,
+        /// As typed.
+        name: String,
+        /// All there are, with the projects' names.
+        known: Vec<String>,
+        /// The nearest of them.
+        near: Option<String>,
+    },
     /// Mistakes in flow files.
     #[error("mistakes in the flow files")]
     Problems(Problems),
@@ -201,6 +223,10 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             ],
             Exit::Usage,
         ),
+        (CliError::Load(LoadError::Twice { .. }), _) => (vec![format!("error: {error}")], Exit::Usage),
+        (CliError::WhichProject { meant: known, .. } | CliError::NoProjectHas { known, .. }, _) => {
+            (vec![format!("error: {error}"), format!("  there is {}", known.join(", "))], Exit::Usage)
+        }
         (CliError::SharedStore(_), _) => (
             vec![format!("error: {error}"), "  name a folder: store \".flow/store\"".to_owned()],
             Exit::Usage,
@@ -360,7 +386,7 @@ fn back(error: &BackError, lines: &mut Vec<String>) -> Exit {
             "  go back with its own flow: flow rollback {} --to {id} --env …",
             shell_word(other.as_str())
         )),
-        BackError::Empty { .. } => lines.push("  select more with --only, or leave it out".to_owned()),
+        BackError::Empty { .. } => lines.push("  what it records: flow releases --env … --json".to_owned()),
         BackError::Release(_) => return Exit::Failed,
     }
     Exit::Usage

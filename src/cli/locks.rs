@@ -17,9 +17,9 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn exec(session: &Session, args: &Args) -> Done {
+pub(super) fn exec(projects: &[Session], args: &Args) -> Done {
     let mut rows = Vec::new();
-    for store in session.stores() {
+    for store in projects.iter().flat_map(Session::stores) {
         let locks = Locks::new(store, Clock);
         for environment in locks.environments()? {
             rows.extend(LockRow::of(locks.standing(&environment)?, |holder| locks.doing(holder)));
@@ -30,7 +30,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         out::json(&history::locks_json(&rows));
         return Ok(Exit::Success);
     }
-    let look = session.look();
+    let Some(look) = projects.first().map(Session::look) else { return Ok(Exit::Success) };
     if rows.is_empty() {
         for line in history::nothing(&look, "no environment is locked") {
             out::note(&line);

@@ -3,6 +3,7 @@
 use super::Done;
 use super::failure::CliError;
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::exit::Exit;
 use crate::journal::log;
 use crate::journal::logs::LogReader;
@@ -30,6 +31,13 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long, conflicts_with = "follow")]
     json: bool,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Run(&self.run)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

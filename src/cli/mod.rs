@@ -34,6 +34,7 @@ mod selection;
 mod session;
 mod show;
 mod unlock;
+mod workspace;
 
 use std::path::PathBuf;
 
@@ -43,6 +44,7 @@ use crate::exit::Exit;
 
 use self::failure::CliError;
 use self::session::Session;
+use self::workspace::{Subject, Workspace};
 
 /// Deploys from workflow files: one plan over all layers, gates, and a record of everything done.
 #[derive(Debug, Parser)]
@@ -94,34 +96,39 @@ pub fn main() -> Exit {
             return exit;
         }
     };
-    let session = match Session::open(cli.root) {
-        Ok(session) => session,
-        Err(error) => return failure::report(&error, None),
+    carry_out(&cli).unwrap_or_else(|error| failure::report(&error, None))
+}
+
+/// Finds the project and does what is asked.
+fn carry_out(cli: &Cli) -> Done {
+    let workspace = Workspace::open(cli.root.clone())?;
+    let one = |subject, exec: &dyn Fn(&Session) -> Done| {
+        let session = workspace.about(subject)?;
+        Ok(exec(&session).unwrap_or_else(|error| failure::report(&error, Some(&session))))
     };
-    let done = match cli.command {
-        Command::List(args) => list::exec(&session, &args),
-        Command::Show(args) => show::exec(&session, &args),
-        Command::Check(args) => check::exec(&session, &args),
-        Command::Plan(args) => plan::exec(&session, &args),
-        Command::Run(args) => run::exec(&session, &args),
-        Command::Resume(args) => resume::exec(&session, &args),
-        Command::Reconcile(args) => reconcile::exec(&session, &args),
-        Command::Runs(args) => runs::exec(&session, &args),
-        Command::Log(args) => log::exec(&session, &args),
-        Command::Releases(args) => releases::exec(&session, &args),
-        Command::Rollback(args) => rollback::exec(&session, &args),
-        Command::Adopt(args) => adopt::exec(&session, &args),
-        Command::Diff(args) => diff::exec(&session, &args),
-        Command::Approve(args) => approve::exec(&session, &args),
-        Command::Approvers(args) => approvers::exec(&session, &args),
-        Command::Review(args) => review::exec(&session, &args),
-        Command::Locks(args) => locks::exec(&session, &args),
-        Command::Unlock(args) => unlock::exec(&session, &args),
-        Command::Audit(args) => audit::exec(&session, &args),
-        Command::Explain(args) => explain::exec(&session, &args),
-        Command::Cache(args) => cache::exec(&session, &args),
-    };
-    done.unwrap_or_else(|error| failure::report(&error, Some(&session)))
+    match &cli.command {
+        Command::List(args) => list::exec(&workspace.everything()?, args),
+        Command::Check(args) => check::exec(&workspace.everything()?, args),
+        Command::Runs(args) => runs::exec(&workspace.everything()?, args),
+        Command::Locks(args) => locks::exec(&workspace.everything()?, args),
+        Command::Audit(args) => audit::exec(&workspace.everything()?, args),
+        Command::Cache(args) => one(Subject::Here, &|session| cache::exec(session, args)),
+        Command::Show(args) => one(args.subject(), &|session| show::exec(session, args)),
+        Command::Plan(args) => one(args.subject(), &|session| plan::exec(session, args)),
+        Command::Run(args) => one(args.subject(), &|session| run::exec(session, args)),
+        Command::Resume(args) => one(args.subject(), &|session| resume::exec(session, args)),
+        Command::Reconcile(args) => one(args.subject(), &|session| reconcile::exec(session, args)),
+        Command::Log(args) => one(args.subject(), &|session| log::exec(session, args)),
+        Command::Releases(args) => one(args.subject(), &|session| releases::exec(session, args)),
+        Command::Rollback(args) => one(args.subject(), &|session| rollback::exec(session, args)),
+        Command::Adopt(args) => one(args.subject(), &|session| adopt::exec(session, args)),
+        Command::Diff(args) => one(args.subject(), &|session| diff::exec(session, args)),
+        Command::Approve(args) => one(args.subject(), &|session| approve::exec(session, args)),
+        Command::Approvers(args) => one(args.subject(), &|session| approvers::exec(session, args)),
+        Command::Review(args) => one(args.subject(), &|session| review::exec(session, args)),
+        Command::Unlock(args) => one(args.subject(), &|session| unlock::exec(session, args)),
+        Command::Explain(args) => one(args.subject(), &|session| explain::exec(session, args)),
+    }
 }
 
 /// What a command returns: how it ended, or why it could not.

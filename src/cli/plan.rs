@@ -11,6 +11,7 @@ use super::recovery;
 use super::saved;
 use super::selection::Selection;
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::exec::signals::Signals;
 use crate::exit::Exit;
 use crate::journal::approvals::{self, Decision, Place};
@@ -65,6 +66,13 @@ impl Args {
                 vec![show_argv(&words.collect::<Vec<_>>())]
             }
         }
+    }
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Flow(self.selection.flow())
     }
 }
 

@@ -11,6 +11,7 @@ use super::marking::{refuse_unsigned, sign_marks, signers};
 use super::plan::unless_interrupted;
 use super::recovery::{mark_commands, prepare_as, take_over};
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::event::{Event, RunOutcome, Teller};
 use crate::exec::recover::{Recovery, Unclear};
 use crate::exec::signals::Signals;
@@ -59,6 +60,13 @@ fn mark(text: &str) -> Result<(String, Word), String> {
         Some((step, "done")) => Ok((step.to_owned(), Word::Done)),
         Some((step, "not-done")) => Ok((step.to_owned(), Word::NotDone)),
         _ => Err("write STEP=done or STEP=not-done".to_owned()),
+    }
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Run(&self.run)
     }
 }
 

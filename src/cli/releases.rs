@@ -2,6 +2,7 @@
 
 use super::Done;
 use super::session::Session;
+use super::workspace::Subject;
 use crate::exit::Exit;
 use crate::report::{history, out};
 use crate::world::clock::Clock;
@@ -18,6 +19,13 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Environment(&self.env)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

@@ -10,6 +10,7 @@ use super::plan::{prepare_locked, unless_interrupted};
 use super::recovery::{request_of, take_over};
 use super::saved::{self, Refused};
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::event::{Event, RunOutcome, Subscriber};
 use crate::exec::recover::{self, Recovery};
 use crate::exec::signals::Signals;
@@ -37,6 +38,13 @@ pub(super) struct Args {
 
     #[command(flatten)]
     manner: Manner,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Run(&self.run)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

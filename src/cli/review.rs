@@ -6,6 +6,7 @@ use super::Done;
 use super::approving::{ApprovalError, Signing, approver, sign};
 use super::failure::CliError;
 use super::session::{Session, block_on};
+use super::workspace::Subject;
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::journal::approvals::{self, Decision, Place, Statement};
@@ -28,6 +29,13 @@ pub(super) struct Args {
 
     #[command(flatten)]
     signing: Signing,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Run(&self.run)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

@@ -11,6 +11,7 @@ use super::launch::{Launch, Manner};
 use super::ready;
 use super::saved::command_line;
 use super::session::Session;
+use super::workspace::Subject;
 use crate::model::names::{EnvName, FlowName};
 use crate::model::units::parse_duration;
 use crate::plan::backwards::Wish;
@@ -117,6 +118,13 @@ impl Args {
             inside: BTreeMap::new(),
             back: Some(Wish { to, incident: self.incident }),
         }
+    }
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Flow(&self.flow)
     }
 }
 

@@ -5,6 +5,7 @@ use super::launch::{Launch, Manner};
 use super::saved::command_line;
 use super::selection::{Asked, Planned};
 use super::session::Session;
+use super::workspace::Subject;
 use crate::plan::saved;
 
 /// Plan a flow, pass its gates and carry it out
@@ -19,6 +20,13 @@ pub(super) struct Args {
 
     #[command(flatten)]
     manner: Manner,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        self.planned.subject()
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

@@ -20,9 +20,9 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn exec(session: &Session, args: &Args) -> Done {
+pub(super) fn exec(projects: &[Session], args: &Args) -> Done {
     let mut all: Vec<RunSummary> = Vec::new();
-    for store in session.stores() {
+    for store in projects.iter().flat_map(Session::stores) {
         let (found, damaged) = runs::list(&store)?;
         all.extend(found);
         for error in damaged {
@@ -35,7 +35,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         out::json(&history::runs_json(&all));
         return Ok(Exit::Success);
     }
-    let look = session.look();
+    let Some(look) = projects.first().map(Session::look) else { return Ok(Exit::Success) };
     if all.is_empty() {
         for line in history::nothing(&look, "no runs yet") {
             out::note(&line);

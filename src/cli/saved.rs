@@ -100,12 +100,17 @@ pub(super) fn for_run(
 ) -> Result<Plan, CliError> {
     let plan = find(session, typed)?;
     let refused = |refusal| refuse(refusal, &plan);
-    if let Some(given) = flow.filter(|given| **given != plan.flow) {
-        return Err(refused(Refusal::OtherFlow { planned: plan.flow.clone(), given: given.clone() }));
+    let project = &session.loaded.project;
+    let meant = |given: &FlowName| project.flow(given.as_str()).map_or(given, |flow| &flow.name).clone();
+    if let Some(given) = flow.map(meant).filter(|given| *given != plan.flow) {
+        return Err(refused(Refusal::OtherFlow { planned: plan.flow.clone(), given }));
     }
     let planned = &plan.environment.name;
-    if let Some(given) = environment.filter(|given| *given != planned) {
-        return Err(refused(Refusal::OtherEnvironment { planned: planned.clone(), given: given.clone() }));
+    let meant = |given: &EnvName| {
+        project.environment(given.as_str()).map_or(given, |environment| &environment.name.value).clone()
+    };
+    if let Some(given) = environment.map(meant).filter(|given| given != planned) {
+        return Err(refused(Refusal::OtherEnvironment { planned: planned.clone(), given }));
     }
     let store = session.store(Some(planned))?;
     saved::check_unused(&plan, &store, Clock.now())?.map_err(refused)?;

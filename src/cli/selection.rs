@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::failure::CliError;
 use super::saved;
 use super::session::Session;
+use super::workspace::Subject;
 use crate::model::names::{EnvName, FlowName};
 use crate::plan::document::Plan;
 use crate::plan::prepare::Request;
@@ -71,6 +72,11 @@ pub(super) fn parameter(text: &str) -> Result<(String, String), String> {
 }
 
 impl Selection {
+    /// The flow, as typed.
+    pub(super) fn flow(&self) -> &str {
+        &self.flow
+    }
+
     /// As a request.
     pub(super) fn request(&self) -> Request {
         request(&self.flow, &self.env, &self.part)
@@ -102,6 +108,14 @@ pub(super) enum Asked {
 
 impl Planned {
     /// What was asked for. A saved plan must be one that may still be run.
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        match (&self.plan, &self.flow) {
+            (Some(plan), _) => Subject::Plan(plan),
+            (None, flow) => Subject::Flow(flow.as_deref().unwrap_or_default()),
+        }
+    }
+
     pub(super) fn asked(&self, session: &Session) -> Result<Asked, CliError> {
         match (&self.plan, &self.flow, &self.env) {
             (Some(plan), flow, env) => {

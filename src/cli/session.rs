@@ -1,12 +1,13 @@
 //! What every command starts from: the project's folder and its files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::journal;
 use crate::journal::releases::Releases;
 use crate::model::names::EnvName;
 use crate::model::project::{Project, Store as Written};
 use crate::plan::load::{self, Loaded};
+use crate::plan::places::Place;
 use crate::plan::prepare::{Prepared, Request, find_environment, prepare};
 use crate::report::look::Look;
 use crate::world::World;
@@ -19,31 +20,31 @@ use crate::world::terminal;
 
 use super::failure::CliError;
 
-/// Where the store of a project lies when it does not say.
-const DEFAULT_STORE: &str = ".flow/store";
+/// Where the store of a project lies when it does not say, in a folder of its own where there are
+/// several: `.flow/store`, `.flow/ohi/store`.
+const FOLDER: &str = ".flow";
+const STORE: &str = "store";
 
 /// The project that a command is about.
 #[derive(Debug)]
 pub(super) struct Session {
     /// flow's own process.
     pub host: Host,
-    /// The project's folder.
+    /// The folder that has `flows/`.
+    pub repository: PathBuf,
+    /// The project's folder: the same, unless its `root` says otherwise.
     pub root: PathBuf,
     /// Its files.
     pub loaded: Loaded,
 }
 
 impl Session {
-    /// Finds and reads the project. Mistakes in it are no error yet: `flow runs` works all the same.
-    pub(super) fn open(root: Option<PathBuf>) -> Result<Self, CliError> {
-        let host = Host::current().is_flow();
-        let here = host.current_dir().map_err(|error| CliError::NoFolder(error.to_string()))?;
-        let root = match root {
-            Some(root) => here.join(root),
-            None => load::find_root(&here)?,
-        };
-        let loaded = load::load(&root)?;
-        Ok(Self { host, root, loaded })
+    /// Reads a project. Mistakes in it are no error yet: `flow runs` works all the same.
+    pub(super) fn read(host: &Host, repository: &Path, place: &Place) -> Result<Self, CliError> {
+        let loaded = load::load(repository, place)?;
+        let moved = loaded.project.root.as_ref().map(|root| repository.join(&root.value));
+        let root = moved.unwrap_or_else(|| repository.to_owned());
+        Ok(Self { host: host.clone(), repository: repository.to_owned(), root, loaded })
     }
 
     /// The project, if nothing is wrong with its files.
@@ -59,10 +60,13 @@ impl Session {
     pub(super) fn store(&self, environment: Option<&EnvName>) -> Result<Store, CliError> {
         let project = &self.loaded.project;
         let own = environment
-            .and_then(|name| project.environments.iter().find(|environment| environment.name.value == *name))
+            .and_then(|name| project.environment(name.as_str()))
             .and_then(|environment| environment.store.as_ref());
         match own.or(project.store.as_ref()).map(|store| &store.value) {
-            None => Ok(Store::folder(self.root.join(DEFAULT_STORE))),
+            None => {
+                let own = self.loaded.project.address.as_deref().unwrap_or_default();
+                Ok(Store::folder(self.repository.join(FOLDER).join(own).join(STORE)))
+            }
             Some(Written::Folder(folder)) => Ok(Store::folder(self.root.join(folder))),
             Some(Written::S3 { bucket, .. }) => Err(CliError::SharedStore(bucket.clone())),
         }

@@ -3,6 +3,7 @@
 use super::Done;
 use super::failure::CliError;
 use super::session::Session;
+use super::workspace::Subject;
 use crate::exit::Exit;
 use crate::model::flow::Flow;
 use crate::model::names::FlowName;
@@ -17,6 +18,13 @@ pub(super) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Flow(&self.flow)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

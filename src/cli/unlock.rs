@@ -3,6 +3,7 @@
 use super::Done;
 use super::failure::CliError;
 use super::session::Session;
+use super::workspace::Subject;
 use crate::exit::Exit;
 use crate::journal::locks::{Holder, Locks, Standing};
 use crate::model::names::EnvName;
@@ -25,6 +26,13 @@ pub(super) struct Args {
     /// Why; it is recorded, and the run that loses the lock says it
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
+}
+
+impl Args {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject::Environment(&self.environment)
+    }
 }
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {

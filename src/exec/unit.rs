@@ -136,7 +136,7 @@ impl Unit {
     async fn attempt(&self, number: u32) -> (Attempt, Option<Retry>) {
         let p = &self.shared.prepared;
         let node = p.graph.node(self.id);
-        let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id);
+        let planned = self.shared.observed.planned(&node.id);
         let summary = planned.map(|step| step.summary.clone()).unwrap_or_default();
         self.feed
             .send(Event::StepStarted {

@@ -321,10 +321,10 @@ impl<'a> Unwinding<'a> {
         let from_release = p.selection.from_release.clone();
         let unwinding = Shared {
             prepared: Prepared { graph, selection: Selection { selected, from_release }, ..p.clone() },
-            observed: Observed {
-                plan: Plan { steps, ..shared.observed.plan.clone() },
-                table: shared.observed.table.clone(),
-            },
+            observed: Observed::new(
+                Plan { steps, ..shared.observed.plan.clone() },
+                shared.observed.table.clone(),
+            ),
             options: shared.options.clone(),
             run: shared.run.clone(),
             past: crate::journal::past::Past::default(),
@@ -337,7 +337,7 @@ impl<'a> Unwinding<'a> {
 
     fn planned(&self, id: NodeId) -> Option<PlannedStep> {
         let node = self.shared.prepared.graph.node(id);
-        let planned = self.shared.observed.plan.steps.iter().find(|step| step.id == node.id)?;
+        let planned = self.shared.observed.planned(&node.id)?;
         let mut step = planned.clone();
         (step.action, step.upkeep) = (Action::Update, false);
         step.basis = Basis::default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::syntax::source::{Span, Spanned};
 
 use super::flow::Flow;
-use super::names::EnvName;
+use super::names::{EnvName, FlowName};
 use super::template::Template;
 
 /// Everything that the flow files of a project say, checked.
@@ -13,12 +13,49 @@ use super::template::Template;
 pub struct Project {
     /// `project NAME`; without the node the name of the root folder.
     pub name: String,
+    /// What it is called from outside, where it is a project inside another one's repository.
+    pub address: Option<String>,
+    /// `root DIR`: what its paths are relative to, itself relative to the repository's root.
+    pub root: Option<Spanned<String>>,
     /// `store URL` as written; `.flow/store` without.
     pub store: Option<Spanned<Store>>,
     /// All environments, `extends` already followed.
     pub environments: Vec<Environment>,
     /// All flows.
     pub flows: Vec<Flow>,
+}
+
+impl Project {
+    /// Says that it lies in a repository of several: its flows are named as they are from outside,
+    /// `ohi/deploy`, wherever a person or a record reads them.
+    pub fn lies_in(&mut self, address: &str) {
+        for flow in &mut self.flows {
+            flow.name = FlowName::new(format!("{address}/{}", flow.name));
+        }
+        self.address = Some(address.to_owned());
+    }
+
+    /// The flow of that name, which may leave out the project's.
+    #[must_use]
+    pub fn flow(&self, name: &str) -> Option<&Flow> {
+        let short = |flow: &&Flow| {
+            flow.name
+                .as_str()
+                .strip_prefix(self.address.as_deref()?)?
+                .strip_prefix('/')
+                .map(|short| short == name)
+        };
+        let whole = self.flows.iter().find(|flow| flow.name.as_str() == name);
+        whole.or_else(|| self.flows.iter().find(|flow| short(flow) == Some(true)))
+    }
+
+    /// The environment of that name, which may begin with the project's: `ohi/prod`.
+    #[must_use]
+    pub fn environment(&self, name: &str) -> Option<&Environment> {
+        let short = self.address.as_deref().and_then(|address| name.strip_prefix(address)?.strip_prefix('/'));
+        let name = short.unwrap_or(name);
+        self.environments.iter().find(|environment| environment.name.value.as_str() == name)
+    }
 }
 
 /// Where releases, locks, approvals and journals live.

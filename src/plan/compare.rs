@@ -4,7 +4,7 @@
 //! the fact of the world. Values of settings are not shown, since they may be
 //! private; that they differ is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value as Json;
 
@@ -86,13 +86,15 @@ fn after<'a>(from: &str, to: &'a str) -> &'a str {
 pub fn differences(saved: &Plan, fresh: &Plan, done: &BTreeSet<StepId>) -> Vec<Difference> {
     let mut found = Vec::new();
     common(saved, fresh, &mut found);
+    let old: HashSet<&StepId> = saved.steps.iter().map(|step| &step.id).collect();
+    let new: HashMap<&StepId, &PlannedStep> = fresh.steps.iter().map(|step| (&step.id, step)).collect();
     for before in saved.steps.iter().filter(|step| !done.contains(&step.id)) {
-        match fresh.step(&before.id) {
+        match new.get(&before.id) {
             Some(now) => Compared { before, now, fresh, done }.add(&mut found),
             None => found.push(project(Some(&before.id), "the step", How::Removed)),
         }
     }
-    for now in fresh.steps.iter().filter(|step| saved.step(&step.id).is_none()) {
+    for now in fresh.steps.iter().filter(|step| !old.contains(&step.id)) {
         found.push(project(Some(&now.id), "the step", How::Added));
     }
     // A file that a step names as its input is named there.

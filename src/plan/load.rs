@@ -1,11 +1,12 @@
 //! Finds a project and reads its flow files.
 //!
-//! Every `flows/**/*.kdl` under the root is read. The node tree of each file is
+//! Every file of a project's [`Place`] is read. The node tree of each file is
 //! kept under `.flow/cache`, keyed by the file's digest and flow's version,
 //! because parsing costs about 1 ms per kB; meaning is always made afresh.
 
 use std::path::{Path, PathBuf};
 
+use super::places::Place;
 use crate::model::decode::decode;
 use crate::model::project::Project;
 use crate::steps;
@@ -17,7 +18,7 @@ use crate::world::files::{FileError, Files, digest};
 use crate::world::store::Store;
 
 /// A file larger than this is refused before it is read: 1 MiB.
-const LARGEST: u64 = 1 << 20;
+pub(super) const LARGEST: u64 = 1 << 20;
 
 /// A project as its files say.
 #[derive(Debug)]
@@ -41,6 +42,16 @@ pub enum LoadError {
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Nobody could say which one is meant.
+    #[error("two projects are named {name}: {} and {}", .first.display(), .again.display())]
+    Twice {
+        /// The name.
+        name: String,
+        /// The folder of one.
+        first: PathBuf,
+        /// The folder of the other.
+        again: PathBuf,
+    },
 }
 
 /// The nearest folder at or above `start` that has `flows/`.
@@ -54,19 +65,17 @@ pub fn find_root(start: &Path) -> Result<PathBuf, LoadError> {
     Err(LoadError::NoProject(start.to_owned()))
 }
 
-/// Reads every flow file under a root.
-pub fn load(root: &Path) -> Result<Loaded, LoadError> {
+/// Reads the flow files of one project of a repository.
+pub fn load(root: &Path, place: &Place) -> Result<Loaded, LoadError> {
     let files = Files::new(root);
-    let cache = Store::folder(root.join(".flow/cache"));
-    let mut paths = Vec::new();
-    collect(&files, &root.join("flows"), &mut paths)?;
+    let cache = cache(root);
     let mut sources = Sources::default();
     let mut problems = Problems::default();
     let mut trees = Vec::new();
     let mut digests = String::new();
-    for path in paths {
-        let shown = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
-        let size = files.metadata(&path)?.map_or(0, |metadata| metadata.len());
+    for path in &place.files {
+        let shown = path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('\\', "/");
+        let size = files.metadata(path)?.map_or(0, |metadata| metadata.len());
         if size > LARGEST {
             let file = sources.add(Source { path: shown.clone(), text: String::new() });
             let mib = size >> 20;
@@ -76,7 +85,7 @@ pub fn load(root: &Path) -> Result<Loaded, LoadError> {
             );
             continue;
         }
-        let bytes = files.read(&path)?;
+        let bytes = files.read(path)?;
         let content = digest(&bytes);
         let file =
             sources.add(Source { path: shown.clone(), text: String::from_utf8_lossy(&bytes).into_owned() });
@@ -85,26 +94,22 @@ pub fn load(root: &Path) -> Result<Loaded, LoadError> {
         problems.extend(more);
         trees.push((file, nodes));
     }
-    let (project, more) = decode(&trees, &steps::specs());
+    let (mut project, more) = decode(&trees, &steps::specs());
+    if let Some(name) = &place.name {
+        project.lies_in(name);
+    }
     problems.extend(more);
     problems.sort();
     Ok(Loaded { project, problems, sources, digest: digest(digests.as_bytes()) })
 }
 
-fn collect(files: &Files, folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), FileError> {
-    for entry in files.list(folder)? {
-        let Some(metadata) = files.metadata(&entry)? else { continue };
-        if metadata.is_dir() {
-            collect(files, &entry, paths)?;
-        } else if entry.extension().is_some_and(|extension| extension == "kdl") {
-            paths.push(entry);
-        }
-    }
-    Ok(())
+/// Where node trees are kept.
+pub(super) fn cache(root: &Path) -> Store {
+    Store::folder(root.join(".flow/cache"))
 }
 
 /// The node tree of a file, from the cache when it was read before without a mistake.
-fn read(cache: &Store, bytes: &[u8], content: &str, file: FileId) -> (Vec<Node>, Problems) {
+pub(super) fn read(cache: &Store, bytes: &[u8], content: &str, file: FileId) -> (Vec<Node>, Problems) {
     let key = format!("syntax/{}-{content}.json", env!("CARGO_PKG_VERSION"));
     let kept = cache.get(&key).ok().flatten();
     if let Some(mut nodes) = kept.and_then(|kept| serde_json::from_slice::<Vec<Node>>(&kept).ok()) {

@@ -29,6 +29,7 @@ pub mod load;
 pub mod moved;
 pub mod observe;
 pub mod params;
+pub mod places;
 pub mod policy;
 pub mod prepare;
 pub mod propose;

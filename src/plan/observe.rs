@@ -5,7 +5,7 @@
 //! on; plain `needs` hold nothing up. Gates come last: one is needed when
 //! something behind it would change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -15,6 +15,7 @@ use crate::event::Feed;
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::Nature;
 use crate::model::names::{StepId, StepName};
+use crate::model::step::Undo;
 use crate::model::value::{Field, Outputs};
 use crate::steps::{Answers, Context, Failure, FailureClass, Gatekeeper, Proposal};
 use crate::world::cancel::{Cancel, Stopped};
@@ -43,6 +44,23 @@ pub struct Observed {
     pub plan: Plan,
     /// What is known of each step.
     pub table: Table,
+    /// Where each step stands in the plan: it is looked up once a step, of a hundred thousand.
+    places: HashMap<StepId, usize>,
+}
+
+impl Observed {
+    /// A plan and what is known by now.
+    #[must_use]
+    pub fn new(plan: Plan, table: Table) -> Self {
+        let places = plan.steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect();
+        Self { plan, table, places }
+    }
+
+    /// What is planned of a step.
+    #[must_use]
+    pub fn planned(&self, id: &StepId) -> Option<&PlannedStep> {
+        self.plan.steps.get(*self.places.get(id)?)
+    }
 }
 
 /// A step that cannot be planned.
@@ -179,7 +197,7 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
     plan.policy = p.policies.digest();
     plan.approvals = super::gates::planned(p, &plan.steps, &observer.table);
     plan.seal();
-    Ok(Observed { plan, table: observer.table })
+    Ok(Observed::new(plan, observer.table))
 }
 
 /// What a plan is made from. Whether tracked files were changed is asked only where something is
@@ -407,7 +425,12 @@ impl<'a> Observer<'a> {
         let mut proposal = Proposal::new(action, format!("(known after {after})"));
         proposal.reversible = match node.step.kind.nature {
             Nature::Deploying | Nature::Infrastructure => Reversible::Auto,
-            Nature::Program if node.step.is_deploying(false) => Reversible::Manual,
+            Nature::Program if !node.step.is_deploying(false) => Reversible::None,
+            Nature::Program => match &node.step.common.undo {
+                Some(Undo::Command(_)) => Reversible::Auto,
+                Some(Undo::None) => Reversible::None,
+                None => Reversible::Manual,
+            },
             _ => Reversible::None,
         };
         proposal.changes = vec![Change::new(node.step.kind.name, None, format!("(known after {after})"))];

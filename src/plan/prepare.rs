@@ -347,7 +347,7 @@ fn recorded(release: Option<&Release>, id: &StepId) -> Option<Arc<Recorded>> {
 
 /// The flow of that name.
 pub fn find_flow<'a>(project: &'a Project, name: &FlowName) -> Result<&'a Flow, PrepareError> {
-    project.flows.iter().find(|flow| flow.name == *name).ok_or_else(|| {
+    project.flow(name.as_str()).ok_or_else(|| {
         let known: Vec<String> = project.flows.iter().map(|flow| flow.name.to_string()).collect();
         PrepareError::NoFlow {
             name: name.to_string(),
@@ -363,7 +363,7 @@ pub fn find_environment<'a>(
     name: &EnvName,
     git: &Git,
 ) -> Result<&'a Environment, PrepareError> {
-    if let Some(found) = project.environments.iter().find(|environment| environment.name.value == *name) {
+    if let Some(found) = project.environment(name.as_str()) {
         return Ok(found);
     }
     if name.as_str() == "auto" {

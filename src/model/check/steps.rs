@@ -13,7 +13,7 @@ use crate::syntax::problem::{Problem, nearest};
 use crate::syntax::source::Spanned;
 
 /// Instances of one step: the product of its lists.
-const MOST_INSTANCES: usize = 10_000;
+const MOST_INSTANCES: usize = 100_000;
 
 impl Checker<'_> {
     /// Checks everything that stands in a step.

@@ -20,11 +20,22 @@ pub(super) fn project(ctx: &mut Ctx, node: &Node, into: &mut Project) {
         into.store = store(ctx, entry);
     }
     if let Some(entry) = reader.one("root", &mut ctx.problems) {
-        let problem = Problem::at(entry.span(), "root moves the paths of a project inside another one")
-            .help("projects inside projects are not part of this version: leave it out");
-        ctx.push(problem);
+        into.root = root(ctx, entry);
     }
     reader.finish("project", &mut ctx.problems);
+}
+
+/// `root DIR`
+fn root(ctx: &mut Ctx, entry: Entry) -> Option<Spanned<String>> {
+    let literal = entry.only(&mut ctx.problems)?;
+    let text = ctx.text(literal, &Body::default(), "root")?;
+    let leaves = |part: &str| part == "..";
+    if text.starts_with('/') || text.split('/').any(leaves) {
+        let problem = Problem::at(literal.span, format!("the root \"{text}\" lies outside the repository"));
+        ctx.push(problem.label("a folder below the one that has flows/"));
+        return None;
+    }
+    Some(Spanned::new(text, literal.span))
 }
 
 /// `store URL`
