@@ -20,6 +20,7 @@ mod language;
 mod layers;
 mod load;
 mod locks;
+mod lookups;
 mod lost_replies;
 mod marks;
 mod plans;

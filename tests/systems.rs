@@ -2,3 +2,4 @@
 //! cold, again, with one change, with a failure in the middle, and back.
 
 mod partner;
+mod runbooks;

@@ -24,6 +24,8 @@ pub struct Setting {
     pub secret: bool,
     /// Whether it names what the step changes: a service, a bucket, a database.
     pub target: bool,
+    /// Whether it names an environment in whose account the step reads.
+    pub environment: bool,
     /// One sentence for help and the manual.
     pub help: &'static str,
 }
@@ -32,7 +34,7 @@ impl Setting {
     /// An optional setting without secrets.
     #[must_use]
     pub const fn new(name: &'static str, shape: Shape, help: &'static str) -> Self {
-        Self { name, shape, required: false, secret: false, target: false, help }
+        Self { name, shape, required: false, secret: false, target: false, environment: false, help }
     }
 
     /// It must be given.
@@ -53,6 +55,13 @@ impl Setting {
     #[must_use]
     pub const fn target(mut self) -> Self {
         self.target = true;
+        self
+    }
+
+    /// It names an environment in whose account the step reads.
+    #[must_use]
+    pub const fn environment(mut self) -> Self {
+        self.environment = true;
         self
     }
 }

@@ -9,7 +9,8 @@ use crate::model::kind::Nature;
 use crate::model::names::EnvName;
 use crate::model::policy::Policy;
 use crate::model::project::{Environment, Project, SecretDeclaration};
-use crate::model::template::Reference;
+use crate::model::settings::{Given, Setting, Shape, Written};
+use crate::model::template::{Reference, Template};
 use crate::model::value::Field;
 use crate::world::World;
 use crate::world::aws::{Cloud, IdentityError};
@@ -17,7 +18,7 @@ use crate::world::cancel::Cancel;
 use crate::world::masker::is_maskable;
 use crate::world::secrets;
 
-use super::graph::Graph;
+use super::graph::{Goal, Graph, Node};
 use super::inside::Insides;
 use super::moved;
 use super::policy::{self, Policies};
@@ -36,20 +37,83 @@ pub(super) fn other_clouds(
 ) -> Result<BTreeMap<EnvName, Arc<Cloud>>, PrepareError> {
     let mut clouds = BTreeMap::new();
     for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
-        let Some(template) = &node.step.common.environment else { continue };
-        let name = template.resolve(&each_scope(values, &node.each)).ok();
-        let Some(name) = name.and_then(|name| name.known().and_then(crate::model::value::Value::as_text))
-        else {
-            continue;
-        };
-        let environment = find_environment(project, &EnvName::new(&name), &values.git)?;
-        let (resolved, problems) = target::resolve(environment, &world.git);
-        if !problems.is_empty() {
-            return Err(PrepareError::Problems(problems));
+        if let Some(name) = named(node, values) {
+            let cloud = cloud_of(project, &name, values, world)?;
+            clouds.insert(name, cloud);
         }
-        clouds.insert(EnvName::new(name), Arc::new(Cloud::new(resolved.target, world.host.clone())));
     }
     Ok(clouds)
+}
+
+/// Those of them in which a step may change something: what only looks there needs nobody's leave.
+pub(super) fn changed_elsewhere(graph: &Graph, selection: &Selection, values: &Values) -> BTreeSet<EnvName> {
+    graph
+        .iter()
+        .filter(|(id, node)| selection.contains(*id) && node.step.is_deploying(true))
+        .filter_map(|(_, node)| named(node, values))
+        .collect()
+}
+
+/// Environments that settings of steps name: something is read in their accounts. What a release
+/// records is returned to without them.
+pub(super) fn read_clouds(
+    project: &Project,
+    graph: &Graph,
+    selection: &Selection,
+    values: &Values,
+    world: &World,
+) -> Result<BTreeMap<EnvName, Arc<Cloud>>, PrepareError> {
+    let mut clouds = BTreeMap::new();
+    for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
+        if matches!(node.goal, Some(Goal::Recorded(_))) {
+            continue;
+        }
+        for template in named_by(node.step.kind.settings, &node.step.settings) {
+            let Some(name) = resolved(template, node, values) else { continue };
+            let cloud = cloud_of(project, &name, values, world)?;
+            clouds.insert(name, cloud);
+        }
+    }
+    Ok(clouds)
+}
+
+/// The environment that a step names for itself.
+fn named(node: &Node, values: &Values) -> Option<EnvName> {
+    resolved(node.step.common.environment.as_ref()?, node, values)
+}
+
+fn resolved(template: &Template, node: &Node, values: &Values) -> Option<EnvName> {
+    let name = template.resolve(&each_scope(values, &node.each)).ok()?;
+    Some(EnvName::new(name.known().and_then(crate::model::value::Value::as_text)?))
+}
+
+/// What stands in the settings that name environments.
+fn named_by<'a>(table: &[Setting], written: &'a Written) -> Vec<&'a Template> {
+    let mut found = Vec::new();
+    for setting in table {
+        match (written.get(setting.name), &setting.shape) {
+            (Some(Given::One(template)), _) if setting.environment => found.push(template),
+            (Some(Given::Nodes(nodes)), Shape::Node { fields, .. }) => {
+                found.extend(nodes.iter().flat_map(|node| named_by(fields, &node.settings)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn cloud_of(
+    project: &Project,
+    name: &EnvName,
+    values: &Values,
+    world: &World,
+) -> Result<Arc<Cloud>, PrepareError> {
+    let environment = find_environment(project, name, &values.git)?;
+    let (resolved, problems) = target::resolve(environment, &world.git);
+    if !problems.is_empty() {
+        return Err(PrepareError::Problems(problems));
+    }
+    Ok(Arc::new(Cloud::new(resolved.target, world.host.clone())))
 }
 
 /// The project, the run's environment, those that single steps name, and the account of each.
@@ -94,7 +158,7 @@ pub(super) async fn verify(
     graph: &Graph,
     selection: &Selection,
     cloud: &Cloud,
-    others: &BTreeMap<EnvName, Arc<Cloud>>,
+    others: impl Iterator<Item = &Arc<Cloud>>,
 ) -> Result<(), IdentityError> {
     let named = cloud.target().account.is_some();
     let touches = |step: &crate::model::step::Step| {
@@ -105,7 +169,7 @@ pub(super) async fn verify(
     if graph.iter().any(|(id, node)| selection.contains(id) && touches(&node.step)) {
         cloud.verify().await?;
     }
-    for other in others.values() {
+    for other in others {
         other.verify().await?;
     }
     Ok(())

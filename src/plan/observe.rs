@@ -31,7 +31,7 @@ use super::inside::Inside;
 use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
 use super::saved::LIFETIME;
-use super::scope::{Known, StepScope, StepTable};
+use super::scope::{Known, StepScope, StepTable, each_scope};
 use super::weigh::{self, Seen};
 
 /// How many steps are looked at at once.
@@ -346,10 +346,17 @@ impl<'a> Observer<'a> {
                 Some(done) if look.proposal.action == Action::UpToDate => {
                     self.done_before(id, &cx, done).await
                 }
-                _ => {
-                    let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
-                    Ok(self.planned(id, *look, basis))
-                }
+                // What was read may be what the step in front replaces.
+                _ => match self.running_creator(id).filter(|_| only_read(node, &look)) {
+                    Some(creator) => {
+                        let basis = self.basis(id, &cx, Seen::After(creator)).await?;
+                        Ok(self.later(id, creator, Action::Run, basis))
+                    }
+                    None => {
+                        let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
+                        Ok(self.planned(id, *look, basis))
+                    }
+                },
             },
             Ok(Proposed::Skipped(when)) => {
                 self.table.set(&node.id, Known::Skipped(when.clone()));
@@ -397,19 +404,13 @@ impl<'a> Observer<'a> {
         // A recorded state is not made by a step in front of it.
         let recorded = matches!(self.p.graph.node(id).goal, Some(Goal::Recorded(_)));
         match failure.class {
-            FailureClass::Missing if !recorded => {
-                let creator =
-                    self.fronts.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
-                let mut running =
-                    creator.filter(|creator| matches!(self.table.known(creator), Some(Known::After(_))));
-                match running.next() {
-                    Some(creator) => {
-                        let basis = self.basis(id, cx, Seen::After(creator)).await?;
-                        Ok(self.later(id, creator, Action::Create, basis))
-                    }
-                    None => Err(NoProposal::Failure(failure)),
+            FailureClass::Missing if !recorded => match self.running_creator(id) {
+                Some(creator) => {
+                    let basis = self.basis(id, cx, Seen::After(creator)).await?;
+                    Ok(self.later(id, creator, Action::Create, basis))
                 }
-            }
+                None => Err(NoProposal::Failure(failure)),
+            },
             FailureClass::Passing => {
                 let mut proposal = Proposal::new(Action::Unknown, failure.record.reason);
                 proposal.warnings = failure.record.details;
@@ -418,6 +419,13 @@ impl<'a> Observer<'a> {
             }
             _ => Err(NoProposal::Failure(failure)),
         }
+    }
+
+    /// An infrastructure step in front that will run; the nearest one.
+    fn running_creator(&self, id: NodeId) -> Option<&StepId> {
+        let mut creators =
+            self.fronts.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
+        creators.find(|creator| matches!(self.table.known(creator), Some(Known::After(_))))
     }
 
     fn later(&self, id: NodeId, after: &StepId, action: Action, basis: Basis) -> PlannedStep {
@@ -509,15 +517,34 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         run: None,
         world: p.world.clone(),
         cloud: p.cloud_of(id),
+        elsewhere: Arc::clone(&p.elsewhere),
         recorded: p.recorded(&node.id),
         settled: p.settled(&node.id),
         feed,
         cancel,
         answers: Answers::Nobody,
-        gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None },
+        gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None, gated: gated(p, id) },
         sealer: p.sealer.clone(),
         trace: None,
     }
+}
+
+/// Whether a gate stands in front of a step that goes back; of the others nobody asks. One whose
+/// condition is false stands in front of nothing.
+fn gated(p: &Prepared, id: NodeId) -> bool {
+    let asks = |front: &NodeId| {
+        let node = p.graph.node(*front);
+        let scope = each_scope(&p.values, &node.each);
+        let mut conditions = node.step.common.when.iter();
+        node.step.kind.nature == Nature::Gate
+            && conditions.all(|when| matches!(when.evaluate(&scope), Ok(Field::Known(true))))
+    };
+    matches!(p.graph.node(id).goal, Some(Goal::Recorded(_))) && p.graph.ancestors(id).iter().any(asks)
+}
+
+/// Whether a step does nothing but say what it read, so that it would not be looked at again.
+fn only_read(node: &Node, look: &Look) -> bool {
+    node.step.kind.nature == Nature::Check && look.proposal.action == Action::UpToDate
 }
 
 /// What a step does when nothing more is known: programs run, everything else updates.

@@ -75,7 +75,9 @@ pub struct Prepared {
     pub cloud: Arc<Cloud>,
     /// Accounts of environments that single steps name.
     pub others: BTreeMap<EnvName, Arc<Cloud>>,
-    /// Those environments as written.
+    /// Accounts of environments that settings of single steps name: something is read there.
+    pub elsewhere: Arc<BTreeMap<EnvName, Arc<Cloud>>>,
+    /// Of the environments that single steps name those in which they may change something, as written.
     pub sides: Vec<Arc<Environment>>,
     /// Who may approve; read where somebody is asked.
     pub policies: Policies,
@@ -261,11 +263,14 @@ pub async fn prepare(
     };
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let others = access::other_clouds(project, &graph, &selection, &values, &world)?;
-    cancel.unless_stopped(Box::pin(access::verify(&graph, &selection, &cloud, &others))).await??;
+    let elsewhere = access::read_clouds(project, &graph, &selection, &values, &world)?;
+    let all = others.values().chain(elsewhere.values());
+    cancel.unless_stopped(Box::pin(access::verify(&graph, &selection, &cloud, all))).await??;
+    let changed = access::changed_elsewhere(&graph, &selection, &values);
     let sides: Vec<Arc<Environment>> = project
         .environments
         .iter()
-        .filter(|side| others.contains_key(&side.name.value))
+        .filter(|side| changed.contains(&side.name.value))
         .map(|side| Arc::new(side.clone()))
         .collect();
     let around = (project, environment, &sides[..], &*cloud, &others);
@@ -286,6 +291,7 @@ pub async fn prepare(
         values,
         cloud,
         others,
+        elsewhere: Arc::new(elsewhere),
         sides,
         policies,
         project: project.name.clone(),

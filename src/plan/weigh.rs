@@ -189,7 +189,7 @@ impl Observer<'_> {
 /// What all steps count by.
 pub(super) async fn common(p: &Prepared, fronts: &Fronts, any_file: bool) -> Result<PlanBasis, Failure> {
     let mut basis = PlanBasis::default();
-    let clouds = p.others.iter().map(|(name, cloud)| (format!("{name} "), cloud));
+    let clouds = p.others.iter().chain(&*p.elsewhere).map(|(name, cloud)| (format!("{name} "), cloud));
     for (whose, cloud) in clouds.chain([(String::new(), &p.cloud)]) {
         let target = cloud.target();
         let mut say = |name: &str, value: &Option<String>| {

@@ -19,9 +19,14 @@ pub mod ecs_run;
 pub mod failure;
 mod http_check;
 mod infra;
+pub mod lambda;
+mod lambda_deploy;
+mod lambda_invoke;
+mod lookup;
 mod migrate;
 mod notify;
 mod program;
+mod rds_restore;
 pub mod reconcile;
 mod rollback;
 mod run;
@@ -49,7 +54,7 @@ use crate::event::Feed;
 pub use crate::journal::releases::Recorded;
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::KindSpec;
-use crate::model::names::{FlowName, RunId, StepId};
+use crate::model::names::{EnvName, FlowName, RunId, StepId};
 use crate::model::settings::{Ready, Unready};
 use crate::model::value::Outputs;
 use crate::world::World;
@@ -82,10 +87,15 @@ pub static KINDS: &[&Kind] = &[
     &ecs_deploy::KIND,
     &ecs_run::KIND,
     &http_check::KIND,
+    &lambda_deploy::KIND,
+    &lambda_invoke::KIND,
+    &lookup::KIND,
     &migrate::KIND,
     &notify::KIND,
+    &rds_restore::KIND,
     &rollback::KIND,
     &run::KIND,
+    &s3_sync::copy::KIND,
     &s3_sync::KIND,
     &terraform_apply::KIND,
     &wait::KIND,
@@ -116,6 +126,9 @@ pub struct Context {
     pub world: World,
     /// The account the step acts in, verified.
     pub cloud: Arc<Cloud>,
+    /// The accounts of the environments that settings of the run's steps name, verified: what is
+    /// read there.
+    pub elsewhere: Arc<BTreeMap<EnvName, Arc<Cloud>>>,
     /// What the environment's live release records of this step; absent when it records nothing.
     pub recorded: Option<Arc<Recorded>>,
     /// What the newest release of a run that succeeded records of it: differs from `recorded` after a
@@ -133,6 +146,16 @@ pub struct Context {
     pub sealer: Sealer,
     /// Where to write down which files its program uses; only `flow explain --audit` wants to know.
     pub trace: Option<PathBuf>,
+}
+
+impl Context {
+    /// The account of an environment that a setting names.
+    pub fn cloud_of(&self, environment: &EnvName) -> Result<Arc<Cloud>, Failure> {
+        self.elsewhere.get(environment).map(Arc::clone).ok_or_else(|| {
+            Failure::of(FailureClass::Refused, format!("the account of {environment} was not verified"))
+                .help("name the environment by itself, or by a parameter: no step may decide which it is")
+        })
+    }
 }
 
 /// A step whose settings are known well enough to plan it.

@@ -10,7 +10,7 @@ use crate::model::secret::Secret;
 use crate::model::units::show_duration;
 use crate::model::value::{Field, Value};
 use crate::world::aws::NoCredentials;
-use crate::world::process::{DEFAULT_GRACE, Ending, ProcessError, Program, base_env};
+use crate::world::process::{DEFAULT_GRACE, Ending, ProcessError, Program, base_env, capture, show_argv};
 use crate::world::scratch::Scratch;
 
 /// No real secret key or session token is shorter.
@@ -121,6 +121,25 @@ pub(super) fn program<T: Into<String>>(
         program.noted(&cx.world.files)
     } else {
         program.guarded(&cx.world.host)
+    }
+}
+
+/// Whether a step's probe says that its effect is there.
+pub(super) async fn is_there(
+    probe: &[String],
+    dir: Option<&str>,
+    attributes: &Attributes,
+    cx: &Context,
+) -> Result<bool, Failure> {
+    let surroundings = Surroundings::new(attributes, cx).await?;
+    let folder = cx.world.files.locate(dir.unwrap_or("."))?;
+    let program = program(probe, folder, surroundings.env.clone(), attributes, cx);
+    let said = capture(&program, &cx.cancel, 0).await?;
+    match said.ending {
+        Ending::Exited(code) => Ok(code == 0),
+        ending => harmless(judge(ending, said.stderr))
+            .map(|()| false)
+            .map_err(|failure| failure.detail(format!("this was its probe: {}", show_argv(probe)))),
     }
 }
 

@@ -43,6 +43,11 @@ impl Bench {
         Some(Self::at(name, endpoint, host))
     }
 
+    /// In front of another AWS than the sandbox's.
+    pub(super) fn in_front_of(name: &str, endpoint: &str) -> Self {
+        Self::at(name, endpoint.to_owned(), Host::current())
+    }
+
     /// Behind a proxy that loses the answer to the first request that has all these words in it.
     pub(super) async fn losing(name: &str, words: &[&str]) -> Option<(Self, Lost)> {
         let direct = Self::new(name)?;
@@ -70,6 +75,11 @@ impl Bench {
             canceller: Canceller::new(),
             events: Arc::default(),
         }
+    }
+
+    /// The same project in another run: nobody has told it to stop, and nothing was said yet.
+    pub(super) fn another(self) -> Self {
+        Self { canceller: Canceller::new(), events: Arc::default(), ..self }
     }
 
     /// The sandbox's clients.
@@ -118,6 +128,7 @@ impl Bench {
             run: Some(RunId::new("k3f9")),
             world: World::new(host, self.root.path(), Store::folder(self.path(".flow/store"))),
             cloud: Arc::clone(&self.cloud),
+            elsewhere: Arc::default(),
             settled: recorded.clone(),
             recorded,
             feed: Feed::new(id, sender),

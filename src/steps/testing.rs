@@ -57,6 +57,7 @@ impl Bench {
             run: Some(RunId::new("k3f9")),
             world: World::new(host.clone(), root.path(), Store::folder(root.path().join(".flow/store"))),
             cloud: Arc::new(Cloud::new(target, host)),
+            elsewhere: Arc::default(),
             recorded: None,
             settled: None,
             feed: Feed::new(id, sender),

@@ -108,6 +108,8 @@ fn a_cold_run_another_a_change_a_failure_and_the_way_back() {
     let first = partner.label();
     assert_eq!(partner.running(), first);
     assert!(partner.page().contains("<h1>Partner</h1>"));
+    let extension = "SELECT extversion FROM pg_extension WHERE extname = 'pg_trgm'";
+    assert_eq!(partner.sandbox.rows(extension), ["1.6"], "the function installed it, and said so");
     for (path, bytes) in partner.project.files(".flow/store") {
         assert!(!String::from_utf8_lossy(&bytes).contains("geheim-4711"), "{path}");
     }

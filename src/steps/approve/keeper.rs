@@ -15,6 +15,9 @@ pub struct Gatekeeper {
     pub policies: Arc<[Policy]>,
     /// How this run treats gates; absent while planning.
     pub run: Option<Arc<Keeping>>,
+    /// Whether a gate stands in front of a step that goes back: there are things that no kind takes
+    /// back without somebody being asked.
+    pub gated: bool,
 }
 
 /// How a run treats its gates.

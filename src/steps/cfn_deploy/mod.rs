@@ -16,7 +16,7 @@ mod record;
 mod request;
 #[cfg(test)]
 mod sandbox_tests;
-mod stack;
+pub(super) mod stack;
 mod template;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use crate::world::aws::AwsError;
 
 /// A stack that exists.
 #[derive(Clone, Debug)]
-pub(super) struct Stack {
+pub(in crate::steps) struct Stack {
     /// Its ARN.
     pub id: String,
     /// `UPDATE_COMPLETE`, …
@@ -69,7 +69,7 @@ pub(super) async fn state(cx: &Context, name: &str) -> Result<State, Failure> {
 }
 
 /// A stack, by name or ARN.
-pub(super) async fn describe(cx: &Context, name: &str) -> Result<Option<Stack>, AwsError> {
+pub(in crate::steps) async fn describe(cx: &Context, name: &str) -> Result<Option<Stack>, AwsError> {
     let answer = cx.cloud.reads().await.cloudformation.describe_stacks().stack_name(name).send().await;
     match answer.map_err(|error| AwsError::new("CloudFormation", "DescribeStacks", &error)) {
         Ok(answer) => Ok(answer.stacks().first().map(Stack::from)),

@@ -114,6 +114,7 @@ impl Bench {
             run: None,
             world: World::new(host, self.folder.path(), store),
             cloud: Arc::clone(&self.cloud),
+            elsewhere: Arc::default(),
             recorded: None,
             settled: None,
             answers: crate::steps::Answers::Nobody,

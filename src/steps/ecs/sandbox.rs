@@ -184,6 +184,7 @@ impl Sandbox {
                 Store::folder(self.root.path().to_owned()),
             ),
             cloud: Arc::clone(&self.cloud),
+            elsewhere: Arc::default(),
             settled: None,
             answers: crate::steps::Answers::Nobody,
             gatekeeper: crate::steps::Gatekeeper::default(),

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::program::{Surroundings, as_secret, harmless, judge, makes_files, program, unknown_env};
+use super::program::{Surroundings, as_secret, harmless, is_there, judge, makes_files, program, unknown_env};
 use super::{
     Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Open, Proposal, Settled, Step,
 };
@@ -23,7 +23,7 @@ use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::model::units::count;
 use crate::model::value::{Field, Outputs, Value};
-use crate::world::process::{Ending, Tail, capture, run, show_argv};
+use crate::world::process::{Tail, run, show_argv};
 use crate::world::terminal;
 
 /// The kind.
@@ -148,25 +148,6 @@ impl Step for Run {
                     .to_owned(),
             )
         })
-    }
-}
-
-/// Whether a step's probe says that its effect is there.
-async fn is_there(
-    probe: &[String],
-    dir: Option<&str>,
-    attributes: &Attributes,
-    cx: &Context,
-) -> Result<bool, Failure> {
-    let surroundings = Surroundings::new(attributes, cx).await?;
-    let folder = cx.world.files.locate(dir.unwrap_or("."))?;
-    let program = program(probe, folder, surroundings.env.clone(), attributes, cx);
-    let said = capture(&program, &cx.cancel, 0).await?;
-    match said.ending {
-        Ending::Exited(code) => Ok(code == 0),
-        ending => harmless(judge(ending, said.stderr))
-            .map(|()| false)
-            .map_err(|failure| failure.detail(format!("this was its probe: {}", show_argv(probe)))),
     }
 }
 

@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use super::{Run, SHOWN_LINES, is_there};
+use super::{Run, SHOWN_LINES};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::settings::Ready;
 use crate::model::value::{Field, Value};
 use crate::steps::back::{Stays, read};
-use crate::steps::program::{Surroundings, judge, makes_files, program};
+use crate::steps::program::{Surroundings, is_there, judge, makes_files, program};
 use crate::steps::{
     Attributes, Context, Done, Effect, Failure, FailureClass, Open, Proposal, Settled, Step, Way,
 };

@@ -124,7 +124,7 @@ pub(super) fn changed_since(target: &Target) -> Failure {
 }
 
 /// What was there before flow and goes now, by key.
-async fn found(
+pub(super) async fn found(
     cx: &Context,
     target: &Target,
     foreign: &[String],

@@ -236,7 +236,7 @@ mod tests {
         let file = wanted("a.html", b"new");
         let now = listed("e1", 3, 10);
         let seen = |sum: Option<String>, etag: &str, headers: &Headers| {
-            Some(Seen { headers: headers.clone(), sum, etag: etag.to_owned(), version: None })
+            Some(Seen { headers: headers.clone(), sum, crc64: None, etag: etag.to_owned(), version: None })
         };
         let other = Headers { cache_control: Some("x".to_owned()), ..file.headers.clone() };
         let right = Some(file.file.sum.base64());

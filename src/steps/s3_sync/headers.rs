@@ -37,7 +37,7 @@ pub(super) struct Rule {
 }
 
 /// A glob over paths with forward slashes; `*` stays within one folder, `**/` is any depth, also none.
-pub(super) fn glob(pattern: &str) -> Result<GlobMatcher, String> {
+pub(in crate::steps) fn glob(pattern: &str) -> Result<GlobMatcher, String> {
     GlobBuilder::new(pattern)
         .literal_separator(true)
         .build()

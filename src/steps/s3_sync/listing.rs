@@ -59,6 +59,8 @@ pub(super) struct Seen {
     pub headers: Headers,
     /// SHA-256 as S3 keeps it, base64: of all bytes, or of the parts' digests, then with their number.
     pub sum: Option<String>,
+    /// CRC-64/NVME of all bytes, base64: what S3 keeps where nobody asks for another checksum.
+    pub crc64: Option<String>,
     /// Without its quotes.
     pub etag: String,
     /// In versioned buckets.
@@ -115,6 +117,7 @@ pub(super) async fn look_at(
                 content_encoding: head.content_encoding().map(str::to_owned),
             },
             sum: head.checksum_sha256().map(str::to_owned),
+            crc64: head.checksum_crc64_nvme().map(str::to_owned),
             etag: bare(head.e_tag()),
             version: head.version_id().filter(|version| *version != "null").map(str::to_owned),
         })),

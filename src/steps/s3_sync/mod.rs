@@ -13,6 +13,7 @@ mod back;
 mod back_tests;
 mod body;
 mod compare;
+pub mod copy;
 mod delete;
 mod facts;
 mod headers;
@@ -28,7 +29,7 @@ mod restore;
 #[cfg(test)]
 mod sandbox_tests;
 mod settings;
-mod source;
+pub(super) mod source;
 mod target;
 mod upload;
 
@@ -41,6 +42,7 @@ use serde_json::{Value as Json, json};
 
 use self::apply::SyncEffect;
 use self::compare::{TooMany, Verdict, Wanted};
+pub(super) use self::headers::glob;
 use self::listing::Listed;
 use self::manifest::{Entry, Manifests, release_digest};
 pub use self::settings::KIND;

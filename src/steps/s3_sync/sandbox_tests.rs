@@ -27,6 +27,11 @@ impl Site {
         Self { bench, bucket }
     }
 
+    /// The same place and store in another run.
+    pub(super) fn another(self) -> Self {
+        Self { bench: self.bench.another(), bucket: self.bucket }
+    }
+
     pub(super) fn settings(&self) -> Settings {
         Settings::default().one("from", "dist").one("to", format!("s3://{}", self.bucket).as_str())
     }

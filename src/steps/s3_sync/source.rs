@@ -27,7 +27,7 @@ const MOST_PARTS: u64 = 10_000;
 
 /// A SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sum([u8; 32]);
+pub(in crate::steps) struct Sum([u8; 32]);
 
 impl Sum {
     /// Of bytes.
@@ -68,7 +68,7 @@ impl Sum {
 
 /// One file.
 #[derive(Clone, Debug)]
-pub(super) struct LocalFile {
+pub(in crate::steps) struct LocalFile {
     /// Relative to the source folder, forward slashes.
     pub relative: String,
     /// Where it lies.
@@ -99,7 +99,7 @@ fn part_size(size: u64) -> u64 {
 
 /// Why a source folder cannot be taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SourceError {
+pub(in crate::steps) enum SourceError {
     #[error("{0} does not exist")]
     Missing(String),
     #[error("{0} is not a folder")]
@@ -144,7 +144,7 @@ impl From<SourceError> for Failure {
 }
 
 /// Every file of a folder with its digests, sorted by path.
-pub(super) async fn read(
+pub(in crate::steps) async fn read(
     files: &Files,
     from: &str,
     exclude: &[GlobMatcher],

@@ -24,8 +24,12 @@ use tokio::sync::OnceCell;
 pub use self::credentials::{NoCredentials, ProgramAccess};
 use self::ecs::{Ecs, ServicePoller};
 pub use self::error::{AwsError, AwsErrorClass};
+pub use self::parameter::{Kept, Parameter};
 use super::host::Host;
 use crate::model::names::EnvName;
+
+/// Lambda ends a call after 15 minutes; its answer needs some more.
+const INVOCATION_TIMEOUT: Duration = Duration::from_mins(16);
 
 /// What an environment says of where its steps act.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,7 @@ pub struct Cloud {
     reads: OnceCell<Clients>,
     writes: OnceCell<Clients>,
     transfers: OnceCell<aws_sdk_s3::Client>,
+    invocations: OnceCell<aws_sdk_lambda::Client>,
     identity: OnceCell<Identity>,
     poller: ServicePoller,
 }
@@ -83,8 +88,12 @@ pub struct Clients {
     pub ecs: aws_sdk_ecs::Client,
     /// Load balancers.
     pub elb: aws_sdk_elasticloadbalancingv2::Client,
+    /// Lambda.
+    pub lambda: aws_sdk_lambda::Client,
     /// CloudWatch Logs.
     pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// RDS.
+    pub rds: aws_sdk_rds::Client,
     /// S3.
     pub s3: aws_sdk_s3::Client,
     /// Secrets Manager.
@@ -124,6 +133,7 @@ impl Cloud {
             reads: OnceCell::new(),
             writes: OnceCell::new(),
             transfers: OnceCell::new(),
+            invocations: OnceCell::new(),
             identity: OnceCell::new(),
             poller: ServicePoller::default(),
         }
@@ -150,6 +160,23 @@ impl Cloud {
     /// [`Cloud::writes`] never retries by itself.
     pub async fn transfers(&self) -> &aws_sdk_s3::Client {
         self.transfers.get_or_init(|| Box::pin(async { transfer::client(&self.writes().await.s3) })).await
+    }
+
+    /// Lambda for calls that answer only when a function has: like [`Cloud::writes`] it never retries
+    /// by itself.
+    pub async fn invocations(&self) -> &aws_sdk_lambda::Client {
+        self.invocations
+            .get_or_init(|| {
+                Box::pin(async {
+                    let config = self.writes().await.lambda.config();
+                    let timeouts = config
+                        .timeout_config()
+                        .map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+                    let timeouts = timeouts.operation_attempt_timeout(INVOCATION_TIMEOUT).build();
+                    aws_sdk_lambda::Client::from_conf(config.to_builder().timeout_config(timeouts).build())
+                })
+            })
+            .await
     }
 
     /// ECS, with the whole of every answer.
@@ -270,7 +297,9 @@ impl Cloud {
             ecr: aws_sdk_ecr::Client::new(&config),
             ecs: aws_sdk_ecs::Client::new(&config),
             elb: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            rds: aws_sdk_rds::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
