@@ -73,7 +73,7 @@ impl Tool {
         let mut tool = Self {
             spec,
             start,
-            version: Version::find("0.0").ok_or_else(|| Failure::new("no version"))?,
+            version: Version::default(),
             folder: workplace.folder(&common.dir)?,
             env,
             scratch,

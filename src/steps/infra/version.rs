@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-/// A version as a program tells it: numbers, and what follows them (`-beta1`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A version as a program tells it: numbers, and what follows them (`-beta1`). Without numbers it is
+/// not known yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::steps) struct Version {
     numbers: Vec<u64>,
     rest: String,

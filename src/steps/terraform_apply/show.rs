@@ -81,15 +81,13 @@ fn change(row: &Json, sealer: &Sealer) -> Option<ResourceChange> {
     let moved = row["previous_address"].as_str().filter(|before| *before != id);
     let op = match actions(change).as_slice() {
         ["create"] => Op::Create,
-        ["update"] => Op::Update,
         ["delete"] => Op::Delete,
         ["read"] => Op::Read,
         ["delete", "create"] | ["create", "delete"] | ["create", "forget"] => Op::Replace,
         ["forget"] => Op::Forget,
         ["no-op"] if change["importing"].is_object() => Op::Import,
-        ["no-op"] if moved.is_some() => Op::Update,
-        ["no-op"] => return None,
-        // Something newer than this: an update is the least that it can be.
+        ["no-op"] if moved.is_none() => return None,
+        // An update, another address, or something newer than this: an update is the least that it can be.
         _ => Op::Update,
     };
     let mut keys = differing(change);
