@@ -157,7 +157,7 @@ fn a_stack_is_made_is_up_to_date_and_is_changed() {
     };
     let plan = stack.plan();
     assert_eq!((&plan["action"], &plan["summary"]), (&"create".into(), &"2 new".into()), "{plan:#}");
-    assert_eq!(plan["changes"][0]["what"], "sandbox:index:Thing::a");
+    assert_eq!(plan["changes"][0]["what"], "index:Thing::a");
     assert_eq!(stack.log(), [""; 0], "a plan makes nothing");
     assert!(!stack.beside.path().join("state/.pulumi/stacks").exists(), "not even the stack");
 
@@ -207,7 +207,7 @@ fn a_program_that_does_not_say_the_same_twice_is_refused_by_name() {
     let settings = r#"prepare { command "sh" "-c" "date +%N > made.txt"; }"#;
     let random = ", value: {fn::readFile: ./made.txt}";
     let Some(stack) = Stack::new(settings, &(thing("a", random) + &thing("b", ""))) else { return };
-    stack.run(&[]).exits(5).says("sandbox:index:Thing::a");
+    stack.run(&[]).exits(5).says("index:Thing::a");
     assert_eq!(stack.log(), [""; 0]);
 }
 
@@ -219,7 +219,7 @@ fn a_database_is_never_replaced_unless_it_may_be() {
     let Some(stack) = Stack::new("", &database("one")) else { return };
     stack.run(&[]).exits(0);
     stack.program(&database("two"));
-    stack.run(&[]).exits(5).says("sandbox:rds:Instance::orders").says("protect \"none\"");
+    stack.run(&[]).exits(5).says("rds:Instance::orders").says("protect \"none\"");
     stack.settings(r#"protect "none""#);
     let plan = stack.plan();
     assert_eq!(plan["action"], "replace", "{plan:#}");
@@ -227,7 +227,7 @@ fn a_database_is_never_replaced_unless_it_may_be() {
     assert!(stack.log().contains(&"end delete one".to_owned()), "{:?}", stack.log());
     // What is told to go stays too, where it holds data.
     stack.settings("destroy #true");
-    stack.run(&[]).exits(5).says("sandbox:rds:Instance::orders");
+    stack.run(&[]).exits(5).says("rds:Instance::orders");
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_held_lock_ends_with_4_and_says_what_to_type() {
     until("the other apply", || stack.log().contains(&"begin create slow".to_owned()));
     stack.program(&thing("a", ", value: other"));
     // What the other one has begun stands in the state: nobody knows how it ends.
-    stack.run(&[]).exits(7).says("sandbox:index:Thing::slow");
+    stack.run(&[]).exits(7).says("index:Thing::slow");
     kill(other);
     // Its pending operation is settled by hand, the lock is still there.
     let state = String::from_utf8(stack.pulumi(&["stack", "export"]).output().unwrap().stdout).unwrap();

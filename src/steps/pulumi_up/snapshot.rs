@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(open["url"], Value::text("http://shop"));
         assert_eq!(secret.iter().map(String::as_str).collect::<Vec<_>>(), ["all", "key"]);
         assert_eq!(snapshot.number(), 1);
-        assert_eq!(snapshot.deletions()[0].id, "sandbox:s3:Bucket::site");
+        assert_eq!(snapshot.deletions()[0].id, "s3:Bucket::site");
         assert_eq!(Snapshot::read("{}".to_owned()).unwrap().number(), 0, "a new stack");
         assert!(Snapshot::read("no".to_owned()).is_err());
     }
