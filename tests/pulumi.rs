@@ -356,7 +356,7 @@ fn a_run_that_dies_around_an_apply_goes_on_or_says_what_to_look_at() {
 fn a_run_killed_while_something_is_created_ends_with_7_and_makes_nothing_twice() {
     let Some(stack) = Stack::new("", &thing("a", "")) else { return };
     stack.run(&[]).exits(0);
-    stack.program(&(thing("a", "") + &thing("slow", ", delay: 30")));
+    stack.program(&(thing("a", "") + &thing("slow", ", delay: 10")));
     let flow = stack.project.start(&["run", "deploy", "--env", "sandbox"]);
     stack.waits_for("begin create slow");
     kill(flow);
