@@ -146,5 +146,5 @@ fn ohi_a_plan_says_when_the_infrastructure_would_put_images_back() {
 
     // The database is not replaced, whatever the program says.
     ohi.project.write("infrastructure/Pulumi.yaml", program.replacen("default: a\n", "default: b\n", 1));
-    ohi.run(&["--only", "infrastructure"]).exits(5).says("sandbox:rds:Instance::database");
+    ohi.run(&["--only", "infrastructure"]).exits(5).says("rds:Instance::database");
 }

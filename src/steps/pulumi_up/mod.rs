@@ -283,7 +283,7 @@ impl Pulumi {
             Err(failure) => {
                 let lines = std::iter::once(failure.record.reason).chain(failure.record.details);
                 let help = failure.record.help.into_iter();
-                return Ok(Settled::Ambiguous(lines.chain(help).collect::<Vec<_>>().join("\n")));
+                return Ok(Settled::Ambiguous(lines.chain(help).collect::<Vec<_>>().join("; ")));
             }
         }
         let workplace = session.close();

@@ -68,7 +68,9 @@ impl Said {
         let digest: Digest = serde_json::from_value(json.clone()).map_err(unread)?;
         let warnings = digest.diagnostics.iter().filter(|said| said.severity == "warning");
         // Each is said once for the preview and once for every plugin.
-        let warnings: BTreeSet<String> = warnings.flat_map(|said| lines_of(&said.message)).collect();
+        let lines = warnings.flat_map(|said| lines_of(&said.message));
+        let warnings: BTreeSet<String> =
+            lines.map(|line| line.strip_prefix("warning: ").unwrap_or(&line).to_owned()).collect();
         let is_noise = |line: &String| line.contains("using pulumi-") && line.contains("from $PATH");
         let warnings = warnings.into_iter().filter(|line| !is_noise(line)).collect();
         Ok(Self { json, plan, warnings, steps: digest.steps, outputs: outputs(saved)? })
@@ -174,9 +176,16 @@ fn op(word: &str) -> Option<Op> {
     })
 }
 
-/// `sandbox:ecr:Repository::api` of `urn:pulumi:dev::ohi::sandbox:ecr:Repository::api`.
+/// `ecr:Repository::api` of `urn:pulumi:dev::ohi::aws:ecr:Repository::api`: without what all resources
+/// of a program share, and without parents.
 pub(super) fn shown(urn: &str) -> String {
-    urn.splitn(3, "::").nth(2).unwrap_or(urn).to_owned()
+    let Some((_, tail)) = urn.split_once("::").and_then(|(_, rest)| rest.split_once("::")) else {
+        return urn.to_owned();
+    };
+    let (types, name) = tail.rsplit_once("::").unwrap_or(("", tail));
+    let kind = types.rsplit('$').next().unwrap_or_default();
+    let kind = kind.split_once(':').map_or(kind, |(_, kind)| kind);
+    format!("{kind}::{name}")
 }
 
 #[cfg(test)]
@@ -225,12 +234,7 @@ mod tests {
         assert_eq!(said.warnings, ["old version"]);
         let preview = said.read(&sealer());
         let shown: Vec<String> = preview.changes().iter().map(|c| c.shown().to_string()).collect();
-        let expected = [
-            "sandbox:index:Thing::b  none → changed: value",
-            "sandbox:index:Thing::c  there → replaced: value",
-        ];
-        assert_eq!(shown.len(), expected.len(), "{shown:?}");
-        assert!(shown[0].contains("changed: value") && shown[1].contains("replaced: value"), "{shown:?}");
+        assert_eq!(shown, ["index:Thing::b  changed: value", "index:Thing::c  there → replaced: value"]);
         assert_eq!(preview.summary(), "1 changed, 1 replaced");
     }
 

@@ -110,7 +110,7 @@ impl Snapshot {
             return Ok(());
         }
         let reason = format!(
-            "an apply of the stack {} was cut off: the outcome of {} is not known",
+            "an apply of the stack {} is under way elsewhere or was cut off: the outcome of {} is not known",
             session.stack(),
             count(pending.len(), "operation")
         );
@@ -122,7 +122,7 @@ impl Snapshot {
             let id = id.map(|id| format!(" ({id})")).unwrap_or_default();
             failure = failure.detail(format!("{} {}{id}", operation.kind, resource.urn));
             if operation.kind == "creating" {
-                made.push(format!("'{}=ID'", resource.urn));
+                made.push(resource.urn.as_str());
             }
         }
         let cancel = session.typed(&["cancel", "--yes"]);
@@ -130,7 +130,7 @@ impl Snapshot {
         if !made.is_empty() {
             let mut words = vec!["refresh", "--yes"];
             for one in &made {
-                words.extend(["--import-pending-creates", one.trim_matches('\'')]);
+                words.extend(["--import-pending-creates", one, "--import-pending-creates", "ID"]);
             }
             failure = failure
                 .detail(format!("where it is there, with its ID: {}", session.typed(&words)))
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(open["url"], Value::text("http://shop"));
         assert_eq!(secret.iter().map(String::as_str).collect::<Vec<_>>(), ["all", "key"]);
         assert_eq!(snapshot.number(), 1);
-        assert_eq!(snapshot.deletions()[0].id, "sandbox:s3:Bucket::site");
+        assert_eq!(snapshot.deletions()[0].id, "s3:Bucket::site");
         assert_eq!(Snapshot::read("{}".to_owned()).unwrap().number(), 0, "a new stack");
         assert!(Snapshot::read("no".to_owned()).is_err());
     }

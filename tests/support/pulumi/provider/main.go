@@ -29,6 +29,7 @@ type Args struct {
 	Name    string         `pulumi:"name"`
 	Value   string         `pulumi:"value,optional"`
 	Request map[string]any `pulumi:"request,optional"`
+	Targets string         `pulumi:"targets,optional"` // the target group of a service's one load balancer
 	Delay   float64        `pulumi:"delay,optional"`
 	Fail    bool           `pulumi:"fail,optional"`
 	Log     string         `pulumi:"log,optional"`
@@ -95,6 +96,7 @@ func (r *Resource[K]) Diff(_ context.Context, req infer.DiffRequest[Args, State]
 		change = p.UpdateReplace
 	}
 	differs("name", then.Name, now.Name, p.UpdateReplace)
+	differs("targets", then.Targets, now.Targets, p.Update)
 	differs("value", then.Value, now.Value, p.Update)
 	for key := range then.Request {
 		differs("request."+key, then.Request[key], now.Request[key], change)
@@ -259,16 +261,32 @@ func (TaskDefinition) how() how {
 	}
 }
 
+// balanced is the request with the target group in its one load balancer. It is no part of the
+// request, because a saved plan mixes up what is not known yet inside a map of a list.
+func (s *State) balanced(more map[string]any, without ...string) map[string]any {
+	request := s.with(more, without...)
+	if balancers, _ := request["loadBalancers"].([]any); len(balancers) == 1 && s.Targets != "" {
+		balancer := map[string]any{"targetGroupArn": s.Targets}
+		if given, ok := balancers[0].(map[string]any); ok {
+			for name, value := range given {
+				balancer[name] = value
+			}
+		}
+		request["loadBalancers"] = []any{balancer}
+	}
+	return request
+}
+
 type Service struct{}
 
 func (Service) how() how {
 	return how{module: "ecs", name: "Service",
 		create: func(s *State) (err error) {
-			s.Arn, err = call(ecs, "CreateService", s.with(map[string]any{"serviceName": s.Name}), "service", "serviceArn")
+			s.Arn, err = call(ecs, "CreateService", s.balanced(map[string]any{"serviceName": s.Name}), "service", "serviceArn")
 			return
 		},
 		update: func(s *State) error {
-			_, err := call(ecs, "UpdateService", s.with(map[string]any{"service": s.Name}, "launchType"))
+			_, err := call(ecs, "UpdateService", s.balanced(map[string]any{"service": s.Name}, "launchType"))
 			return err
 		},
 		remove: func(s *State) error {
