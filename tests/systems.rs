@@ -1,6 +1,7 @@
 //! The systems under `flows/`, each deployed, changed, broken and taken back on the sandbox, with the
 //! programs that it is deployed with in earnest.
 
+mod flux;
 mod partner;
 mod spaceport;
 
