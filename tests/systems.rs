@@ -3,6 +3,7 @@
 
 mod happyrobot;
 mod ohi;
+mod flux;
 mod partner;
 mod runbooks;
 mod spaceport;

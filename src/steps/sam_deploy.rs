@@ -31,7 +31,7 @@ use crate::model::settings::{Ready, Setting, Shape, Unready, known};
 use crate::model::value::Value;
 use crate::steps::back::{self, Stays};
 use crate::steps::{
-    Attributes, Back, Context, Done, Effect, Failure, Kind, Open, Proposal, Settled, Step, Way,
+    Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Open, Proposal, Settled, Step, Way,
 };
 use crate::world::files::digest;
 use crate::world::process::{StopSignal, Tail};
@@ -369,24 +369,35 @@ impl Maker for Publish {
 }
 
 impl Publish {
-    /// The parameters, in a file that only its owner reads: some are secrets.
+    /// The parameters, in a file that only its owner reads: some are secrets. As a table: in lists
+    /// the CLI drops all that follows a blank.
     fn config(&self, tool: &mut Tool) -> Result<String, Failure> {
-        let mut pairs = Vec::new();
+        let mut text = "version = 0.1\n[default.deploy.parameters.parameter_overrides]\n".to_owned();
         for (name, given) in &self.step.parameters {
-            match given {
-                Given::Plain(value) => pairs.push(json!(format!("{name}={value}")).to_string()),
-                Given::Secret(secret) => pairs.push(json!(format!("{name}={}", secret.expose())).to_string()),
-                Given::Previous => {}
+            let value = match given {
+                Given::Plain(value) => value.as_str(),
+                Given::Secret(secret) => secret.expose(),
+                Given::Previous => continue,
+            };
+            if is_garbled(value) {
+                return Err(Failure::of(
+                    FailureClass::Refused,
+                    format!("sam would change the value of the parameter {name}"),
+                )
+                .detail("it drops quotes around a value, and a backslash in front of a quote or a blank")
+                .help("let the function read the value from a parameter or secret of the account"));
             }
+            // JSON writes texts as TOML does.
+            text.push_str(&format!("{} = {}\n", json!(name), json!(value)));
         }
-        let overrides = if pairs.is_empty() {
-            String::new()
-        } else {
-            format!("parameter_overrides = [{}]\n", pairs.join(", "))
-        };
-        let text = format!("version = 0.1\n[default.deploy.parameters]\n{overrides}");
         Ok(tool.scratch().write("samconfig.toml", text.as_bytes())?.display().to_string())
     }
+}
+
+/// Whether the CLI hands on another value than it was given.
+fn is_garbled(value: &str) -> bool {
+    let wrapped = |quote: char| value.starts_with(quote) && value.ends_with(quote);
+    wrapped('"') || wrapped('\'') || value.contains("\\\"") || value.contains("\\ ")
 }
 
 /// Runs the CLI and returns what it said.
@@ -477,6 +488,22 @@ impl Effect for Wrapped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_the_program_would_change_are_known() {
+        for (value, garbled) in [
+            ("de bug", false),
+            ("a\"b", false),
+            ("a\\b\\", false),
+            ("", false),
+            ("a\\\"b", true),
+            ("a\\ b", true),
+            ("\"q\"", true),
+            ("'q'", true),
+        ] {
+            assert_eq!(is_garbled(value), garbled, "{value}");
+        }
+    }
 
     #[test]
     fn the_change_set_is_found_in_what_the_program_says() {

@@ -1,0 +1,85 @@
+//! Flux: a base that survives, an application and functions that are deployed often.
+
+use super::{aws, edit, has};
+use crate::support::project::{Project, Ran};
+use crate::support::sandbox::{Alone, Sandbox};
+use crate::support::system::system;
+
+const REGION: &str = "us-east-1";
+const APPLICATION: &str = "infrastructure/application.yaml";
+
+fn flux() -> Option<(Alone, Project)> {
+    if !has("sam") {
+        return None;
+    }
+    let sandbox = Sandbox::alone();
+    let project = system("flux", &sandbox).var("FLUX_DATABASE_PASSWORD", "correct horse battery");
+    Some((sandbox, project))
+}
+
+fn flow(project: &Project, command: &str, name: &str, more: &[&str]) -> Ran {
+    project.run(&[&[command, name, "--env", "bed"], more].concat())
+}
+
+/// What the function's live alias answers.
+fn version(sandbox: &Sandbox, project: &Project) -> String {
+    let file = project.path("answer.json");
+    let function = ["lambda", "invoke", "--function-name", "flux-ingest-bed:live", "--payload", "e30="];
+    aws(sandbox, REGION, &[&function[..], &[file.to_str().unwrap()]].concat());
+    let answer: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    answer["version"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_base_survives_and_the_application_comes_and_goes() {
+    let Some((sandbox, project)) = flux() else { return };
+    project.run(&["check"]).exits(0);
+    let early = flow(&project, "plan", "deploy", &[]);
+    assert_ne!(early.code, Some(0));
+    early.says("imports an export that no stack has: flux-systems-pilot-base-Users");
+    flow(&project, "run", "base", &["--yes"]).exits(0).says("release 1");
+    flow(&project, "plan", "base", &[]).exits(0).prints("up to date");
+
+    // Another database under the application's feet: refused, and named.
+    edit(&project, "infrastructure/base.yaml", "DBName: flux", "DBName: records");
+    flow(&project, "plan", "base", &[])
+        .exits(5)
+        .says("would replace or delete a protected resource")
+        .says("Database");
+    edit(&project, "infrastructure/base.yaml", "DBName: records", "DBName: flux");
+    // A word without quotes.
+    edit(&project, "infrastructure/base.yaml", "MfaConfiguration: 'OFF'", "MfaConfiguration: OFF");
+    let plan = flow(&project, "plan", "base", &[]);
+    assert_ne!(plan.code, Some(0));
+    plan.says("MfaConfiguration is text, and OFF without quotes is read as false: write \"OFF\"");
+    edit(&project, "infrastructure/base.yaml", "MfaConfiguration: OFF", "MfaConfiguration: 'OFF'");
+
+    flow(&project, "plan", "deploy", &[]).exits(0).prints("application").prints("functions");
+    flow(&project, "run", "deploy", &["--yes"]).exits(0);
+    assert_eq!(version(&sandbox, &project), "1");
+    flow(&project, "run", "deploy", &["--yes"]).exits(0).says("up to date");
+
+    edit(&project, "functions/ingest/app.py", "VERSION = \"1\"", "VERSION = \"2\"");
+    let plan = flow(&project, "plan", "deploy", &["--all"]).exits(0);
+    plan.prints("publish and deploy").prints("flux-systems-pilot is");
+    flow(&project, "run", "deploy", &["--yes"]).exits(0);
+    assert_eq!(version(&sandbox, &project), "2");
+
+    // The functions go well, the application does not: what this run did is taken back.
+    edit(&project, "functions/ingest/app.py", "VERSION = \"2\"", "VERSION = \"3\"");
+    edit(
+        &project,
+        APPLICATION,
+        "Outputs:\n",
+        "  Handle:\n    Type: AWS::CloudFormation::WaitConditionHandle\n  Never:\n    \
+         Type: AWS::CloudFormation::WaitCondition\n    Properties: {Handle: !Ref Handle, Timeout: '2', Count: 1}\n\
+         Outputs:\n",
+    );
+    let failed = flow(&project, "run", "deploy", &["--yes"]);
+    assert!(matches!(failed.code, Some(1 | 9)), "{failed:?}");
+    failed.says("WaitCondition timed out");
+    assert_eq!(version(&sandbox, &project), "2");
+
+    project.run(&["rollback", "deploy", "--env", "bed", "--to", "2", "--yes"]).exits(0);
+    assert_eq!(version(&sandbox, &project), "1");
+}
