@@ -176,6 +176,7 @@ fn a_stack_is_made_is_up_to_date_and_is_changed() {
     done.sort();
     assert_eq!(done, ["begin create a", "begin create b", "end create a", "end create b"]);
     assert_eq!(stack.dirt(), "", "the checkout stays as it was");
+    assert!(!stack.project.path("infrastructure/Pulumi.dev.yaml").exists(), "nor what git ignores");
     for (path, bytes) in stack.project.files(".flow") {
         let text = String::from_utf8_lossy(&bytes);
         assert!(!text.contains("geheim-4711"), "{path} holds a secret");

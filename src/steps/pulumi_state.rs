@@ -55,7 +55,7 @@ pub(super) static KIND: Kind = Kind {
 
 /// Where the state comes from.
 #[derive(Clone, Debug)]
-enum From {
+enum Which {
     /// Kept by flow.
     Kept(String),
     /// Kept by the backend.
@@ -66,7 +66,7 @@ enum From {
 #[derive(Debug)]
 struct PulumiState {
     stack: Pulumi,
-    from: From,
+    which: Which,
 }
 
 fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready> {
@@ -80,15 +80,15 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
         protect: Protect::new(Vec::new()),
         attributes: Common::attributes(attributes),
     };
-    let from = match (ready.opt_text("version")?, ready.opt_text("file")?) {
+    let which = match (ready.opt_text("version")?, ready.opt_text("file")?) {
         // A digest of digits alone is longer than any number of a version.
         (Some(version), _) if version.len() < 10 && version.bytes().all(|byte| byte.is_ascii_digit()) => {
-            From::Number(version)
+            Which::Number(version)
         }
-        (Some(version), _) => From::Kept(version),
-        (None, file) => From::File(file.unwrap_or_default()),
+        (Some(version), _) => Which::Kept(version),
+        (None, file) => Which::File(file.unwrap_or_default()),
     };
-    Ok(Box::new(PulumiState { stack: Pulumi::of(ready, common)?, from }))
+    Ok(Box::new(PulumiState { stack: Pulumi::of(ready, common)?, which }))
 }
 
 #[async_trait]
@@ -164,10 +164,10 @@ fn differences(now: &Snapshot, wanted: &Snapshot) -> Vec<ResourceChange> {
 impl PulumiState {
     /// The text of the state that is wanted.
     async fn wanted(&self, session: &Session, cx: &Context) -> Result<String, Failure> {
-        let bytes = match &self.from {
-            From::Number(number) => return session.version(number, cx).await,
-            From::File(path) => cx.world.files.read(&cx.world.files.locate(path)?)?,
-            From::Kept(start) => {
+        let bytes = match &self.which {
+            Which::Number(number) => return session.version(number, cx).await,
+            Which::File(path) => cx.world.files.read(&cx.world.files.locate(path)?)?,
+            Which::Kept(start) => {
                 let names = cx.world.store.list("sources")?;
                 let mut found = names.iter().filter(|name| name.starts_with(start.as_str()));
                 let lost = |why: &str| {
@@ -229,15 +229,17 @@ fn outputs(before: &str, state: &str) -> Outputs {
     BTreeMap::from([("before".to_owned(), Value::text(before)), ("state".to_owned(), Value::text(state))])
 }
 
+/// What is recorded of an import.
+#[derive(Debug, serde::Deserialize)]
+struct Receipt {
+    stack: String,
+    before: String,
+}
+
 /// In a rollback the state stays, and the one before it is named.
 fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
     if way.now.is_null() {
         return Ok(Box::new(Stays::new("not there, as it was", Json::Null)));
-    }
-    #[derive(serde::Deserialize)]
-    struct Receipt {
-        stack: String,
-        before: String,
     }
     let now: Receipt = read(&way.now)?;
     let warning = format!(

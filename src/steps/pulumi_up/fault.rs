@@ -126,9 +126,8 @@ impl Fault {
             }
             Self::Other(lines) => {
                 let skip = lines.len().saturating_sub(SHOWN_LINES);
-                let mut lines = lines.into_iter().skip(skip);
-                let reason = format!("pulumi failed on the stack {stack}");
-                Failure::new(reason).details(lines.by_ref())
+                Failure::new(format!("pulumi failed on the stack {stack}"))
+                    .details(lines.into_iter().skip(skip))
             }
         }
     }

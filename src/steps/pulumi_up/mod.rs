@@ -202,18 +202,8 @@ impl Pulumi {
         };
         let standing = State::standing(self, before.is_some(), cx);
         if self.common.destroy {
-            let snapshot = before.unwrap_or_default();
-            let preview = Preview::new(snapshot.deletions());
-            preview.guard(&self.common.protect)?;
-            self.common.judge(&json!({ "destroy": snapshot.urns() }), &session.workplace, cx).await?;
-            let baseline = self.baseline(&preview, true);
-            let proposal = Proposal { inputs, standing, baseline, ..preview.proposal() };
-            if preview.is_empty() {
-                return Ok(proposal);
-            }
-            let subject = self.stack.clone();
-            let effect = Destroy { up: self.clone(), session, before: snapshot };
-            return Ok(Proposal { subject, reversible: Reversible::Manual, ..proposal }.with(effect));
+            let proposal = self.propose_nothing_left(session, before.unwrap_or_default(), cx).await?;
+            return Ok(Proposal { inputs, standing, ..proposal });
         }
         session.configure(&self.config, cx).await?;
         let said = session.preview(self.refresh, &self.targets, cx).await?;
@@ -247,6 +237,25 @@ impl Pulumi {
         }
         let effect = Up { up: self.clone(), origin, session, before, plan: said.plan };
         Ok(proposal.with(effect))
+    }
+
+    /// Everything that the state knows goes.
+    async fn propose_nothing_left(
+        &self,
+        session: Session,
+        before: Snapshot,
+        cx: &Context,
+    ) -> Result<Proposal, Failure> {
+        let preview = Preview::new(before.deletions());
+        preview.guard(&self.common.protect)?;
+        self.common.judge(&json!({ "destroy": before.urns() }), &session.workplace, cx).await?;
+        let proposal = Proposal { baseline: self.baseline(&preview, true), ..preview.proposal() };
+        if preview.is_empty() {
+            return Ok(proposal);
+        }
+        let subject = self.stack.clone();
+        let effect = Destroy { up: self.clone(), session, before };
+        Ok(Proposal { subject, reversible: Reversible::Manual, ..proposal }.with(effect))
     }
 
     /// What an approval holds on to: what happens to each resource, and with what values.
@@ -355,7 +364,7 @@ mod tests {
             (change(service, Op::Update, &["request.taskDefinition"]), true),
             (change("aws:s3/bucket:Bucket", Op::Update, &["tags"]), false),
         ] {
-            assert_eq!(images_that_go_back(&[changed.clone()]).is_some(), warns, "{changed:?}");
+            assert_eq!(images_that_go_back(std::slice::from_ref(&changed)).is_some(), warns, "{changed:?}");
         }
     }
 }

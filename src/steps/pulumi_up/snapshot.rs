@@ -129,7 +129,7 @@ impl Snapshot {
         let clear = session.typed(&["refresh", "--yes", "--clear-pending-creates"]);
         if !made.is_empty() {
             let mut words = vec!["refresh", "--yes"];
-            for one in &made {
+            for &one in &made {
                 words.extend(["--import-pending-creates", one, "--import-pending-creates", "ID"]);
             }
             failure = failure
