@@ -15,18 +15,19 @@ const SHOWN_LINES: usize = 20;
 
 impl Common {
     /// Asks the policy, if there is one. `preview` is the program's own JSON, whose sensitive values
-    /// the caller has hidden; known secrets are hidden here. Refused by any exit but 0.
+    /// the caller has hidden; known secrets are hidden here. Refused by any exit but 0. It runs in the
+    /// checkout wherever the program works: what may be done today is for today's policy to say.
     pub(in crate::steps) async fn judge(
         &self,
         preview: &Json,
-        workplace: &Workplace,
+        _: &Workplace,
         cx: &Context,
     ) -> Result<(), Failure> {
         let Some(argv) = &self.policy else { return Ok(()) };
         let text = preview.to_string();
         let attributes = self.local();
         let surroundings = Surroundings::new(&attributes, cx).await?;
-        let folder = workplace.folder(&self.dir)?;
+        let folder = cx.world.files.locate(&self.dir)?;
         let mut program = program(argv, folder, surroundings.env.clone(), &attributes, cx);
         program.stdin = Some(Secret::new(cx.world.masker.mask(&text)));
         let mut tail = Tail::new(SHOWN_LINES, Some(cx.feed.clone()));
