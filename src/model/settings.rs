@@ -13,6 +13,7 @@ use super::value::{Field, Value};
 
 /// One row of a kind's table.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own in the table")]
 pub struct Setting {
     /// As written in a flow file.
     pub name: &'static str,

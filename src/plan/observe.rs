@@ -347,16 +347,14 @@ impl<'a> Observer<'a> {
                     self.done_before(id, &cx, done).await
                 }
                 // What was read may be what the step in front replaces.
-                _ => match self.running_creator(id).filter(|_| only_read(node, &look)) {
-                    Some(creator) => {
+                _ => {
+                    if let Some(creator) = self.running_creator(id).filter(|_| only_read(node, &look)) {
                         let basis = self.basis(id, &cx, Seen::After(creator)).await?;
-                        Ok(self.later(id, creator, Action::Run, basis))
+                        return Ok(self.later(id, creator, Action::Run, basis));
                     }
-                    None => {
-                        let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
-                        Ok(self.planned(id, *look, basis))
-                    }
-                },
+                    let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
+                    Ok(self.planned(id, *look, basis))
+                }
             },
             Ok(Proposed::Skipped(when)) => {
                 self.table.set(&node.id, Known::Skipped(when.clone()));

@@ -120,6 +120,7 @@ pub async fn settled(
 }
 
 /// There is no such function.
+#[must_use]
 pub fn missing(name: &str, cx: &Context) -> Failure {
     let target = cx.cloud.target();
     let region = target.region.as_deref().unwrap_or("the default region");

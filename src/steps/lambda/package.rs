@@ -146,21 +146,18 @@ async fn object(cx: &Context, bucket: &str, key: &str) -> Result<Package, Failur
         answer.map_err(|error| not_read(AwsError::new("S3", "GetObject", &error), bucket, key))?;
     let version = answer.version_id().filter(|version| *version != "null").map(str::to_owned);
     let size = answer.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
-    let sha256 = match answer.checksum_sha256().filter(|sum| !sum.contains('-')) {
-        Some(sum) => sum.to_owned(),
-        None => {
-            let mut hasher = Sha256::new();
-            while let Some(chunk) = cx.cancel.unless_stopped(answer.body.next()).await? {
-                let chunk = chunk.map_err(|error| {
-                    Failure::of(
-                        FailureClass::Passing,
-                        format!("s3://{bucket}/{key} could not be read: {error}"),
-                    )
-                })?;
-                hasher.update(&chunk);
-            }
-            base64::engine::general_purpose::STANDARD.encode(hasher.finalize())
+    let said = answer.checksum_sha256().filter(|sum| !sum.contains('-')).map(str::to_owned);
+    let sha256 = if let Some(said) = said {
+        said
+    } else {
+        let mut hasher = Sha256::new();
+        while let Some(chunk) = cx.cancel.unless_stopped(answer.body.next()).await? {
+            let chunk = chunk.map_err(|error| {
+                Failure::of(FailureClass::Passing, format!("s3://{bucket}/{key} could not be read: {error}"))
+            })?;
+            hasher.update(&chunk);
         }
+        base64::engine::general_purpose::STANDARD.encode(hasher.finalize())
     };
     let code = Code::Object { bucket: bucket.to_owned(), key: key.to_owned(), version };
     Ok(Package { sha256, size, code, inputs: BTreeMap::new() })

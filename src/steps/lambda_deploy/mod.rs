@@ -140,6 +140,11 @@ impl Standing {
         at.map(|function| function.sha256.as_str())
     }
 
+    /// What callers call.
+    fn arn(&self) -> &str {
+        self.alias.as_ref().map_or(&self.latest.arn, |alias| &alias.arn)
+    }
+
     fn facts(&self, function: &str) -> Json {
         json!({
             "function": function,
@@ -169,13 +174,6 @@ impl LambdaDeploy {
             }
         }
     }
-
-    fn arn(&self, found: &Standing) -> String {
-        match &found.alias {
-            Some(alias) => alias.arn.clone(),
-            None => found.latest.arn.clone(),
-        }
-    }
 }
 
 #[async_trait]
@@ -198,7 +196,7 @@ impl Step for LambdaDeploy {
                 }
                 _ => format!("{} is {}", self.function, short(&package.sha256)),
             };
-            let outputs = standing.outputs(&self.arn(&found));
+            let outputs = standing.outputs(found.arn());
             let receipt = standing.to_json();
             return Ok(Proposal {
                 baseline,

@@ -72,7 +72,7 @@ impl<'a> Tool<'a> {
         } else {
             open.clone()
         };
-        Ok(Found { what: format!("Pulumi stack {stack}"), outputs: pulumi(&open, shown) })
+        Ok(Found { what: format!("Pulumi stack {stack}"), outputs: pulumi(&open, &shown) })
     }
 
     /// The names of the project's stacks, as far as they can be had: they only help.
@@ -135,7 +135,7 @@ fn object(text: &[u8]) -> Result<Map<String, Json>, serde_json::Error> {
 }
 
 /// A value is a secret when it was hidden as long as nobody asked for secrets.
-fn pulumi(open: &Map<String, Json>, shown: Map<String, Json>) -> Outputs {
+fn pulumi(open: &Map<String, Json>, shown: &Map<String, Json>) -> Outputs {
     let value = |name: &str, value: &Json| match open.get(name) {
         Some(before) if !is_hidden(before) => Value::from_json(value),
         _ => hidden(value),
@@ -182,7 +182,7 @@ mod tests {
     fn what_pulumi_hides_is_a_secret() {
         let open = object(br#"{"url":"http://x","password":"[secret]","all":{"key":"[secret]","n":1}}"#);
         let shown = object(br#"{"url":"http://x","password":"hunter22","all":{"key":"k","n":1}}"#);
-        let outputs = pulumi(&open.expect("hidden"), shown.expect("shown"));
+        let outputs = pulumi(&open.expect("hidden"), &shown.expect("shown"));
         assert_eq!(outputs["url"], Value::text("http://x"));
         assert!(matches!(&outputs["password"], Value::Secret(secret) if secret.expose() == "hunter22"));
         assert!(

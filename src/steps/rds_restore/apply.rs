@@ -51,16 +51,14 @@ impl Restore {
         if !error.is_unclear() {
             return Err(error.into());
         }
-        match appears(cx, &self.step.name).await {
-            Ok(Some(_)) => Ok(()),
-            _ => {
-                let reason = format!("RDS did not say whether it makes {}: {error}", self.step.name);
-                Err(Failure::of(FailureClass::Unknown, reason).help(format!(
-                    "see whether it is there: aws rds describe-db-instances --db-instance-identifier {}",
-                    self.step.name
-                )))
-            }
+        let name = &self.step.name;
+        if let Ok(Some(_)) = appears(cx, name).await {
+            return Ok(());
         }
+        let reason = format!("RDS did not say whether it makes {name}: {error}");
+        Err(Failure::of(FailureClass::Unknown, reason).help(format!(
+            "see whether it is there: aws rds describe-db-instances --db-instance-identifier {name}"
+        )))
     }
 
     async fn call(&self, cx: &Context, source: &Source) -> Result<(), AwsError> {

@@ -177,17 +177,17 @@ fn outputs(instance: &Instance) -> Outputs {
     outputs
 }
 
-impl RdsRestore {
-    /// What the instance of this step is known by: RDS takes few characters in a tag.
-    fn mark(&self, cx: &Context) -> String {
-        digest(format!("{} {}", cx.flow, cx.id).as_bytes()).chars().take(24).collect()
-    }
+/// What the instance of a step is known by: RDS takes few characters in a tag.
+fn mark(cx: &Context) -> String {
+    digest(format!("{} {}", cx.flow, cx.id).as_bytes()).chars().take(24).collect()
+}
 
+impl RdsRestore {
     /// Whether an instance is what this step made: by its mark, or as a release records it.
     fn is_ours(&self, instance: &Instance, cx: &Context) -> bool {
         let recorded: Option<Made> =
             cx.recorded.as_ref().and_then(|recorded| super::back::read(&recorded.receipt).ok());
-        instance.tags.get(MARK) == Some(&self.mark(cx))
+        instance.tags.get(MARK) == Some(&mark(cx))
             || recorded.is_some_and(|made| !made.resource.is_empty() && made.resource == instance.resource)
     }
 
@@ -222,7 +222,7 @@ impl RdsRestore {
                 reversible: Reversible::Auto,
                 ..Proposal::new(Action::Update, format!("wait until it is available; it is {}", there.status))
             }
-            .with(self.restore(None, self.mark(cx)))),
+            .with(self.restore(None, mark(cx)))),
             Stage::Broken => Err(broken(there)),
         }
     }
@@ -250,7 +250,7 @@ impl RdsRestore {
             reversible: Reversible::Auto,
             ..Proposal::new(Action::Create, format!("restore {}", source.called()))
         };
-        Ok((proposal.with(self.restore(Some(source), self.mark(cx))), facts))
+        Ok((proposal.with(self.restore(Some(source), mark(cx))), facts))
     }
 }
 

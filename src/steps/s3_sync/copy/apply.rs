@@ -11,14 +11,14 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::super::apply::{changed_since, found, look_once_more};
-use super::super::listing::{self, Seen, bare, bucket_failure};
+use super::super::listing::{self, Seen, bare, bucket_failure, look};
 use super::super::manifest::{Entry, Manifest, Manifests, Open};
 use super::super::restore::encoded;
 use super::super::target::Target;
 use super::super::upload::Sent;
 use super::super::{LOOKS, count, observed};
 use super::compare::{Copy, same_bytes};
-use super::{Receipt, SourceAccount, look, moved, outputs};
+use super::{Receipt, SourceAccount, moved, outputs};
 use crate::model::units::show_size;
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::repeat::{repeat, repeat_unless_done};

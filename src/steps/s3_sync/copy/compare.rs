@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::Client;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::super::listing::{Listed, Seen, bucket_failure};
+use super::super::listing::{Listed, Seen, bucket_failure, look};
 use super::super::manifest::Entry;
 use super::super::{LOOKS, Place};
-use super::{S3Copy, look};
+use super::S3Copy;
 use crate::model::change::Change;
 use crate::model::units::show_size;
 use crate::steps::{Context, Failure};

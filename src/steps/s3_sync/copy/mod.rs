@@ -25,7 +25,7 @@ use self::apply::CopyEffect;
 use self::compare::{Compared, Copy};
 pub use self::settings::KIND;
 use self::settings::S3Copy;
-use super::listing::{self, Listed, bucket_failure};
+use super::listing::{Listed, bucket_failure};
 use super::target::Target;
 use super::{Place, State, count, facts, observed, pages, paths, some_of, unsettled};
 use crate::model::change::{Action, Reversible};
@@ -304,11 +304,6 @@ fn summary(new: usize, changed: usize, same: usize, bytes: u64) -> String {
 fn moved(copy: &Copy) -> Failure {
     Failure::of(FailureClass::Refused, format!("{} changed since the plan", copy.from))
         .help("plan again and look at the difference")
-}
-
-/// One object of a place, which may be gone by now.
-async fn look(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Result<Option<listing::Seen>, AwsError> {
-    listing::look(s3, bucket, key).await
 }
 
 #[cfg(test)]
