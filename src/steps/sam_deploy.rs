@@ -33,6 +33,7 @@ use crate::steps::back::{self, Stays};
 use crate::steps::{
     Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Open, Proposal, Settled, Step, Way,
 };
+use crate::world::depot::set_mode;
 use crate::world::files::digest;
 use crate::world::process::{StopSignal, Tail};
 
@@ -347,7 +348,7 @@ impl Maker for Publish {
             hear(&tool, &["build", "--template-file", &template, "--build-dir", &place], cx).await?;
             template = folder.join("template.yaml").display().to_string();
         }
-        let config = self.config(&mut tool)?;
+        let config = self.config(&mut tool, cx)?;
         let mut words = vec!["deploy", "--template-file", &template, "--stack-name", &step.stack];
         words.extend(["--no-execute-changeset", "--no-confirm-changeset", "--no-fail-on-empty-changeset"]);
         words.extend(["--no-progressbar", "--config-file", &config]);
@@ -370,8 +371,8 @@ impl Maker for Publish {
 
 impl Publish {
     /// The parameters, in a file that only its owner reads: some are secrets. As a table: in lists
-    /// the CLI drops all that follows a blank.
-    fn config(&self, tool: &mut Tool) -> Result<String, Failure> {
+    /// the CLI drops all that follows a blank. Its name must end as the CLI expects.
+    fn config(&self, tool: &mut Tool, cx: &Context) -> Result<String, Failure> {
         let mut text = "version = 0.1\n[default.deploy.parameters.parameter_overrides]\n".to_owned();
         for (name, given) in &self.step.parameters {
             let value = match given {
@@ -390,7 +391,10 @@ impl Publish {
             // JSON writes texts as TOML does.
             text.push_str(&format!("{} = {}\n", json!(name), json!(value)));
         }
-        Ok(tool.scratch().write("samconfig.toml", text.as_bytes())?.display().to_string())
+        let path = tool.scratch().folder("sam")?.join("samconfig.toml");
+        cx.world.files.write_unsynced(&path, text.as_bytes())?;
+        set_mode(&path, 0o600)?;
+        Ok(path.display().to_string())
     }
 }
 

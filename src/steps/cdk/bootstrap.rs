@@ -8,6 +8,7 @@
 //! qualifier it keeps the foreign one and reports success.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,16 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
     }))
 }
 
+/// What the step works with.
+struct Needed {
+    tool: Tool,
+    sources: Sources,
+    /// Of the toolkit.
+    version: u64,
+    /// Of the app, if there is one.
+    assembly: Option<PathBuf>,
+}
+
 /// What is there.
 struct Seen {
     version: Option<u64>,
@@ -133,15 +144,15 @@ impl Seen {
 #[async_trait]
 impl Step for Bootstrap {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
-        let (tool, sources, needed) = self.needed(cx).await?;
-        let seen = self.look(cx, needed).await?;
+        let Needed { tool, sources, version, assembly } = self.needed(cx).await?;
+        let seen = self.look(cx, version).await?;
         let baseline = self.facts(&seen);
-        let proposal = self.propose(cx, &seen, tool).await?;
+        let proposal = self.propose(cx, &seen, tool, assembly).await?;
         Ok(Proposal { baseline, inputs: sources.digests(), ..proposal })
     }
 
     async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
-        let (_, _, needed) = self.needed(cx).await?;
+        let needed = self.needed(cx).await?.version;
         Ok(self.facts(&self.look(cx, needed).await?))
     }
 
@@ -159,13 +170,13 @@ impl Bootstrap {
         }
     }
 
-    /// The CLI, and the version that the app needs.
-    async fn needed(&self, cx: &Context) -> Result<(Tool, Sources, u64), Failure> {
+    /// The CLI, and what the app needs.
+    async fn needed(&self, cx: &Context) -> Result<Needed, Failure> {
         let sources = self.sources(cx).await?;
         self.common.prepare(&Workplace::here(cx), cx).await?;
         let tool = super::tool(&self.common, cx).await?;
         if !self.app.is_there(&self.common, cx)? {
-            return Ok((tool, sources, LEAST));
+            return Ok(Needed { tool, sources, version: LEAST, assembly: None });
         }
         let assembly = self.app.synth(&self.common, &sources, &tool, cx).await?;
         let needs = assembly.stacks.iter().filter_map(|stack| stack.toolkit.as_ref());
@@ -177,8 +188,8 @@ impl Bootstrap {
             )
             .help("let both name the same qualifier"));
         }
-        let most = needs.map(|needs| needs.version).max().unwrap_or(LEAST);
-        Ok((tool, sources, most))
+        let version = needs.map(|needs| needs.version).max().unwrap_or(LEAST);
+        Ok(Needed { tool, sources, version, assembly: Some(assembly.folder) })
     }
 
     async fn look(&self, cx: &Context, needed: u64) -> Result<Seen, Failure> {
@@ -198,7 +209,13 @@ impl Bootstrap {
         })
     }
 
-    async fn propose(&self, cx: &Context, seen: &Seen, tool: Tool) -> Result<Proposal, Failure> {
+    async fn propose(
+        &self,
+        cx: &Context,
+        seen: &Seen,
+        tool: Tool,
+        assembly: Option<PathBuf>,
+    ) -> Result<Proposal, Failure> {
         let toolkit = seen.toolkit(&self.stack);
         let mut proposal = match toolkit {
             Some(foreign) if foreign.qualifier != self.qualifier => self.replacement(foreign, seen)?,
@@ -239,12 +256,8 @@ impl Bootstrap {
         proposal.standing = if own { json!(State::of(self, seen.version)) } else { Json::Null };
         let account = cx.cloud.verify().await?.account.clone();
         let region = region(cx).await?;
-        Ok(proposal.with(Make {
-            step: self.clone(),
-            tool,
-            place: format!("aws://{account}/{region}"),
-            needed: seen.needed,
-        }))
+        let place = format!("aws://{account}/{region}");
+        Ok(proposal.with(Make { step: self.clone(), tool, assembly, place, needed: seen.needed }))
     }
 
     /// In place of one with another qualifier.
@@ -357,6 +370,7 @@ fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
 struct Make {
     step: Bootstrap,
     tool: Tool,
+    assembly: Option<PathBuf>,
     place: String,
     needed: u64,
 }
@@ -364,9 +378,14 @@ struct Make {
 #[async_trait]
 impl Effect for Make {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
-        let Self { step, tool, place, needed } = *self;
+        let Self { step, tool, assembly, place, needed } = *self;
         let mut words = vec!["bootstrap", &place, "--ci", "--no-notices"];
         words.extend(["--qualifier", &step.qualifier, "--toolkit-stack-name", &step.stack]);
+        // Else the CLI runs the app of cdk.json once more, without its context.
+        let app = assembly.map(|folder| folder.display().to_string());
+        if let Some(app) = &app {
+            words.extend(["--app", app]);
+        }
         let lists = [("--trust", &step.trust), ("--cloudformation-execution-policies", &step.policies)];
         for (option, list) in &lists {
             for one in list.iter().flat_map(|list| list.split(',')).filter(|one| !one.is_empty()) {

@@ -100,8 +100,12 @@ impl Return {
     }
 
     fn request(&self, template: Template, stack: &Stack) -> Result<Request, Failure> {
-        let plain =
-            self.to.parameters.iter().map(|(name, value)| (name.clone(), Given::Plain(value.clone())));
+        // What it has already is left alone: of a parameter that names another one, some answers have
+        // the value that was read there, which is no name.
+        let plain = self.to.parameters.iter().map(|(name, value)| {
+            let same = stack.parameters.get(name) == Some(value);
+            (name.clone(), if same { Given::Previous } else { Given::Plain(value.clone()) })
+        });
         let hidden = self.to.secrets.keys().map(|name| (name.clone(), Given::Previous));
         let parameters: BTreeMap<String, Given> = plain.chain(hidden).collect();
         let lost = self.to.secrets.keys().find(|name| !stack.parameters.contains_key(*name));

@@ -196,13 +196,13 @@ impl Check<'_> {
                 if is_own || self.is_foreign(&name) {
                     continue;
                 }
-                let makes = |other: &&&AppStack| {
+                let creates = |other: &&&AppStack| {
                     self.literals(other)
                         .named()
                         .iter()
                         .any(|named| named.kind == BUCKET && named.name == name)
                 };
-                let maker = self.chosen.iter().position(|other| makes(&other));
+                let maker = self.chosen.iter().position(|other| creates(&other));
                 if maker.is_some_and(|maker| maker < place) {
                     continue;
                 }
