@@ -1,9 +1,9 @@
 //! The systems under `flows/`, each deployed, changed, broken and taken back on the sandbox, with the
 //! programs that it is deployed with in earnest.
 
+mod flux;
 mod happyrobot;
 mod ohi;
-mod flux;
 mod partner;
 mod runbooks;
 mod spaceport;
