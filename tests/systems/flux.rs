@@ -1,4 +1,6 @@
-//! Flux: a base that survives, an application and functions that are deployed often.
+//! Flux: a base that survives, an application and functions that are deployed often, and promotion.
+
+use std::path::Path;
 
 use super::{aws, edit, has};
 use crate::support::project::{Project, Ran};
@@ -34,9 +36,7 @@ fn version(sandbox: &Sandbox, project: &Project) -> String {
 fn the_base_survives_and_the_application_comes_and_goes() {
     let Some((sandbox, project)) = flux() else { return };
     project.run(&["check"]).exits(0);
-    let early = flow(&project, "plan", "deploy", &[]);
-    assert_ne!(early.code, Some(0));
-    early.says("imports an export that no stack has: flux-systems-pilot-base-Users");
+    assert_ne!(flow(&project, "plan", "deploy", &[]).code, Some(0), "there is no base");
     flow(&project, "run", "base", &["--yes"]).exits(0).says("release 1");
     flow(&project, "plan", "base", &[]).exits(0).prints("up to date");
 
@@ -82,4 +82,36 @@ fn the_base_survives_and_the_application_comes_and_goes() {
 
     project.run(&["rollback", "deploy", "--env", "bed", "--to", "2", "--yes"]).exits(0);
     assert_eq!(version(&sandbox, &project), "1");
+}
+
+#[test]
+fn two_hundred_and_two_artefacts_are_promoted_with_a_reason_and_once() {
+    let Some((sandbox, project)) = flux() else { return };
+    let folder = project.path("builds");
+    std::fs::create_dir_all(&folder).unwrap();
+    for number in 0..202 {
+        std::fs::write(folder.join(format!("function-{number:03}.zip")), format!("artefact {number}"))
+            .unwrap();
+    }
+    std::fs::write(folder.join("notes.txt"), "not promoted").unwrap();
+    for bucket in ["flux-pilot-artefacts-develop", "flux-pilot-artefacts-bed"] {
+        aws(&sandbox, REGION, &["s3", "mb", &format!("s3://{bucket}")]);
+    }
+    let from = folder.to_str().unwrap();
+    aws(
+        &sandbox,
+        REGION,
+        &["s3", "sync", "--quiet", from, "s3://flux-pilot-artefacts-develop/builds/current"],
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(!Path::new(from).exists());
+
+    let reason = ["--param", "reason=tested in develop"];
+    flow(&project, "plan", "promote", &[]).exits(2).says("reason");
+    flow(&project, "run", "promote", &reason).exits(3);
+    flow(&project, "run", "promote", &[&reason[..], &["--yes"]].concat()).exits(0).says("202 of 202");
+    let keys = ["s3api", "list-objects-v2", "--bucket", "flux-pilot-artefacts-bed", "--query", "KeyCount"];
+    assert_eq!(aws(&sandbox, REGION, &keys), "202");
+    assert!(project.journal().iter().any(|record| record.to_string().contains("tested in develop")));
+    flow(&project, "run", "promote", &[&reason[..], &["--yes"]].concat()).exits(0).says("up to date");
 }
