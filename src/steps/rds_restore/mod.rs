@@ -182,15 +182,15 @@ fn mark(cx: &Context) -> String {
     digest(format!("{} {}", cx.flow, cx.id).as_bytes()).chars().take(24).collect()
 }
 
-impl RdsRestore {
-    /// Whether an instance is what this step made: by its mark, or as a release records it.
-    fn is_ours(&self, instance: &Instance, cx: &Context) -> bool {
-        let recorded: Option<Made> =
-            cx.recorded.as_ref().and_then(|recorded| super::back::read(&recorded.receipt).ok());
-        instance.tags.get(MARK) == Some(&mark(cx))
-            || recorded.is_some_and(|made| !made.resource.is_empty() && made.resource == instance.resource)
-    }
+/// Whether an instance is what this step made: by its mark, or as a release records it.
+fn is_ours(instance: &Instance, cx: &Context) -> bool {
+    let recorded: Option<Made> =
+        cx.recorded.as_ref().and_then(|recorded| super::back::read(&recorded.receipt).ok());
+    instance.tags.get(MARK) == Some(&mark(cx))
+        || recorded.is_some_and(|made| !made.resource.is_empty() && made.resource == instance.resource)
+}
 
+impl RdsRestore {
     fn restore(&self, source: Option<Source>, mark: String) -> Restore {
         Restore { step: self.clone(), source, mark }
     }
@@ -198,7 +198,7 @@ impl RdsRestore {
     /// What to do about an instance that has the name already.
     fn found(&self, cx: &Context, there: &Instance) -> Result<Proposal, Failure> {
         let Self { name, .. } = self;
-        if !self.is_ours(there, cx) {
+        if !is_ours(there, cx) {
             let reason = format!("there is an instance {name} already, and this step did not make it");
             return Err(Failure::of(FailureClass::Refused, reason)
                 .detail(format!("it is {}", there.status))
@@ -291,7 +291,7 @@ impl Step for RdsRestore {
         let noted = open.notes.iter().rev().find_map(|(key, data)| {
             (key == "restored").then(|| data["resource"].as_str().map(str::to_owned)).flatten()
         });
-        let ours = self.is_ours(&there, cx) || noted.is_some_and(|resource| resource == there.resource);
+        let ours = is_ours(&there, cx) || noted.is_some_and(|resource| resource == there.resource);
         Ok(match there.stage() {
             _ if !ours => Settled::Ambiguous(format!(
                 "there is an instance {} now, and it does not say that this step made it",
