@@ -6,7 +6,7 @@
 //! that made it, so that what a killed one left is found by the next run.
 
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use super::files::{FileError, Files};
@@ -49,7 +49,11 @@ impl Scratch {
     /// Makes an empty folder that only its owner can enter, and says where.
     pub fn folder(&mut self, name: &str) -> Result<PathBuf, FileError> {
         let prefix = format!("{}-{name}-", std::process::id());
-        let made = self.make(|folder| tempfile::Builder::new().prefix(&prefix).tempdir_in(folder))?;
+        let closed = || std::fs::Permissions::from_mode(0o700);
+        let make = |folder: &std::path::Path| {
+            tempfile::Builder::new().prefix(&prefix).permissions(closed()).tempdir_in(folder)
+        };
+        let made = self.make(make)?;
         let place = made.path().to_owned();
         self.folders.push(made);
         Ok(place)
@@ -102,7 +106,6 @@ pub(super) fn folder(files: &Files) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
 
     use super::*;

@@ -201,7 +201,7 @@ async fn templates_and_parameters_are_checked_first() {
         async |ready: &Ready| bench.plan(&KIND, ready, &cx).await.expect_err("refused").record.reason;
     assert!(reason(&stack.named(vec![])).await.contains("stack.yaml"), "a missing file is named");
     bench.write("stack.yaml", "Resources:\n  A:\n    Type: [\n");
-    assert!(reason(&stack.named(vec![])).await.contains("stack.yaml is no valid template"));
+    assert!(reason(&stack.named(vec![])).await.contains("stack.yaml cannot be read: line "));
     bench.write("stack.yaml", TEMPLATE);
     assert!(reason(&stack.named(vec![("Nam", Value::text("x"))])).await.contains("no parameter Nam"));
     let secret = Value::Secret(Secret::new("s3cr3t"));

@@ -21,9 +21,6 @@
 //!
 //! [`Proposal::inputs`]: super::Proposal::inputs
 
-// Each kind uses what it needs of it.
-#![allow(dead_code, unused_imports)]
-
 mod policy;
 mod prepare;
 mod preview;

@@ -67,8 +67,10 @@ impl Fault {
         if says("no stack named") {
             return Self::NoStack;
         }
-        if says("Missing required configuration variable") || says("missing required configuration") {
-            return Self::NoConfig(with("equired configuration"));
+        // The programs of one language say it, for those of YAML the CLI itself.
+        let missing = ["equired configuration", "is missing configuration value"];
+        if let Some(said) = missing.into_iter().find(|said| says(said)) {
+            return Self::NoConfig(with(said));
         }
         if says("incorrect passphrase") || says("passphrase must be set") || says("PULUMI_CONFIG_PASSPHRASE")
         {

@@ -153,9 +153,58 @@ fn reasons(row: &Json) -> Vec<String> {
 }
 
 /// The same plan without its sensitive values, for a policy.
-pub(super) fn hidden(mut json: Json) -> Json {
+pub(super) fn hidden(json: Json) -> Json {
+    let mut shown = json.clone();
+    hide_marked(&mut shown);
+    // A provider may copy a sensitive value into an attribute that nobody marked.
+    let mut values = BTreeSet::new();
+    collect_hidden(&json, &shown, &mut values);
+    values.retain(|value| value.len() >= SHORTEST);
+    hide_everywhere(&mut shown, &values);
+    shown
+}
+
+/// Shorter texts are words of everyday use, and no secret could be told by them.
+const SHORTEST: usize = 4;
+
+/// The texts that stand in `json` where `shown` hides something.
+fn collect_hidden(json: &Json, shown: &Json, into: &mut BTreeSet<String>) {
+    match (json, shown) {
+        (_, Json::String(word)) if word == HIDDEN => texts(json, into),
+        (Json::Object(before), Json::Object(after)) => {
+            for (name, value) in before {
+                collect_hidden(value, after.get(name).unwrap_or(&Json::Null), into);
+            }
+        }
+        (Json::Array(before), Json::Array(after)) => {
+            before.iter().zip(after).for_each(|(before, after)| collect_hidden(before, after, into));
+        }
+        _ => {}
+    }
+}
+
+fn texts(json: &Json, into: &mut BTreeSet<String>) {
+    match json {
+        Json::String(text) => drop(into.insert(text.clone())),
+        Json::Array(items) => items.iter().for_each(|item| texts(item, into)),
+        Json::Object(object) => object.values().for_each(|value| texts(value, into)),
+        _ => {}
+    }
+}
+
+fn hide_everywhere(json: &mut Json, values: &BTreeSet<String>) {
+    match json {
+        Json::String(text) if values.iter().any(|value| text.contains(value)) => *json = json!(HIDDEN),
+        Json::Array(items) => items.iter_mut().for_each(|item| hide_everywhere(item, values)),
+        Json::Object(object) => object.values_mut().for_each(|value| hide_everywhere(value, values)),
+        _ => {}
+    }
+}
+
+/// Hides what Terraform says is sensitive.
+fn hide_marked(json: &mut Json) {
     for part in ["resource_changes", "resource_drift"] {
-        rows(&mut json, part).into_iter().for_each(|row| hide_change(&mut row["change"]));
+        rows(json, part).into_iter().for_each(|row| hide_change(&mut row["change"]));
     }
     if let Some(outputs) = json.get_mut("output_changes").and_then(Json::as_object_mut) {
         outputs.values_mut().for_each(hide_change);
@@ -173,7 +222,12 @@ pub(super) fn hidden(mut json: Json) -> Json {
             }
         }
     }
-    json
+    let declared = json.pointer_mut("/configuration/root_module/variables").and_then(Json::as_object_mut);
+    for variable in declared.into_iter().flat_map(serde_json::Map::values_mut) {
+        if variable["sensitive"] == true && variable.get("default").is_some() {
+            variable["default"] = json!(HIDDEN);
+        }
+    }
 }
 
 fn rows<'a>(json: &'a mut Json, name: &str) -> Vec<&'a mut Json> {

@@ -624,7 +624,7 @@ fn templates_and_variables_that_multiply_are_refused() {
         let _ = writeln!(text, " v{i} \"${{env.v{0}}}${{env.v{0}}}\"", i + 1);
     }
     text.push_str(" l");
-    (0..110).for_each(|i| {
+    (0..320).for_each(|i| {
         let _ = write!(text, " \"{i}\"");
     });
     text.push_str("\n} }\nflow \"g\" { run \"r\" { command \"x\"; each \"a\" in=\"${env.l}\"; each \"b\" in=\"${env.l}\" } }\n");
@@ -635,6 +635,6 @@ fn templates_and_variables_that_multiply_are_refused() {
     error: templates make more than 20000 steps or 2000 uses of this flow
     error: variable "v3" becomes too long once others are put in
     error: variable "v15" becomes too long once others are put in
-    error: step "r" would have 12100 instances
+    error: step "r" would have 102400 instances
     "#);
 }
