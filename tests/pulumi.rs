@@ -120,7 +120,7 @@ impl Stack {
     fn waits_for(&self, line: &str) {
         let begun = Instant::now();
         while !self.log().iter().any(|said| said == line) {
-            assert!(begun.elapsed() < Duration::from_secs(180), "{line}: {:?}", self.log());
+            assert!(begun.elapsed() < Duration::from_mins(3), "{line}: {:?}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

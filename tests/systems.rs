@@ -56,3 +56,10 @@ fn edit(project: &Project, path: &str, from: &str, to: &str) {
 fn deploy(project: &Project, command: &str, more: &[&str]) -> Ran {
     project.run(&[&[command, "deploy", "--env", "sandbox"], more].concat())
 }
+
+/// That a run found everything as it should be, whether or not something was looked at meanwhile.
+#[track_caller]
+fn nothing_changed(ran: &Ran) {
+    let says = ran.err.contains("up to date") || ran.err.contains("nothing changed");
+    assert!(says, "something changed:\n{}", ran.err);
+}

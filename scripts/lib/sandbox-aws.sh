@@ -18,7 +18,9 @@ aws_fresh=
 aws_up() {
     local engine
     engine=$(engine_url)
-    if aws_alive && [ "$(cat "$run/ministack.engine" 2>/dev/null)" = "$engine" ]; then return; fi
+    # One of an older pin is started anew: it may lack what the tests of today need.
+    if aws_alive && [ -x "$venv/bin/ministack" ] &&
+        [ "$(cat "$run/ministack.engine" 2>/dev/null)" = "$engine" ]; then return; fi
     aws_down
     aws_install
     if port_taken "$aws_port"; then

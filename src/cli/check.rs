@@ -1,6 +1,5 @@
 //! `flow check`
 
-use super::Done;
 use super::failure;
 use super::session::Session;
 use crate::exit::Exit;
@@ -11,7 +10,7 @@ use crate::report::out;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
-pub(super) fn exec(projects: &[Session], _: &Args) -> Done {
+pub(super) fn exec(projects: &[Session], _: &Args) -> Exit {
     let mut exit = Exit::Success;
     for session in projects {
         match session.project() {
@@ -25,5 +24,5 @@ pub(super) fn exec(projects: &[Session], _: &Args) -> Done {
             Err(error) => exit = failure::report(&error, Some(session)),
         }
     }
-    Ok(exit)
+    exit
 }

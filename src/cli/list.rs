@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::Done;
 use super::failure;
 use super::session::Session;
 use crate::exit::Exit;
@@ -17,17 +16,17 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn exec(projects: &[Session], args: &Args) -> Done {
+pub(super) fn exec(projects: &[Session], args: &Args) -> Exit {
     let mut all = Vec::new();
     for session in projects {
         match session.project() {
             Ok(project) => all.push(project),
-            Err(error) => return Ok(failure::report(&error, Some(session))),
+            Err(error) => return failure::report(&error, Some(session)),
         }
     }
     if args.json {
         out::json(&as_json(&all));
-        return Ok(Exit::Success);
+        return Exit::Success;
     }
     let names = all.iter().flat_map(|project| &project.flows).map(|flow| flow.name.as_str().chars().count());
     let width = names.max().unwrap_or(0);
@@ -40,7 +39,7 @@ pub(super) fn exec(projects: &[Session], args: &Args) -> Done {
         let of = project.address.as_deref().map_or_else(String::new, |address| format!(" of {address}"));
         out::note(&format!("environments{of}: {}", names.join(", ")));
     }
-    Ok(Exit::Success)
+    Exit::Success
 }
 
 fn as_json(all: &[&Project]) -> serde_json::Value {

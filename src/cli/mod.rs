@@ -107,8 +107,8 @@ fn carry_out(cli: &Cli) -> Done {
         Ok(exec(&session).unwrap_or_else(|error| failure::report(&error, Some(&session))))
     };
     match &cli.command {
-        Command::List(args) => list::exec(&workspace.everything()?, args),
-        Command::Check(args) => check::exec(&workspace.everything()?, args),
+        Command::List(args) => Ok(list::exec(&workspace.everything()?, args)),
+        Command::Check(args) => Ok(check::exec(&workspace.everything()?, args)),
         Command::Runs(args) => runs::exec(&workspace.everything()?, args),
         Command::Locks(args) => locks::exec(&workspace.everything()?, args),
         Command::Audit(args) => audit::exec(&workspace.everything()?, args),

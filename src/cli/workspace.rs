@@ -56,10 +56,9 @@ impl Workspace {
     /// The project that a command is about.
     pub(super) fn about(&self, subject: Subject<'_>) -> Result<Session, CliError> {
         match subject {
-            Subject::Here => self.nearest(),
-            Subject::Flow(name) => self.that_has("flow", name),
             // Which branch the checkout is on is a question to one project.
-            Subject::Environment("auto") => self.nearest(),
+            Subject::Here | Subject::Environment("auto") => self.nearest(),
+            Subject::Flow(name) => self.that_has("flow", name),
             Subject::Environment(name) => self.that_has("environment", name),
             Subject::Run(run) => self.that_keeps(|session| session.store_of_run(run).is_ok()),
             Subject::Plan(plan) => self.that_keeps(|session| saved::find(session, plan).is_ok()),

@@ -173,33 +173,29 @@ impl Step for SamDeploy {
         }
         let notes = template.notes.clone();
         let (now, settings) = (digest(json!(sources.digests()).to_string().as_bytes()), self.settings(cx));
-        let mut proposal = match found {
-            Some((stack, body)) => {
-                let then = recorded(cx).filter(|then| {
-                    then.stack.stack == stack.id && then.stack.template == digest(body.as_bytes())
-                });
-                if let Some(then) =
-                    then.as_ref().filter(|then| then.sources == now && then.settings == settings)
-                {
-                    let mut same =
-                        Proposal::up_to_date(format!("{} is {}", self.stack, stack.status), stack.outputs);
-                    same.receipt = json!(then);
-                    same.standing = json!(then);
-                    same
-                } else if stack.status == CLEANING {
-                    return Err(busy(&self.stack, &stack));
-                } else {
-                    self.change(then.as_ref(), stack, body, template, tool, &now, &settings, cx)?
-                }
+        let mut proposal = if let Some((stack, body)) = found {
+            let then = recorded(cx).filter(|then| {
+                then.stack.stack == stack.id && then.stack.template == digest(body.as_bytes())
+            });
+            if let Some(then) = then.as_ref().filter(|then| then.sources == now && then.settings == settings)
+            {
+                let mut same =
+                    Proposal::up_to_date(format!("{} is {}", self.stack, stack.status), stack.outputs);
+                same.receipt = json!(then);
+                same.standing = json!(then);
+                same
+            } else if stack.status == CLEANING {
+                return Err(busy(&self.stack, &stack));
+            } else {
+                self.change(then.as_ref(), stack, body, template, tool, &now, &settings, cx)?
             }
-            None => {
-                let request = self.request(template, tool, None)?;
-                let number = request.template.resources().map_or(0, |all| all.len());
-                let mut new = Proposal::new(Action::Create, crate::model::units::count(number, "resource"));
-                new.subject.clone_from(&self.stack);
-                new.reversible = Reversible::Manual;
-                new.with(self.effect(request, Planned::Create, &now, &settings))
-            }
+        } else {
+            let request = self.request(template, tool, None)?;
+            let number = request.template.resources().map_or(0, |all| all.len());
+            let mut new = Proposal::new(Action::Create, crate::model::units::count(number, "resource"));
+            new.subject.clone_from(&self.stack);
+            new.reversible = Reversible::Manual;
+            new.with(effect(request, Planned::Create, &now, &settings))
         };
         proposal.warnings.extend(notes);
         Ok(Proposal { baseline, inputs: sources.digests(), ..proposal })
@@ -220,6 +216,11 @@ impl Step for SamDeploy {
         reconcile::rest(open, cx).await?;
         Ok(Settled::NotDone)
     }
+}
+
+fn effect(request: Request, planned: Planned, sources: &str, settings: &str) -> Apply {
+    let (sources, settings) = (sources.to_owned(), settings.to_owned());
+    Apply { deploy: Deploy { request, planned }, sources, settings }
 }
 
 fn recorded(cx: &Context) -> Option<State> {
@@ -257,11 +258,6 @@ impl SamDeploy {
         request.protect = self.common.protect.clone();
         request.maker = Some(Arc::new(maker));
         Ok(request)
-    }
-
-    fn effect(&self, request: Request, planned: Planned, sources: &str, settings: &str) -> Apply {
-        let (sources, settings) = (sources.to_owned(), settings.to_owned());
-        Apply { deploy: Deploy { request, planned }, sources, settings }
     }
 
     #[expect(clippy::too_many_arguments, reason = "what was found out, each once")]
@@ -304,7 +300,7 @@ impl SamDeploy {
         };
         proposal.standing = json!(standing);
         let planned = Planned::Unseen { id: stack.id, template: body };
-        Ok(proposal.with(self.effect(request, planned, sources, settings)))
+        Ok(proposal.with(effect(request, planned, sources, settings)))
     }
 }
 

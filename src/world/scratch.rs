@@ -50,10 +50,10 @@ impl Scratch {
     pub fn folder(&mut self, name: &str) -> Result<PathBuf, FileError> {
         let prefix = format!("{}-{name}-", std::process::id());
         let closed = || std::fs::Permissions::from_mode(0o700);
-        let make = |folder: &std::path::Path| {
+        let open = |folder: &std::path::Path| {
             tempfile::Builder::new().prefix(&prefix).permissions(closed()).tempdir_in(folder)
         };
-        let made = self.make(make)?;
+        let made = self.make(open)?;
         let place = made.path().to_owned();
         self.folders.push(made);
         Ok(place)

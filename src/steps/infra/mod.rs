@@ -37,6 +37,5 @@ pub(super) use self::protect::Protect;
 pub(super) use self::record::{Kept, lacks, refuses_unasked};
 pub(super) use self::settings::Common;
 pub(super) use self::sources::{Sources, keep_bytes, kept_bytes};
-pub(super) use self::tool::{Said, Tool, ToolSpec};
-pub(super) use self::version::{Requirement, Version};
+pub(super) use self::tool::{Tool, ToolSpec};
 pub(super) use self::workplace::Workplace;

@@ -287,13 +287,13 @@ mod tests {
     fn the_digest_hangs_on_what_happens_and_on_no_order() {
         let folder = tempfile::tempdir().unwrap();
         let sealer = Sealer::load(&Store::folder(folder.path().to_owned())).unwrap();
-        let sealed = |id: &str, values: Json| change(id, Op::Update).seal(&values, &sealer);
-        let (a, b) = (sealed("a", json!({ "x": 1, "y": 2 })), sealed("b", json!({ "z": "geheim" })));
+        let update = |id: &str, values: Json| change(id, Op::Update).seal(&values, &sealer);
+        let (a, b) = (update("a", json!({ "x": 1, "y": 2 })), update("b", json!({ "z": "geheim" })));
         assert!(!a.values.contains("geheim"));
         let one = Preview::new(vec![a.clone(), b.clone()]);
         assert_eq!(one.digest(), Preview::new(vec![b.clone(), a.clone()]).digest());
-        assert_eq!(a, sealed("a", json!({ "y": 2, "x": 1 })), "order of names");
-        let other = Preview::new(vec![a, sealed("b", json!({ "z": "anders" }))]);
+        assert_eq!(a, update("a", json!({ "y": 2, "x": 1 })), "order of names");
+        let other = Preview::new(vec![a, update("b", json!({ "z": "anders" }))]);
         assert_ne!(one.digest(), other.digest(), "a value");
         let outputs = one.clone().with_outputs(vec!["url".to_owned()], &json!({ "url": 1 }), &sealer);
         assert_ne!(one.digest(), outputs.digest(), "an output");

@@ -89,7 +89,7 @@ fn words(kind: &str) -> Vec<String> {
     let (mut word, mut before) = (String::new(), ' ');
     let chars: Vec<char> = kind.chars().collect();
     for (place, &c) in chars.iter().enumerate() {
-        let next_is_small = chars.get(place + 1).is_some_and(|next| next.is_ascii_lowercase());
+        let next_is_small = chars.get(place + 1).is_some_and(char::is_ascii_lowercase);
         // `DBInstance` is two words, and `userPool` too.
         let begins = c.is_ascii_uppercase()
             && (before.is_ascii_lowercase() || (before.is_ascii_uppercase() && next_is_small));

@@ -61,7 +61,7 @@ impl Kept {
         for (name, field) in &attributes.env {
             match field {
                 Field::Known(value) if !value.is_secret() => {
-                    drop(kept.env.insert(name.clone(), value.clone()))
+                    kept.env.insert(name.clone(), value.clone());
                 }
                 _ => kept.secrets.push(name.clone()),
             }

@@ -126,11 +126,6 @@ impl Tool {
         format!("{} {}", self.spec.name, self.version)
     }
 
-    /// Its version.
-    pub(in crate::steps) fn version(&self) -> &Version {
-        &self.version
-    }
-
     /// The folder it runs in.
     pub(in crate::steps) fn folder(&self) -> &Path {
         &self.folder

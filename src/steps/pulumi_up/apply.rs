@@ -19,7 +19,7 @@ pub(super) const APPLYING: &str = "applying";
 
 /// An update that was planned.
 pub(super) struct Up {
-    pub up: Pulumi,
+    pub step: Pulumi,
     pub origin: Origin,
     /// The one that made the plan, which lies in it.
     pub session: Session,
@@ -37,15 +37,14 @@ impl Effect for Up {
             Some(before) => Some(keep_bytes(&cx.world.store, before.text.as_bytes())?),
             None => None,
         };
-        let note =
-            json!({ "stack": self.up.stack, "program": self.session.facts(), "state-before": state_before });
+        let note = json!({ "stack": self.step.stack, "program": self.session.facts(), "state-before": state_before });
         cx.feed.note(APPLYING, note).await?;
         if self.before.is_none() {
             self.session.create(cx).await?;
         }
-        self.session.up(&self.up, &self.plan, cx).await?;
+        self.session.up(&self.step, &self.plan, cx).await?;
         let (outputs, number) = after(&self.session, cx).await?;
-        let state = State { state_before, ..State::of(&self.up, Some(sources)) };
+        let state = State { before: state_before, ..State::of(&self.step, Some(sources)) };
         Ok(Done { summary: count(number, "resource"), outputs, receipt: state.to_json() })
     }
 }
@@ -66,7 +65,7 @@ async fn after(session: &Session, cx: &Context) -> Result<(Outputs, usize), Fail
 
 /// Everything goes.
 pub(super) struct Destroy {
-    pub up: Pulumi,
+    pub step: Pulumi,
     pub session: Session,
     pub before: Snapshot,
 }
@@ -75,7 +74,7 @@ pub(super) struct Destroy {
 impl Effect for Destroy {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let state_before = keep_bytes(&cx.world.store, self.before.text.as_bytes())?;
-        let note = json!({ "stack": self.up.stack, "destroy": true, "state-before": state_before });
+        let note = json!({ "stack": self.step.stack, "destroy": true, "state-before": state_before });
         cx.feed.note(APPLYING, note).await?;
         self.session.destroy(cx).await?;
         let summary = format!("{} deleted", count(self.before.number(), "resource"));

@@ -50,12 +50,12 @@ impl Step for Return {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let step = self.to.step(self.today.as_ref())?;
         let workplace = Workplace::unpacked(cx, &self.sources)?;
-        step.propose(Origin::Release(self.sources.clone()), workplace, cx).await
+        Box::pin(step.propose(Origin::Release(self.sources.clone()), workplace, cx)).await
     }
 
     async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
         let step = self.to.step(self.today.as_ref())?;
         let workplace = Workplace::unpacked(cx, &self.sources)?;
-        step.settle(open, Origin::Release(self.sources.clone()), workplace, cx).await
+        Box::pin(step.settle(open, Origin::Release(self.sources.clone()), workplace, cx)).await
     }
 }

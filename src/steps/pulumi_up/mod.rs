@@ -161,7 +161,7 @@ impl Step for Pulumi {
             return Err(not_yet(step));
         }
         let sources = Sources::of(&self.common, &[], cx).await?;
-        self.propose(Origin::Checkout(sources), Workplace::here(cx), cx).await
+        Box::pin(self.propose(Origin::Checkout(sources), Workplace::here(cx), cx)).await
     }
 
     async fn inputs(&self, cx: &Context) -> Result<Option<BTreeMap<String, String>>, Failure> {
@@ -170,7 +170,7 @@ impl Step for Pulumi {
 
     async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
         let sources = Sources::of(&self.common, &[], cx).await?;
-        self.settle(open, Origin::Checkout(sources), Workplace::here(cx), cx).await
+        Box::pin(self.settle(open, Origin::Checkout(sources), Workplace::here(cx), cx)).await
     }
 }
 
@@ -219,7 +219,7 @@ impl Pulumi {
             proposal.action = refuses_unasked(proposal.action, &preview);
         }
         let subject = self.stack.clone();
-        let mut proposal = Proposal { subject, inputs, standing, baseline, ..proposal };
+        let mut proposal = Proposal { subject, baseline, inputs, standing, ..proposal };
         if let (true, Some(snapshot)) = (preview.is_empty(), &before) {
             let outputs = session.outputs(snapshot, cx).await?;
             let there = count(snapshot.number(), "resource");
@@ -235,7 +235,7 @@ impl Pulumi {
                 _ => proposal,
             });
         }
-        let effect = Up { up: self.clone(), origin, session, before, plan: said.plan };
+        let effect = Up { step: self.clone(), origin, session, before, plan: said.plan };
         Ok(proposal.with(effect))
     }
 
@@ -254,7 +254,7 @@ impl Pulumi {
             return Ok(proposal);
         }
         let subject = self.stack.clone();
-        let effect = Destroy { up: self.clone(), session, before };
+        let effect = Destroy { step: self.clone(), session, before };
         Ok(Proposal { subject, reversible: Reversible::Manual, ..proposal }.with(effect))
     }
 
@@ -296,7 +296,8 @@ impl Pulumi {
             }
         }
         let workplace = session.close();
-        let Proposal { action, summary, outputs, receipt, .. } = self.propose(origin, workplace, cx).await?;
+        let Proposal { action, summary, outputs, receipt, .. } =
+            Box::pin(self.propose(origin, workplace, cx)).await?;
         Ok(match action {
             Action::UpToDate => Settled::Done(Done { summary, outputs, receipt }),
             _ => Settled::NotDone,

@@ -28,7 +28,8 @@ pub(super) struct State {
     pub targets: Vec<String>,
     /// Digest of the state before it, which lies in the store.
     #[serde(default)]
-    pub state_before: Option<String>,
+    #[serde(rename = "state-before")]
+    pub before: Option<String>,
     #[serde(flatten)]
     pub kept: Kept,
 }
@@ -50,7 +51,7 @@ impl State {
             config_secrets,
             refresh: up.refresh,
             targets: up.targets.clone(),
-            state_before: None,
+            before: None,
             kept: Kept::of(&up.common, sources),
         }
     }

@@ -71,9 +71,9 @@ impl<'a> Stream<'a> {
 
     /// Of an apply of this preview.
     pub(super) fn of_apply(cx: &'a Context, preview: &Preview) -> Self {
-        let replaced = preview.changes().iter().filter(|change| change.op == Op::Replace);
+        let replacing = preview.changes().iter().filter(|change| change.op == Op::Replace);
         let total = preview.changes().iter().filter(|change| change.op != Op::Read).count();
-        let replaces = replaced.map(|change| change.id.clone()).collect();
+        let replaces = replacing.map(|change| change.id.clone()).collect();
         Self { applies: true, replaces, total, ..Self::quiet(cx) }
     }
 

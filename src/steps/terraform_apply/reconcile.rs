@@ -66,15 +66,14 @@ fn begun(notes: &[(String, Json)]) -> BTreeMap<String, Begun> {
     let mut all: BTreeMap<String, Begun> = BTreeMap::new();
     for (_, note) in notes.iter().filter(|(key, _)| key == RESOURCE) {
         let address = note["address"].as_str().unwrap_or_default().to_owned();
-        match note["is"].as_str() {
+        if note["is"] == "failed" {
             // Terraform knows what became of it.
-            Some("failed") => drop(all.remove(&address)),
-            _ => {
-                let one = all.entry(address).or_default();
-                one.id = note["id"].as_str().map(str::to_owned);
-                one.replaces = note["replaces"] == true;
-            }
+            all.remove(&address);
+            continue;
         }
+        let one = all.entry(address).or_default();
+        one.id = note["id"].as_str().map(str::to_owned);
+        one.replaces = note["replaces"] == true;
     }
     all
 }

@@ -83,7 +83,7 @@ fn change(row: &Json, sealer: &Sealer) -> Option<ResourceChange> {
         ["create"] => Op::Create,
         ["delete"] => Op::Delete,
         ["read"] => Op::Read,
-        ["delete", "create"] | ["create", "delete"] | ["create", "forget"] => Op::Replace,
+        ["delete", "create"] | ["create", "delete" | "forget"] => Op::Replace,
         ["forget"] => Op::Forget,
         ["no-op"] if change["importing"].is_object() => Op::Import,
         ["no-op"] if moved.is_none() => return None,
@@ -97,9 +97,9 @@ fn change(row: &Json, sealer: &Sealer) -> Option<ResourceChange> {
     if let Some(before) = moved {
         keys.push(format!("address, which was {before}"));
     }
-    let sealed = json!([moved, values(change, op)]);
+    let decides = json!([moved, values(change, op)]);
     let reasons = reasons(row);
-    Some(ResourceChange { keys, reasons, ..ResourceChange::new(id, kind, op) }.seal(&sealed, sealer))
+    Some(ResourceChange { keys, reasons, ..ResourceChange::new(id, kind, op) }.seal(&decides, sealer))
 }
 
 /// Names of the properties that differ, or are known only afterwards.
@@ -153,12 +153,12 @@ fn reasons(row: &Json) -> Vec<String> {
 }
 
 /// The same plan without its sensitive values, for a policy.
-pub(super) fn hidden(json: Json) -> Json {
+pub(super) fn hidden(json: &Json) -> Json {
     let mut shown = json.clone();
     hide_marked(&mut shown);
     // A provider may copy a sensitive value into an attribute that nobody marked.
     let mut values = BTreeSet::new();
-    collect_hidden(&json, &shown, &mut values);
+    collect_hidden(json, &shown, &mut values);
     values.retain(|value| value.len() >= SHORTEST);
     hide_everywhere(&mut shown, &values);
     shown
@@ -204,7 +204,9 @@ fn hide_everywhere(json: &mut Json, values: &BTreeSet<String>) {
 /// Hides what Terraform says is sensitive.
 fn hide_marked(json: &mut Json) {
     for part in ["resource_changes", "resource_drift"] {
-        rows(json, part).into_iter().for_each(|row| hide_change(&mut row["change"]));
+        for row in rows(json, part) {
+            hide_change(&mut row["change"]);
+        }
     }
     if let Some(outputs) = json.get_mut("output_changes").and_then(Json::as_object_mut) {
         outputs.values_mut().for_each(hide_change);

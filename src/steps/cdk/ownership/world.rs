@@ -158,14 +158,13 @@ fn judged(error: AwsError) -> Result<There, AwsError> {
     }
 }
 
-/// HeadBucket answers without a body: only its status says something.
+/// `HeadBucket` answers without a body: only its status says something.
 fn bucket(said: Result<(), (Option<u16>, AwsError)>) -> Result<There, AwsError> {
     match said {
-        Ok(()) => Ok(There::Yes),
         Err((Some(404), _)) => Ok(There::No),
         Err((Some(403), _)) => Ok(There::Forbidden),
-        // In another region: the name is taken all the same.
-        Err((Some(301 | 400), _)) => Ok(There::Yes),
+        // Those in another region, too: the name is taken all the same.
+        Ok(()) | Err((Some(301 | 400), _)) => Ok(There::Yes),
         Err((_, error)) => judged(error),
     }
 }

@@ -59,7 +59,7 @@ fn the_digest_hangs_on_values_too() {
 #[test]
 fn a_policy_sees_no_sensitive_value() {
     assert!(CHANGED.contains("geheim-12"), "the program prints them in the clear");
-    let text = hidden(changed()).to_string();
+    let text = hidden(&changed()).to_string();
     assert!(!text.contains("geheim-12"), "{text}");
     assert!(text.contains("\"triggers_replace\""), "the rest is there");
 }
