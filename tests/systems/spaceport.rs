@@ -167,6 +167,6 @@ fn every_conflict_of_ownership_is_named_while_planning() {
         "s3.Bucket(self, \"Uploads\", bucket_name=f\"spaceport-uploads-{suffix}\")",
     );
     deploy(&project, "plan", &[]).exits(5).says(
-        "spaceport-uploads-sandbox (AWS::S3::Bucket): spaceport-ml-sandbox and spaceport-sandbox both create it",
+        "spaceport-uploads-sandbox (AWS::S3::Bucket): spaceport-sandbox and spaceport-ml-sandbox both create it",
     );
 }
