@@ -61,7 +61,7 @@ fn it_is_deployed_changed_broken_and_taken_back() {
 
     edit(&project, STACKS, "cdk.Duration.seconds(30)", "cdk.Duration.seconds(45)");
     let plan = deploy(&project, "plan", &["--all"]).exits(0);
-    let plan = plan.prints("changed: Timeout").prints("spaceport-ml-sandbox  no change");
+    let plan = plan.prints("changed: Timeout").prints("spaceport-ml-sandbox          no change");
     assert!(!plan.out.contains("new"), "{}", plan.out);
     deploy(&project, "run", &["--yes"]).exits(0).says("release 2");
     assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "45");
