@@ -86,7 +86,8 @@ fn it_is_deployed_changed_broken_and_taken_back() {
     );
     deploy(&project, "run", &["--yes"])
         .exits(1)
-        .says("spaceport-ml-sandbox could not be updated, and CloudFormation put it back as it was")
+        .says("the stack spaceport-ml-sandbox could not be")
+        .says("CloudFormation put it back as it was")
         .says("WaitCondition timed out")
         .says("done before it: spaceport-sandbox");
     assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "50");
