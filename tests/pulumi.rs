@@ -293,6 +293,11 @@ fn each_mistake_has_its_words_and_its_exit_code() {
     stack.run(&[]).exits(1).says("told to fail");
 
     stack.program(&thing("a", ""));
+    stack.settings("config { token \"${secret.token}\" }");
+    stack.run(&[]).exits(0);
+    stack.project.set("PASSPHRASE", "another one");
+    stack.run(&[]).exits(1).says("passphrase");
+    stack.project.set("PASSPHRASE", "eine lange Losung");
 
     stack.settings("version \">=99\"");
     stack.run(&[]).exits(2).says("pulumi").says(">=99");

@@ -5,12 +5,12 @@
 //! whether a file exists, or listing a folder, is not reported.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::steps::Attributes;
-use crate::world::files::{FileError, Files};
+use crate::world::files::{FileError, Files, without_dots};
 use crate::world::walk::{GlobError, Matcher};
 
 /// What a traced program used.
@@ -92,7 +92,7 @@ impl Used {
                 }
             }
             "execve" | "execveat" => {
-                if let Some(program) = names.first().map(|name| normal(&dir.join(name))) {
+                if let Some(program) = names.first().map(|name| without_dots(&dir.join(name))) {
                     if !self.started.contains(&program) {
                         self.started.push(program.clone());
                     }
@@ -101,7 +101,7 @@ impl Used {
             }
             _ => {
                 if let Some(place) = names.last() {
-                    self.written.insert(normal(&dir.join(place)));
+                    self.written.insert(without_dots(&dir.join(place)));
                 }
             }
         }
@@ -173,19 +173,6 @@ fn quoted(arguments: &str) -> Vec<String> {
         rest = behind.get(end..).unwrap_or_default();
     }
     names
-}
-
-/// Without `.` and `..`, as text.
-fn normal(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(clean.pop()),
-            part => clean.push(part),
-        }
-    }
-    clean
 }
 
 #[cfg(test)]

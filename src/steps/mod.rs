@@ -34,6 +34,7 @@ mod rds_restore;
 pub mod reconcile;
 mod rollback;
 mod run;
+mod s3_copy;
 pub mod s3_sync;
 pub mod sam_deploy;
 #[cfg(test)]
@@ -104,7 +105,7 @@ pub static KINDS: &[&Kind] = &[
     &pulumi_up::KIND,
     &rollback::KIND,
     &run::KIND,
-    &s3_sync::copy::KIND,
+    &s3_copy::KIND,
     &s3_sync::KIND,
     &sam_deploy::KIND,
     &terraform_apply::KIND,

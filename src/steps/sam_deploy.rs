@@ -19,7 +19,7 @@ use super::cfn::change_set::ChangeSet;
 use super::cfn::plan::look;
 use super::cfn::reconcile;
 use super::cfn::record::{self, facts};
-use super::cfn::request::{Given, Maker, Request};
+use super::cfn::request::{Given, Maker, Request, tags};
 use super::cfn::stack::{CLEANING, Stack, busy};
 use super::cfn::template::Template;
 use super::infra::settings::{DIR, PREPARE, PROGRAM, PROTECT, VERSION};
@@ -27,8 +27,7 @@ use super::infra::{Common, Sources, Tool, ToolSpec, Workplace};
 use super::program::{harmless, judge};
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::{KindSpec, Nature, OutputNames, Rule};
-use crate::model::settings::{Ready, Setting, Shape, Unready, known};
-use crate::model::value::Value;
+use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::steps::back::{self, Stays};
 use crate::steps::{
     Attributes, Back, Context, Done, Effect, Failure, FailureClass, Kind, Open, Proposal, Settled, Step, Way,
@@ -111,22 +110,6 @@ struct SamDeploy {
 }
 
 fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready> {
-    let invalid = |setting, why: &str| Unready::Invalid { setting, why: why.to_owned() };
-    let mut parameters = BTreeMap::new();
-    for (name, field) in ready.map("parameter") {
-        let given = match known("parameter", field)? {
-            Value::Secret(secret) => Given::Secret(secret.clone()),
-            value => Given::Plain(
-                value.as_text().ok_or_else(|| invalid("parameter", "a list cannot hold secrets here"))?,
-            ),
-        };
-        parameters.insert(name.clone(), given);
-    }
-    let mut tags = BTreeMap::new();
-    for (name, field) in ready.map("tags") {
-        let value = known("tags", field)?.as_text();
-        tags.insert(name.clone(), value.ok_or_else(|| invalid("tags", "a secret cannot stand here"))?);
-    }
     let common = Common::read(ready, attributes)?;
     let stack = ready.text("stack")?;
     let mut capabilities = ready.texts("capability")?;
@@ -141,9 +124,9 @@ fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready
         prefix: ready.opt_text("prefix")?.unwrap_or_else(|| stack.clone()),
         build: ready.flag("build")?,
         stack,
-        parameters,
+        parameters: Given::read(ready)?,
         capabilities,
-        tags,
+        tags: tags(ready)?,
         common,
     }))
 }

@@ -48,6 +48,20 @@ fn bare(error: io::Error) -> io::Error {
     }
 }
 
+/// A path without its `.` and `..`, as text: links are not looked at.
+#[must_use]
+pub fn without_dots(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(clean.pop()),
+            part => clean.push(part),
+        }
+    }
+    clean
+}
+
 /// The files of a project. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Files {

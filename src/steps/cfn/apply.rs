@@ -11,9 +11,10 @@ use super::change_set::{ChangeSet, Execution, Reading, ResourceChange, What};
 use super::events::Events;
 use super::protect::guard;
 use super::reconcile::EXECUTING;
-use super::record::{State, keep};
+use super::record::State;
 use super::request::{Maker, Request};
 use super::stack::{Stack, delete_command, describe};
+use crate::steps::infra::keep_bytes;
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::AwsError;
 
@@ -69,12 +70,12 @@ impl Effect for Deploy {
             }
         };
         // What stands and what comes can both be returned to.
-        keep(&cx.world.store, &self.request.template.body)?;
+        keep_bytes(&cx.world.store, self.request.template.body.as_bytes())?;
         if let Planned::Update { template, .. }
         | Planned::Outline { template, .. }
         | Planned::Unseen { template, .. } = &self.planned
         {
-            keep(&cx.world.store, template)?;
+            keep_bytes(&cx.world.store, template.as_bytes())?;
         }
         let set = match &self.request.maker {
             None => ChangeSet::create(cx, &self.request, kind).await?,
@@ -263,7 +264,7 @@ impl Deploy {
             None => self.request.template.body.clone(),
             Some(_) => super::stack::template(cx, &stack.id).await?,
         };
-        keep(&cx.world.store, &body)?;
+        keep_bytes(&cx.world.store, body.as_bytes())?;
         let receipt = State::met(&self.request, &stack, &body, cx).to_json();
         Ok(Done { summary: summary.to_owned(), outputs: stack.outputs, receipt })
     }
@@ -317,7 +318,7 @@ pub(in crate::steps) struct KeepSource {
 #[async_trait]
 impl Effect for KeepSource {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
-        keep(&cx.world.store, &self.body)?;
+        keep_bytes(&cx.world.store, self.body.as_bytes())?;
         Ok(self.done)
     }
 }

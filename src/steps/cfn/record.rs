@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use super::request::Request;
 use super::stack::Stack;
 use crate::steps::Context;
+use crate::steps::infra::kept_bytes;
 use crate::world::files::{FileError, digest};
 use crate::world::store::Store;
 
@@ -102,23 +103,9 @@ pub(in crate::steps) fn facts(name: &str, stack: Option<(&Stack, &str)>) -> Json
     })
 }
 
-/// Keeps a template's text.
-pub(in crate::steps) fn keep(store: &Store, body: &str) -> Result<(), FileError> {
-    let key = key(&digest(body.as_bytes()));
-    if store.create(&key, body.as_bytes())? {
-        store.settle(&key)?;
-    }
-    Ok(())
-}
-
 /// A template's text, if it was kept and is still what it was.
 pub(in crate::steps) fn kept(store: &Store, template: &str) -> Result<Option<String>, FileError> {
-    let found = store.get(&key(template))?.filter(|bytes| digest(bytes) == template);
-    Ok(found.and_then(|bytes| String::from_utf8(bytes).ok()))
-}
-
-fn key(template: &str) -> String {
-    format!("sources/{template}")
+    Ok(kept_bytes(store, template)?.and_then(|bytes| String::from_utf8(bytes).ok()))
 }
 
 #[cfg(test)]
@@ -145,17 +132,5 @@ mod tests {
         assert_eq!(State::read(&state.to_json()), Some(state));
         assert_eq!(facts("shop", Some((&stack, "x")))["parameters"]["Key"], "****");
         assert_eq!(facts("shop", None)["id"], Json::Null);
-    }
-
-    #[test]
-    fn a_text_that_is_not_what_it_was_is_not_there() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::folder(folder.path().to_owned());
-        keep(&store, "Resources: {}").expect("kept");
-        keep(&store, "Resources: {}").expect("kept already");
-        let name = digest(b"Resources: {}");
-        assert_eq!(kept(&store, &name).expect("read").as_deref(), Some("Resources: {}"));
-        store.put(&key(&name), b"Resources: {Evil: x}").expect("tampered");
-        assert_eq!(kept(&store, &name).expect("read"), None);
     }
 }

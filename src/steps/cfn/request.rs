@@ -12,6 +12,8 @@ use super::stack::Stack;
 use super::template::Template;
 use crate::model::change::Change;
 use crate::model::secret::Secret;
+use crate::model::settings::{Ready, Unready, known};
+use crate::model::value::Value;
 use crate::steps::infra::Protect;
 use crate::steps::{Context, Failure, FailureClass};
 use crate::world::keyed::Sealer;
@@ -25,6 +27,37 @@ pub(in crate::steps) enum Given {
     Secret(Secret),
     /// What the stack has: the step does not say, and the template has no default.
     Previous,
+}
+
+impl Given {
+    /// The setting `parameter`.
+    pub(in crate::steps) fn read(ready: &Ready) -> Result<BTreeMap<String, Self>, Unready> {
+        let mut parameters = BTreeMap::new();
+        for (name, field) in ready.map("parameter") {
+            let given = match known("parameter", field)? {
+                Value::Secret(secret) => Self::Secret(secret.clone()),
+                value => Self::Plain(
+                    value.as_text().ok_or_else(|| invalid("parameter", "a list cannot hold secrets here"))?,
+                ),
+            };
+            parameters.insert(name.clone(), given);
+        }
+        Ok(parameters)
+    }
+}
+
+/// The setting `tags`.
+pub(in crate::steps) fn tags(ready: &Ready) -> Result<BTreeMap<String, String>, Unready> {
+    let mut tags = BTreeMap::new();
+    for (name, field) in ready.map("tags") {
+        let value = known("tags", field)?.as_text();
+        tags.insert(name.clone(), value.ok_or_else(|| invalid("tags", "a secret cannot stand here"))?);
+    }
+    Ok(tags)
+}
+
+fn invalid(setting: &'static str, why: &str) -> Unready {
+    Unready::Invalid { setting, why: why.to_owned() }
 }
 
 /// A checked request.

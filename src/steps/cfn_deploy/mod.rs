@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use super::cfn::plan::{look, plan_change, plan_new, up_to_date};
 use super::cfn::protect::guard;
 use super::cfn::record::facts;
-use super::cfn::request::{Given, Request};
+use super::cfn::request::{Given, Request, tags};
 use super::cfn::stack::{self, CLEANING, Stack, busy};
 use super::cfn::template::Template;
 use super::cfn::{back, exports, reconcile};
@@ -26,8 +26,7 @@ use super::infra::Protect;
 use super::infra::settings::PROTECT;
 use super::{Attributes, Back, Context, Failure, Kind, Open, Proposal, Settled, Step};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
-use crate::model::settings::{Ready, Setting, Shape, Unready, known};
-use crate::model::value::Value;
+use crate::model::settings::{Ready, Setting, Shape, Unready};
 
 /// The kind.
 pub static KIND: Kind = Kind {
@@ -73,28 +72,12 @@ struct CfnDeploy {
 }
 
 fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
-    let invalid = |setting, why: &str| Unready::Invalid { setting, why: why.to_owned() };
-    let mut parameters = BTreeMap::new();
-    for (name, field) in ready.map("parameter") {
-        let given = match known("parameter", field)? {
-            Value::Secret(secret) => Given::Secret(secret.clone()),
-            value => Given::Plain(
-                value.as_text().ok_or_else(|| invalid("parameter", "a list cannot hold secrets here"))?,
-            ),
-        };
-        parameters.insert(name.clone(), given);
-    }
-    let mut tags = BTreeMap::new();
-    for (name, field) in ready.map("tags") {
-        let value = known("tags", field)?.as_text();
-        tags.insert(name.clone(), value.ok_or_else(|| invalid("tags", "a secret cannot stand here"))?);
-    }
     Ok(Box::new(CfnDeploy {
         stack: ready.text("stack")?,
         template: ready.text("template")?,
-        parameters,
+        parameters: Given::read(ready)?,
         capabilities: ready.texts("capability")?,
-        tags: ready.get("tags").is_some().then_some(tags),
+        tags: ready.get("tags").map(|_| tags(ready)).transpose()?,
         protect: Protect::new(ready.texts("protect")?),
     }))
 }

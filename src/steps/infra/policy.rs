@@ -4,7 +4,6 @@
 use serde_json::Value as Json;
 
 use super::settings::Common;
-use super::workplace::Workplace;
 use crate::model::secret::Secret;
 use crate::steps::program::{Surroundings, harmless, judge, program};
 use crate::steps::{Context, Failure, FailureClass};
@@ -17,12 +16,7 @@ impl Common {
     /// Asks the policy, if there is one. `preview` is the program's own JSON, whose sensitive values
     /// the caller has hidden; known secrets are hidden here. Refused by any exit but 0. It runs in the
     /// checkout wherever the program works: what may be done today is for today's policy to say.
-    pub(in crate::steps) async fn judge(
-        &self,
-        preview: &Json,
-        _: &Workplace,
-        cx: &Context,
-    ) -> Result<(), Failure> {
+    pub(in crate::steps) async fn judge(&self, preview: &Json, cx: &Context) -> Result<(), Failure> {
         let Some(argv) = &self.policy else { return Ok(()) };
         let text = preview.to_string();
         let attributes = self.local();

@@ -181,6 +181,17 @@ mod tests {
         common
     }
 
+    #[test]
+    fn bytes_that_are_not_what_they_were_are_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::folder(folder.path().to_owned());
+        let name = keep_bytes(&store, b"Resources: {}").unwrap();
+        assert_eq!(keep_bytes(&store, b"Resources: {}").unwrap(), name);
+        assert_eq!(kept_bytes(&store, &name).unwrap().as_deref(), Some(b"Resources: {}".as_slice()));
+        store.put(&key(&name), b"Resources: {Evil: x}").unwrap();
+        assert_eq!(kept_bytes(&store, &name).unwrap(), None);
+    }
+
     #[tokio::test]
     async fn what_git_does_not_ignore_is_kept_and_comes_back_as_it_was() {
         let bench = Bench::new();

@@ -209,7 +209,7 @@ impl Pulumi {
         let said = session.preview(self.refresh, &self.targets, cx).await?;
         let preview = said.read(&cx.sealer);
         preview.guard(&self.common.protect)?;
-        self.common.judge(&said.json, &session.workplace, cx).await?;
+        self.common.judge(&said.json, cx).await?;
         let baseline = self.baseline(&preview, before.is_some());
         let mut proposal = preview.proposal();
         proposal.warnings.extend(said.warnings);
@@ -248,7 +248,7 @@ impl Pulumi {
     ) -> Result<Proposal, Failure> {
         let preview = Preview::new(before.deletions());
         preview.guard(&self.common.protect)?;
-        self.common.judge(&json!({ "destroy": before.urns() }), &session.workplace, cx).await?;
+        self.common.judge(&json!({ "destroy": before.urns() }), cx).await?;
         let proposal = Proposal { baseline: self.baseline(&preview, true), ..preview.proposal() };
         if preview.is_empty() {
             return Ok(proposal);

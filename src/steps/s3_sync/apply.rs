@@ -118,13 +118,13 @@ impl SyncEffect {
 }
 
 /// Somebody wrote between plan and effect.
-pub(super) fn changed_since(target: &Target) -> Failure {
+pub(in crate::steps) fn changed_since(target: &Target) -> Failure {
     let reason = format!("objects in {target} changed since the plan");
     Failure::of(FailureClass::Refused, reason).help("plan again and look at the difference")
 }
 
 /// What was there before flow and goes now, by key.
-pub(super) async fn found(
+pub(in crate::steps) async fn found(
     cx: &Context,
     target: &Target,
     foreign: &[String],
@@ -149,7 +149,7 @@ pub(super) async fn found(
 
 /// Looks at the bucket once more: what was sent must be there as it was answered, and its dates
 /// belong into the manifest. `entry` says what an object is, if it is as it should be.
-pub(super) async fn look_once_more(
+pub(in crate::steps) async fn look_once_more(
     cx: &Context,
     target: &Target,
     same: BTreeMap<String, Entry>,

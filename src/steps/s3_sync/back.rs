@@ -25,7 +25,7 @@ use crate::steps::{Context, Failure, Proposal, Step, Way};
 use crate::world::aws::AwsError;
 
 /// The step that returns to a recorded state.
-pub(super) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
+pub(in crate::steps) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
     let Some(to) = way.to.as_ref().filter(|to| !to.is_null()) else {
         return Ok(Box::new(Stays::unrecorded("what lies in the bucket", way.now.clone())));
     };

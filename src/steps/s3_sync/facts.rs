@@ -17,7 +17,7 @@ const NAMED: usize = 20;
 
 /// The newest manifest's name, each object that is not as it says, and what else lies there that
 /// `concerns` the step.
-pub(super) fn facts(
+pub(in crate::steps) fn facts(
     target: &Target,
     manifest: Option<&str>,
     recorded: &BTreeMap<String, Entry>,

@@ -12,7 +12,7 @@ use crate::model::change::Change;
 /// What is sent along with an object's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Headers {
+pub(in crate::steps) struct Headers {
     /// Always there.
     pub content_type: String,
     /// As a rule says.
@@ -25,7 +25,7 @@ pub(super) struct Headers {
 
 /// `rule GLOB cache-control=… content-type=… content-encoding=…`
 #[derive(Clone, Debug)]
-pub(super) struct Rule {
+pub(in crate::steps) struct Rule {
     /// Which files, relative to the source folder.
     pub files: GlobMatcher,
     /// As written.
@@ -48,7 +48,7 @@ pub(in crate::steps) fn glob(pattern: &str) -> Result<GlobMatcher, String> {
 impl Headers {
     /// The headers of a file: what the rules say, each header from the **last** rule that matches
     /// and names it, and else what its name tells.
-    pub(super) fn of(relative: &str, rules: &[Rule]) -> Self {
+    pub(in crate::steps) fn of(relative: &str, rules: &[Rule]) -> Self {
         let mut headers =
             Self { content_type: content_type(relative), cache_control: None, content_encoding: None };
         for rule in rules.iter().filter(|rule| rule.files.is_match(relative)) {

@@ -17,7 +17,7 @@ use crate::world::files::hex;
 
 /// One object as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
+pub(in crate::steps) struct Listed {
     /// Without its quotes.
     pub etag: String,
     /// Bytes.
@@ -37,7 +37,7 @@ impl Listed {
     }
 
     /// Whether it may be what was answered when it was sent.
-    pub(super) fn is(&self, answered: &str) -> bool {
+    pub(in crate::steps) fn is(&self, answered: &str) -> bool {
         self.etag == answered || self.etag.starts_with(DATED)
     }
 }
@@ -54,7 +54,7 @@ const DATED: char = '@';
 
 /// What an object says of itself.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(in crate::steps) struct Seen {
     /// Its headers.
     pub headers: Headers,
     /// SHA-256 as S3 keeps it, base64: of all bytes, or of the parts' digests, then with their number.
@@ -76,7 +76,7 @@ impl Seen {
 }
 
 /// Every object of the place, by key. `known` are keys that probably lie there, in order: see [`pages`].
-pub(super) async fn list(
+pub(in crate::steps) async fn list(
     cx: &Context,
     target: &Target,
     known: &[&str],
@@ -96,7 +96,11 @@ pub(super) async fn all(
 }
 
 /// Headers and checksum of one object; `None` when it went meanwhile.
-pub(super) async fn look(s3: &aws_sdk_s3::Client, bucket: &str, key: &str) -> Result<Option<Seen>, AwsError> {
+pub(in crate::steps) async fn look(
+    s3: &aws_sdk_s3::Client,
+    bucket: &str,
+    key: &str,
+) -> Result<Option<Seen>, AwsError> {
     look_at(s3, bucket, key, None).await
 }
 
@@ -139,12 +143,12 @@ pub(super) async fn look_at(
 }
 
 /// An `ETag` without its quotes.
-pub(super) fn bare(etag: Option<&str>) -> String {
+pub(in crate::steps) fn bare(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
 }
 
 /// What an answer about the bucket means, in the operator's words.
-pub(super) fn bucket_failure(error: AwsError, target: &Target, cx: &Context) -> Failure {
+pub(in crate::steps) fn bucket_failure(error: AwsError, target: &Target, cx: &Context) -> Failure {
     let bucket = &target.bucket;
     match error.code.as_deref() {
         Some("NoSuchBucket") => Failure::missing(format!("the bucket {bucket} does not exist"))

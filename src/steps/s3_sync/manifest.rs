@@ -27,7 +27,7 @@ const MOST_READ: usize = 50;
 
 /// What one sync left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Manifest {
+pub(in crate::steps) struct Manifest {
     /// Of this form.
     pub version: u32,
     /// The bucket.
@@ -48,7 +48,7 @@ pub(super) struct Manifest {
 
 /// One object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(in crate::steps) struct Entry {
     /// Of its bytes, hexadecimal; empty for somebody else's object of which S3 keeps none.
     pub sha256: String,
     /// Bytes.
@@ -68,7 +68,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Whether the bucket still lists it as it did then.
-    pub(super) fn is_untouched(&self, listed: &Listed) -> bool {
+    pub(in crate::steps) fn is_untouched(&self, listed: &Listed) -> bool {
         self.etag == listed.etag && self.size == listed.size && self.modified == listed.modified
     }
 
@@ -89,7 +89,7 @@ impl Entry {
     }
 
     /// An object as it lies there.
-    pub(super) fn of(seen: Seen, listed: &Listed) -> Self {
+    pub(in crate::steps) fn of(seen: Seen, listed: &Listed) -> Self {
         Self {
             sha256: seen.hex().unwrap_or_default(),
             size: listed.size,
@@ -103,7 +103,7 @@ impl Entry {
 
 /// What a sync that began will change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Open {
+pub(in crate::steps) struct Open {
     /// URL paths.
     pub changed: Vec<String>,
     /// Keys that it may have put there.
@@ -116,7 +116,7 @@ pub(super) struct Open {
 
 impl Open {
     /// This sync, and what one before it left unfinished. What was found first is what was there.
-    pub(super) fn on_top_of(mut self, before: Self) -> Self {
+    pub(in crate::steps) fn on_top_of(mut self, before: Self) -> Self {
         self.changed.extend(before.changed);
         self.changed.sort();
         self.changed.dedup();
@@ -128,7 +128,7 @@ impl Open {
 
 impl Manifest {
     /// The manifest of a complete sync.
-    pub(super) fn new(
+    pub(in crate::steps) fn new(
         target: &Target,
         previous: Option<String>,
         open: Open,
@@ -153,7 +153,7 @@ pub(super) fn release_digest<'a>(objects: impl Iterator<Item = (&'a str, &'a str
 
 /// A manifest that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ManifestError {
+pub(in crate::steps) enum ManifestError {
     #[error("the manifest {0} cannot be read: {1}")]
     Broken(String, serde_json::Error),
     #[error("the manifest {0} was written by a newer flow")]
@@ -181,7 +181,7 @@ impl From<ManifestError> for Failure {
 
 /// The manifests of one place in a bucket.
 #[derive(Clone, Debug)]
-pub(super) struct Manifests {
+pub(in crate::steps) struct Manifests {
     store: Store,
     folder: String,
     names: Vec<String>,
@@ -209,7 +209,7 @@ impl Manifests {
     }
 
     /// The newest manifest's name.
-    pub(super) fn newest(&self) -> Option<&str> {
+    pub(in crate::steps) fn newest(&self) -> Option<&str> {
         self.names.last().map(String::as_str)
     }
 
@@ -282,7 +282,7 @@ impl Manifests {
     }
 
     /// What a sync left undone that began and never ended.
-    pub(super) fn unfinished(&self) -> Result<Open, ManifestError> {
+    pub(in crate::steps) fn unfinished(&self) -> Result<Open, ManifestError> {
         let Some(bytes) = self.store.get(&format!("{}/{OPEN}", self.folder))? else {
             return Ok(Open::default());
         };
@@ -290,7 +290,7 @@ impl Manifests {
     }
 
     /// Says that a sync begins that will change this. Refused when another one wrote since.
-    pub(super) fn begin(&self, open: &Open) -> Result<(), ManifestError> {
+    pub(in crate::steps) fn begin(&self, open: &Open) -> Result<(), ManifestError> {
         let newest = self.store.list(&self.folder)?.into_iter().filter_map(|name| {
             let name = name.strip_suffix(".json")?.to_owned();
             number(&name).map(|number| (number, name))
@@ -302,7 +302,7 @@ impl Manifests {
     }
 
     /// Writes the manifest of a complete sync and returns its name.
-    pub(super) fn complete(&self, manifest: &Manifest) -> Result<String, ManifestError> {
+    pub(in crate::steps) fn complete(&self, manifest: &Manifest) -> Result<String, ManifestError> {
         let next = self.newest().and_then(number).unwrap_or(0) + 1;
         let name = format!("{next:06}-{}", manifest.release());
         let bytes =

@@ -7,31 +7,30 @@
 //! manifest of what it left ([`apply`], [`manifest`]). A rollback returns to a
 //! manifest ([`back`], [`restore`]).
 
-mod apply;
-mod back;
+pub(super) mod apply;
+pub(super) mod back;
 #[cfg(test)]
 mod back_tests;
 mod body;
 mod compare;
-pub mod copy;
 mod delete;
-mod facts;
-mod headers;
-mod listing;
-mod manifest;
+pub(super) mod facts;
+pub(super) mod headers;
+pub(super) mod listing;
+pub(super) mod manifest;
 mod multipart;
 mod order;
-mod pages;
-mod paths;
+pub(super) mod pages;
+pub(super) mod paths;
 mod pool;
 mod ranges;
-mod restore;
+pub(super) mod restore;
 #[cfg(test)]
-mod sandbox_tests;
+pub(super) mod sandbox_tests;
 mod settings;
 pub(super) mod source;
-mod target;
-mod upload;
+pub(super) mod target;
+pub(super) mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +41,7 @@ use serde_json::{Value as Json, json};
 
 use self::apply::SyncEffect;
 use self::compare::{TooMany, Verdict, Wanted};
-pub(super) use self::headers::glob;
+pub(in crate::steps) use self::headers::glob;
 use self::listing::Listed;
 use self::manifest::{Entry, Manifests, release_digest};
 pub use self::settings::KIND;
@@ -55,7 +54,7 @@ use crate::world::aws::AwsError;
 use crate::world::files::digest;
 
 /// Objects that are asked for their headers at a time.
-const LOOKS: usize = 32;
+pub(super) const LOOKS: usize = 32;
 
 /// What the bucket, the store and the source say together.
 struct Comparison {
@@ -119,15 +118,15 @@ impl Step for S3Sync {
 }
 
 /// What is known of the place in the bucket.
-struct Place {
-    manifests: Manifests,
+pub(super) struct Place {
+    pub(super) manifests: Manifests,
     /// What the newest manifest says.
-    recorded: BTreeMap<String, Entry>,
-    listed: BTreeMap<String, Listed>,
+    pub(super) recorded: BTreeMap<String, Entry>,
+    pub(super) listed: BTreeMap<String, Listed>,
 }
 
 impl Place {
-    async fn look(target: &Target, cx: &Context) -> Result<Self, Failure> {
+    pub(super) async fn look(target: &Target, cx: &Context) -> Result<Self, Failure> {
         let manifests = Manifests::open(&cx.world.store, target, cx.cloud.target().endpoint.as_deref())?;
         let recorded = manifests.last()?.map(|manifest| manifest.objects).unwrap_or_default();
         let known: Vec<&str> = recorded.keys().map(String::as_str).collect();
@@ -136,7 +135,7 @@ impl Place {
     }
 
     /// Of these keys those whose objects flow never put there.
-    fn foreign<'a>(&self, keys: impl Iterator<Item = &'a String>) -> Result<Vec<String>, Failure> {
+    pub(super) fn foreign<'a>(&self, keys: impl Iterator<Item = &'a String>) -> Result<Vec<String>, Failure> {
         let mut foreign: Vec<String> = keys
             .filter(|key| self.listed.contains_key(*key) && !self.recorded.contains_key(*key))
             .cloned()
@@ -155,18 +154,18 @@ impl Place {
 /// What a release records: where, and the manifest of what lies there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct State {
+pub(super) struct State {
     bucket: String,
     prefix: String,
     /// `None` before the first sync.
-    manifest: Option<String>,
+    pub(super) manifest: Option<String>,
     /// As the step says; `None` where it deletes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keep_releases: Option<usize>,
 }
 
 impl State {
-    fn of(target: &Target, manifest: Option<&str>, keep_releases: Option<usize>) -> Self {
+    pub(super) fn of(target: &Target, manifest: Option<&str>, keep_releases: Option<usize>) -> Self {
         let (bucket, prefix) = (target.bucket.clone(), target.prefix.clone());
         Self { bucket, prefix, manifest: manifest.map(str::to_owned), keep_releases }
     }
@@ -304,7 +303,7 @@ impl S3Sync {
 }
 
 /// URL paths that were changed and perhaps never invalidated, because a run ended before it could.
-fn unsettled(manifests: &Manifests, cx: &Context) -> Result<BTreeSet<String>, Failure> {
+pub(super) fn unsettled(manifests: &Manifests, cx: &Context) -> Result<BTreeSet<String>, Failure> {
     let settled = cx.settled.as_ref().and_then(|settled| settled.receipt["manifest"].as_str());
     Ok(manifests.changed_since(settled)?)
 }
@@ -372,13 +371,16 @@ fn outputs(changed: &BTreeSet<String>, uploaded: usize, deleted: usize, bytes: u
     ])
 }
 
-fn number(number: u64) -> Value {
+pub(super) fn number(number: u64) -> Value {
     Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 /// Digest of what the listing says of the objects that are replaced or deleted. Others may come and
 /// go: they are nobody's business here.
-fn observed<'a>(listed: &BTreeMap<String, Listed>, touched: impl Iterator<Item = &'a String>) -> String {
+pub(super) fn observed<'a>(
+    listed: &BTreeMap<String, Listed>,
+    touched: impl Iterator<Item = &'a String>,
+) -> String {
     let keys: BTreeSet<&String> = touched.collect();
     let rows: Vec<_> = keys
         .into_iter()
@@ -397,12 +399,12 @@ fn summary((word, sends): (&'static str, usize), deletes: usize) -> String {
     if parts.is_empty() { "finish an interrupted sync".to_owned() } else { parts.join(", ") }
 }
 
-fn count(number: usize, word: &str) -> String {
+pub(super) fn count(number: usize, word: &str) -> String {
     format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 /// `index.html, assets/app-91c0.js, and 2 more`
-fn some_of(names: &[&str]) -> String {
+pub(super) fn some_of(names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [one] => (*one).to_owned(),

@@ -25,7 +25,7 @@ type Read = Option<Vec<(String, Listed)>>;
 
 /// Every object whose key begins with `prefix`. `known` are keys that probably lie there, in order;
 /// that they do not costs time at most.
-pub(super) async fn all(
+pub(in crate::steps) async fn all(
     s3: &Client,
     bucket: &str,
     prefix: &str,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// The URL path of a key: a slash, then the key with exactly those bytes encoded that CloudFront
 /// asks for (not ASCII, or unsafe in RFC 1738); any other encoding would name another cached object.
 /// `*` and `?` are encoded too, since a path gives them a meaning of their own.
-pub(super) fn url_path(key: &str) -> String {
+pub(in crate::steps) fn url_path(key: &str) -> String {
     let mut path = String::with_capacity(key.len() + 1);
     path.push('/');
     for byte in key.bytes() {

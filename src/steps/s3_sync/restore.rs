@@ -58,7 +58,7 @@ impl Restore {
 }
 
 /// Percent-encoded but for slashes.
-pub(super) fn encoded(key: &str) -> String {
+pub(in crate::steps) fn encoded(key: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(byte);
     key.bytes().fold(String::new(), |mut text, byte| {
         if plain(&byte) {

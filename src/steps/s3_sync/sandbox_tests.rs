@@ -11,9 +11,9 @@ use crate::steps::sandbox::{Bench, Settings};
 use crate::steps::{FailureClass, Proposal};
 use crate::world::cancel::Urgency;
 
-pub(super) struct Site {
-    pub(super) bench: Bench,
-    pub(super) bucket: String,
+pub(in crate::steps) struct Site {
+    pub(in crate::steps) bench: Bench,
+    pub(in crate::steps) bucket: String,
 }
 
 impl Site {
@@ -21,14 +21,14 @@ impl Site {
         Some(Self::on(Bench::new(name)?).await)
     }
 
-    pub(super) async fn on(bench: Bench) -> Self {
+    pub(in crate::steps) async fn on(bench: Bench) -> Self {
         let bucket = bench.unique.clone();
         bench.aws().await.s3.create_bucket().bucket(&bucket).send().await.expect("a bucket");
         Self { bench, bucket }
     }
 
     /// The same place and store in another run.
-    pub(super) fn another(self) -> Self {
+    pub(in crate::steps) fn another(self) -> Self {
         Self { bench: self.bench.another(), bucket: self.bucket }
     }
 
@@ -61,7 +61,7 @@ impl Site {
     }
 
     /// The receipt of the last sync, as a release would have it.
-    pub(super) fn released(&self) -> Option<serde_json::Value> {
+    pub(in crate::steps) fn released(&self) -> Option<serde_json::Value> {
         let names = std::fs::read_dir(self.manifests())
             .ok()?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -75,13 +75,13 @@ impl Site {
         place.map_or(folder, |place| place.path())
     }
 
-    pub(super) async fn versioned(&self) {
+    pub(in crate::steps) async fn versioned(&self) {
         let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
         let request = self.bench.aws().await.s3.put_bucket_versioning().bucket(&self.bucket);
         request.versioning_configuration(enabled).send().await.expect("on");
     }
 
-    pub(super) async fn keys(&self) -> Vec<String> {
+    pub(in crate::steps) async fn keys(&self) -> Vec<String> {
         let listed =
             self.bench.aws().await.s3.list_objects_v2().bucket(&self.bucket).send().await.expect("listed");
         listed.contents().iter().filter_map(|object| object.key().map(str::to_owned)).collect()
@@ -102,7 +102,7 @@ pub(super) fn paths(proposal: &Proposal) -> Vec<String> {
     }
 }
 
-pub(super) fn whats(proposal: &Proposal) -> Vec<&str> {
+pub(in crate::steps) fn whats(proposal: &Proposal) -> Vec<&str> {
     proposal.changes.iter().map(|change| change.what.as_str()).collect()
 }
 

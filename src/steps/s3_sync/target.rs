@@ -2,7 +2,7 @@
 
 /// `s3://bucket[/prefix]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(in crate::steps) struct Target {
     /// The bucket's name.
     pub bucket: String,
     /// Empty, or ends in a slash; never starts with one.
@@ -11,7 +11,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Reads `s3://bucket/prefix`. The error says what is wrong.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::steps) fn parse(text: &str) -> Result<Self, String> {
         let rest =
             text.strip_prefix("s3://").ok_or_else(|| format!("\"{text}\" does not start with s3://"))?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -24,12 +24,12 @@ impl Target {
     }
 
     /// The key of a file.
-    pub(super) fn key(&self, relative: &str) -> String {
+    pub(in crate::steps) fn key(&self, relative: &str) -> String {
         format!("{}{relative}", self.prefix)
     }
 
     /// The path of a key below the prefix.
-    pub(super) fn relative<'a>(&self, key: &'a str) -> &'a str {
+    pub(in crate::steps) fn relative<'a>(&self, key: &'a str) -> &'a str {
         key.strip_prefix(self.prefix.as_str()).unwrap_or(key)
     }
 }

@@ -24,7 +24,7 @@ const BETWEEN_PROGRESS: Duration = Duration::from_millis(100);
 
 /// An object that was sent.
 #[derive(Clone, Debug)]
-pub(super) struct Sent {
+pub(in crate::steps) struct Sent {
     /// Its key.
     pub key: String,
     /// As S3 answered.

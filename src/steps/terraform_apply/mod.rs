@@ -151,7 +151,7 @@ impl Terraform {
             _ => None,
         }));
         shown.preview.guard(&self.common.protect)?;
-        self.common.judge(&show::hidden(&json), session.workplace(), cx).await?;
+        self.common.judge(&show::hidden(&json), cx).await?;
         Ok(Seen { session, shown, file: planned.file, said: planned.warnings })
     }
 

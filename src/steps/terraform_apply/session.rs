@@ -13,7 +13,7 @@ use crate::steps::infra::{Tool, ToolSpec, Workplace};
 use crate::steps::program::{harmless, judge};
 use crate::steps::{Context, Failure, FailureClass};
 use crate::world::depot::{Hold, Lock};
-use crate::world::files::digest;
+use crate::world::files::{digest, without_dots};
 use crate::world::process::{Ending, StopSignal, show_argv};
 
 static TERRAFORM: ToolSpec = ToolSpec {
@@ -278,7 +278,7 @@ impl Session {
         let modules = json["Modules"].as_array().map(Vec::as_slice).unwrap_or_default();
         let (root, data) = (self.workplace.root(), &self.data);
         let places = modules.iter().filter_map(|module| module["Dir"].as_str()).map(|dir| {
-            let path = clean(&self.tool.folder().join(dir));
+            let path = without_dots(&self.tool.folder().join(dir));
             // Downloaded ones lie in the data folder.
             (!path.starts_with(data)).then_some(path)
         });
@@ -297,11 +297,6 @@ impl Session {
     /// Whether the state is a file of this machine.
     pub(super) fn is_local(&self) -> bool {
         self.backend == "local"
-    }
-
-    /// Where it works.
-    pub(super) fn workplace(&self) -> &Workplace {
-        &self.workplace
     }
 
     /// Whether a state that could not be saved lies there.
@@ -361,18 +356,4 @@ fn words(words: &[&str]) -> Vec<String> {
 fn tidy(lines: &[String]) -> Vec<String> {
     let bare = lines.iter().map(|line| line.trim_matches(['│', '╷', '╵', ' ']));
     bare.filter(|line| !line.is_empty()).map(str::to_owned).collect()
-}
-
-/// A path without `.` and `..`.
-fn clean(path: &Path) -> PathBuf {
-    use std::path::Component;
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(clean.pop()),
-            part => clean.push(part),
-        }
-    }
-    clean
 }

@@ -104,7 +104,7 @@ impl Step for CdkDeploy {
             previews.insert(stack.name.clone(), json!({ "changes": changes, "template": stack.template }));
             parts.push(Part { stack: stack.name.clone(), proposal });
         }
-        self.common.judge(&Json::Object(previews), &Workplace::here(cx), cx).await?;
+        self.common.judge(&Json::Object(previews), cx).await?;
         let mut proposal = together(parts);
         if let Some(facts) = proposal.baseline.as_object_mut() {
             facts.insert("assembly".to_owned(), json!(short_digest(&Assembly::digest(&stacks))));

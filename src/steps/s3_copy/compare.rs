@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::Client;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::super::listing::{Listed, Seen, bucket_failure, look};
-use super::super::manifest::Entry;
-use super::super::{LOOKS, Place};
 use super::S3Copy;
 use crate::model::change::Change;
 use crate::model::units::show_size;
+use crate::steps::s3_sync::listing::{Listed, Seen, bucket_failure, look};
+use crate::steps::s3_sync::manifest::Entry;
+use crate::steps::s3_sync::{LOOKS, Place};
 use crate::steps::{Context, Failure};
 use crate::world::aws::AwsError;
 
@@ -138,8 +138,8 @@ pub(super) fn same_bytes(one: &Seen, other: &Seen) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::headers::Headers;
     use super::*;
+    use crate::steps::s3_sync::headers::Headers;
 
     fn seen(etag: &str, sum: Option<&str>, crc64: Option<&str>) -> Seen {
         Seen {

@@ -2,16 +2,16 @@
 
 use globset::GlobMatcher;
 
-use super::super::back;
-use super::super::headers::glob;
-use super::super::target::Target;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::names::EnvName;
 use crate::model::settings::{Head, Ready, Setting, Shape, Unready};
+use crate::steps::s3_sync::back;
+use crate::steps::s3_sync::headers::glob;
+use crate::steps::s3_sync::target::Target;
 use crate::steps::{Attributes, Back, Kind, Step};
 
 /// The kind.
-pub static KIND: Kind = Kind {
+pub(in crate::steps) static KIND: Kind = Kind {
     spec: KindSpec {
         name: "s3-copy",
         about: "Copies objects from one bucket to another, inside S3, between accounts too.",

@@ -23,11 +23,11 @@ use serde_json::{Value as Json, json};
 
 use self::apply::CopyEffect;
 use self::compare::{Compared, Copy};
-pub use self::settings::KIND;
+pub(super) use self::settings::KIND;
 use self::settings::S3Copy;
-use super::listing::{Listed, bucket_failure};
-use super::target::Target;
-use super::{Place, State, count, facts, observed, pages, paths, some_of, unsettled};
+use super::s3_sync::listing::{Listed, bucket_failure};
+use super::s3_sync::target::Target;
+use super::s3_sync::{Place, State, count, facts, observed, pages, paths, some_of, unsettled};
 use crate::model::change::{Action, Reversible};
 use crate::model::units::show_size;
 use crate::model::value::{Outputs, Value};
@@ -278,12 +278,12 @@ async fn keeps_versions(cx: &Context, target: &Target) -> Result<bool, Failure> 
 }
 
 fn outputs(changed: &BTreeSet<String>, copied: usize, same: usize, bytes: u64) -> Outputs {
-    let number = |number: usize| super::number(number as u64);
+    let number = |number: usize| super::s3_sync::number(number as u64);
     Outputs::from([
         ("changed-paths".to_owned(), Value::texts(changed.iter().cloned())),
         ("copied".to_owned(), number(copied)),
         ("objects".to_owned(), number(copied + same)),
-        ("bytes".to_owned(), super::number(bytes)),
+        ("bytes".to_owned(), super::s3_sync::number(bytes)),
     ])
 }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value as Json;
 
-use super::super::sandbox_tests::{Site, whats};
 use super::KIND;
 use crate::model::change::{Action, Reversible};
 use crate::model::settings::Ready;
 use crate::model::value::Value;
+use crate::steps::s3_sync::sandbox_tests::{Site, whats};
 use crate::steps::sandbox::{Bench, Settings};
 use crate::steps::{Back, Done, Failure, FailureClass, Proposal, Way};
 use crate::world::cancel::Urgency;
