@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::Done;
 use super::approvers::agreed;
-use super::approving::{ApprovalError, Said, Signing, approver, as_it_stands, judged, sign, statement};
+use super::approving::{
+    ApprovalError, Said, Signing, approver, as_it_stands, judged, own_key, sign, statement, would_count,
+};
 use super::failure::CliError;
 use super::resume::may_go_on;
 use super::saved;
@@ -61,7 +63,12 @@ async fn approve(session: &Session, args: &Args) -> Done {
     let used = used_by(&plan, &store)?;
     let gate = gate(&plan, args.gate.as_deref()).map_err(Box::new)?;
     if terminal::stdin_is_terminal() {
-        show(session, &plan, &approvals::all(&store, &plan.digest)?);
+        let before = approvals::all(&store, &plan.digest)?;
+        // Whoever would sign for nothing hears it before they read a plan.
+        if let Some(key) = own_key(session, args.signing.key.as_deref()) {
+            may_sign(&plan, gate, &key, &before, args.reject)?;
+        }
+        show(session, &plan, &before);
         let word = if args.reject { "reject" } else { "approve" };
         if !agreed(&format!("{word} gate {} of this plan?", gate.id)).await? {
             return Err(Box::new(ApprovalError::Declined).into());
@@ -74,10 +81,7 @@ async fn approve(session: &Session, args: &Args) -> Done {
     let statement = statement(&plan, said);
     let (signed, key) = sign(session, args.signing.key.as_deref(), statement.to_text())
         .map_err(|error| Box::new(ApprovalError::from(error)))?;
-    let name = name(&plan, gate, &key)?;
-    let before = approvals::all(&store, &plan.digest)?;
-    let new = Found { key: String::new(), place: gate.id.to_string(), signed: Some(signed.clone()) };
-    would_count(&plan, gate, &before, new, args.reject).map_err(Box::new)?;
+    let name = may_sign(&plan, gate, &key, &approvals::all(&store, &plan.digest)?, args.reject)?;
     approvals::put(&store, &plan.digest, Place::Gate(&gate.id), &key.file_name(), &signed)?;
 
     let verdict = judged(&plan, gate, &approvals::all(&store, &plan.digest)?);
@@ -153,21 +157,19 @@ fn name(plan: &Plan, gate: &PlannedGate, key: &Key) -> Result<String, CliError> 
 }
 
 /// What would not count is not filed: whoever signs hears it now, and not whoever runs the plan.
-fn would_count(
+/// Anybody on a list may reject.
+fn may_sign(
     plan: &Plan,
     gate: &PlannedGate,
+    key: &Key,
     before: &[Found],
-    new: Found,
     reject: bool,
-) -> Result<(), ApprovalError> {
-    let mut found: Vec<Found> = before.iter().filter(|found| found.place == "@plan").cloned().collect();
-    found.push(new);
-    let verdict = judged(plan, gate, &found);
-    if reject || !verdict.by().is_empty() {
-        Ok(())
-    } else {
-        Err(ApprovalError::DoesNotCount(verdict.refusals))
+) -> Result<String, CliError> {
+    let name = name(plan, gate, key)?;
+    if !reject {
+        would_count(plan, gate, key, before).map_err(Box::new)?;
     }
+    Ok(name)
 }
 
 /// The command that runs a plan as it is.

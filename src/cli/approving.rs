@@ -7,7 +7,7 @@ use crate::model::names::{EnvName, RunId, StepId};
 use crate::model::policy::{Person, Policy};
 use crate::plan::document::Plan;
 use crate::plan::gates::{PlannedGate, Ungated};
-use crate::steps::approve::judge::{Bound, Case, Verdict, judge};
+use crate::steps::approve::judge::{self, Bound, Case, Verdict, judge};
 use crate::world::clock::Clock;
 use crate::world::ssh::{self, Key, SignError};
 
@@ -255,11 +255,24 @@ pub(super) fn bound(plan: &Plan) -> Bound {
 
 /// What the approvals that lie there make of a gate.
 pub(super) fn judged(plan: &Plan, gate: &PlannedGate, found: &[Found]) -> Verdict {
-    let policies = plan.approvals.policies_of(gate);
-    let bound = bound(plan);
-    let case =
-        Case { bound: &bound, gate: &gate.id, rule: &gate.rule, policies: &policies, now: Clock.now() };
-    judge(case, found)
+    with_case(plan, gate, |case| judge(case, found))
+}
+
+/// Whether an approval by this key would count beside what lies there.
+pub(super) fn would_count(
+    plan: &Plan,
+    gate: &PlannedGate,
+    key: &Key,
+    found: &[Found],
+) -> Result<(), ApprovalError> {
+    with_case(plan, gate, |case| judge::would_count(case, &key.to_line(), found))
+        .map_err(ApprovalError::DoesNotCount)
+}
+
+/// A gate of a plan as it is judged now.
+fn with_case<T>(plan: &Plan, gate: &PlannedGate, judge: impl FnOnce(Case<'_>) -> T) -> T {
+    let (bound, policies) = (bound(plan), plan.approvals.policies_of(gate));
+    judge(Case { bound: &bound, gate: &gate.id, rule: &gate.rule, policies: &policies, now: Clock.now() })
 }
 
 /// The plan with what its gates need by what is signed now. When it was made nobody had signed it.
@@ -291,6 +304,12 @@ pub(super) fn sign(session: &Session, key: Option<&str>, text: String) -> Result
     // What flow could not check later is not handed out.
     let key = ssh::verify(&signature, text.as_bytes()).map_err(|fault| refused(fault.to_string()))?;
     Ok((Signed { version: approvals::VERSION, statement: text, signature }, key))
+}
+
+/// Whose key [`sign`] would use, as far as that can be told without using it.
+pub(super) fn own_key(session: &Session, key: Option<&str>) -> Option<Key> {
+    let here = session.host.current_dir().unwrap_or_else(|_| session.root.clone());
+    ssh::public(&session.host, &here, key)
 }
 
 /// The approver whose key this is, if it counts now.

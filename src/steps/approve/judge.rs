@@ -167,6 +167,19 @@ pub fn judge(case: Case<'_>, found: &[Found]) -> Verdict {
     verdict
 }
 
+/// Whether an approval by this key would count in any environment behind the gate, and why not.
+pub fn would_count(case: Case<'_>, key: &str, found: &[Found]) -> Result<(), Vec<String>> {
+    let planners = planners(case, found);
+    let mut whys = Vec::new();
+    for policy in case.policies {
+        match counts(case, policy, key, &planners) {
+            Ok(_) => return Ok(()),
+            Err(why) => push(&mut whys, why),
+        }
+    }
+    Err(whys)
+}
+
 /// Each once.
 fn push(all: &mut Vec<String>, one: String) {
     if !all.contains(&one) {

@@ -10,7 +10,7 @@ mod sign;
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 
-pub use self::sign::{SignError, sign};
+pub use self::sign::{SignError, public, sign};
 
 /// What flow's signatures are for. A signature of another namespace (a commit, a file) never counts.
 pub const NAMESPACE: &str = "flow-approval@v1";

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::NAMESPACE;
+use super::{Key, NAMESPACE};
 use crate::world::host::Host;
 use crate::world::terminal;
 
@@ -84,6 +84,26 @@ pub fn sign(host: &Host, here: &Path, key: Option<&str>, bytes: &[u8]) -> Result
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().lines().last().unwrap_or_default().to_owned();
     Err(SignError::Refused { key: file.display().to_string(), said })
+}
+
+/// The key that [`sign`] would use; `None` where only signing tells, or nothing would sign.
+#[must_use]
+pub fn public(host: &Host, here: &Path, key: Option<&str>) -> Option<Key> {
+    let text = match choose(host, here, key).ok()? {
+        Chosen::Agent(text) => text,
+        Chosen::File(file) if file.extension().is_some_and(|end| end == "pub") => read(&file)?,
+        Chosen::File(file) => {
+            let mut beside = file.into_os_string();
+            beside.push(".pub");
+            read(Path::new(&beside))?
+        }
+    };
+    Key::parse(&text).ok()
+}
+
+/// The text of a small file, if it can be read.
+fn read(file: &Path) -> Option<String> {
+    std::fs::read_to_string(file).ok()
 }
 
 fn choose(host: &Host, here: &Path, key: Option<&str>) -> Result<Chosen, SignError> {
