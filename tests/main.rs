@@ -26,6 +26,7 @@ mod marks;
 mod plans;
 mod projects;
 mod pulumi;
+mod ready;
 mod resume;
 mod rollback;
 mod running;

@@ -175,7 +175,17 @@ pub(super) enum CliError {
 
 /// Says what happened, why, and what to type, and picks the exit code.
 pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
-    let (lines, exit) = match (error, session) {
+    let (lines, exit) = words(error, session);
+    for line in lines.iter().map(|line| line.trim_end_matches('\n')) {
+        // What has several lines was drawn to fit.
+        if line.contains('\n') { out::note(line) } else { out::reason(line) }
+    }
+    exit
+}
+
+/// What happened, why, and what to type; and the exit code.
+pub(super) fn words(error: &CliError, session: Option<&Session>) -> (Vec<String>, Exit) {
+    match (error, session) {
         (
             CliError::Problems(problems) | CliError::Prepare(PrepareError::Problems(problems)),
             Some(session),
@@ -271,12 +281,7 @@ pub(super) fn report(error: &CliError, session: Option<&Session>) -> Exit {
             Exit::Failed,
         ),
         _ => (vec![format!("error: {error}")], Exit::Failed),
-    };
-    for line in lines.iter().map(|line| line.trim_end_matches('\n')) {
-        // What has several lines was drawn to fit.
-        if line.contains('\n') { out::note(line) } else { out::reason(line) }
     }
-    exit
 }
 
 fn draw(problems: &Problems, sources: &Sources, session: &Session) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::failure::CliError;
 use super::session::Session;
-use crate::journal::locks::{Doing, Held, Holder, LockError, Locks};
+use crate::journal::locks::{Doing, Held, Holder, LockError, Locks, Standing};
 use crate::model::names::EnvName;
 use crate::report::lines;
 use crate::world::clock::Clock;
@@ -27,16 +27,28 @@ pub(super) fn take(session: &Session, environments: &BTreeSet<EnvName>) -> Resul
         let locks = Locks::new(session.store(Some(environment))?, Clock);
         match locks.take(environment, &by) {
             Ok(lock) => held.push(lock),
-            Err(error @ LockError::Held(_)) => {
-                let message = error.to_string();
-                let LockError::Held(holder) = error else { continue };
-                let doing = locks.doing(&holder);
-                return Err(CliError::Locked(Box::new(Locked { message, holder: *holder, doing })));
-            }
+            Err(LockError::Held(holder)) => return Err(locked(&locks, *holder)),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(held)
+}
+
+/// Refuses what another run is about to change, without taking anything.
+pub(super) fn refuse_held(session: &Session, environments: &BTreeSet<EnvName>) -> Result<(), CliError> {
+    for environment in environments {
+        let locks = Locks::new(session.store(Some(environment))?, Clock);
+        if let Standing::Held(holder) = locks.standing(environment)? {
+            return Err(locked(&locks, holder));
+        }
+    }
+    Ok(())
+}
+
+fn locked(locks: &Locks, holder: Holder) -> CliError {
+    let doing = locks.doing(&holder);
+    let message = LockError::Held(Box::new(holder.clone())).to_string();
+    CliError::Locked(Box::new(Locked { message, holder, doing }))
 }
 
 impl Locked {

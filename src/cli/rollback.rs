@@ -130,7 +130,7 @@ impl Args {
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
     if args.check {
-        return ready::exec(session, args.request(), args.json);
+        return ready::rollback(session, args.request(), args.json);
     }
     let (request, again) = (args.request(), command_line(&args.request(), "rollback", &[]));
     Launch { session, request, again, saved: None, dry_run: args.dry_run, manner: &args.manner }.go()

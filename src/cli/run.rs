@@ -2,6 +2,7 @@
 
 use super::Done;
 use super::launch::{Launch, Manner};
+use super::ready;
 use super::saved::command_line;
 use super::selection::{Asked, Planned};
 use super::session::Session;
@@ -18,6 +19,14 @@ pub(super) struct Args {
     #[arg(long)]
     dry_run: bool,
 
+    /// Only prove that it could be run now, and that what is live could be returned to; 5 where not
+    #[arg(long, conflicts_with_all = ["dry_run", "plan", "break_glass"])]
+    check: bool,
+
+    /// As JSON, with --check
+    #[arg(long, requires = "check")]
+    json: bool,
+
     #[command(flatten)]
     manner: Manner,
 }
@@ -31,6 +40,9 @@ impl Args {
 
 pub(super) fn exec(session: &Session, args: &Args) -> Done {
     let (request, again, saved) = match args.planned.asked(session)? {
+        Asked::Now { request, .. } if args.check => {
+            return ready::run(session, *request, &args.manner, args.json);
+        }
         Asked::Now { request, again } => (*request, again, None),
         Asked::Saved(plan) => {
             let request = saved::request(&plan);

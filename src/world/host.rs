@@ -3,14 +3,17 @@
 //! Read once at the start. Nothing sets variables, so there is nothing to race with.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The variables flow was started with. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
     vars: Arc<BTreeMap<String, String>>,
     guard: Option<PathBuf>,
+    /// Which programs are on `PATH`, of those that were asked for.
+    programs: Arc<Mutex<BTreeMap<String, bool>>>,
 }
 
 impl Host {
@@ -20,13 +23,13 @@ impl Host {
         let vars = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self { vars: Arc::new(vars), guard: None }
+        Self::with(vars)
     }
 
     /// A host with these variables, for tests.
     #[must_use]
     pub fn with(vars: BTreeMap<String, String>) -> Self {
-        Self { vars: Arc::new(vars), guard: None }
+        Self { vars: Arc::new(vars), guard: None, programs: Arc::default() }
     }
 
     /// This process is `flow` itself, not a test of it: programs can be started under its guard.
@@ -53,6 +56,25 @@ impl Host {
     /// All variables.
     pub fn vars(&self) -> impl Iterator<Item = (&str, &str)> {
         self.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether a program of this name is in a folder of `PATH`. The file system is asked once for
+    /// each name; without a `PATH`, or with folders in it that depend on where a program is started,
+    /// nothing is said against it.
+    #[must_use]
+    pub fn has_program(&self, name: &str) -> bool {
+        let Some(searched) = self.var("PATH") else { return true };
+        let is_there = |folder: &str| {
+            let folder = Path::new(folder);
+            folder.is_relative() || is_executable(&folder.join(name))
+        };
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = programs.get(name) {
+            return *known;
+        }
+        let found = searched.split(':').filter(|folder| !folder.is_empty()).any(is_there);
+        programs.insert(name.to_owned(), found);
+        found
     }
 
     /// Whether this is a CI job.
@@ -92,6 +114,10 @@ impl Host {
     pub fn current_dir(&self) -> std::io::Result<PathBuf> {
         std::env::current_dir()
     }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// Closes flow's memory and variables to other processes of the same user, its own programs

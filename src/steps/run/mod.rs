@@ -102,6 +102,16 @@ fn shell_argv(shell: &str, script: &str) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
+impl Run {
+    /// The program, where it is looked for on `PATH` and not there. One that is named by its path may
+    /// be made by an earlier step.
+    fn missing(&self, cx: &Context) -> Option<&str> {
+        let program = self.argv.first().filter(|name| !name.contains('/'))?;
+        let has_its_own = self.attributes.env.iter().any(|(name, _)| name == "PATH");
+        (!has_its_own && !cx.world.host.has_program(program)).then_some(program)
+    }
+}
+
 #[async_trait]
 impl Step for Run {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
@@ -125,6 +135,9 @@ impl Step for Run {
         proposal.standing = cx.recorded.as_ref().map(|recorded| recorded.receipt.clone()).unwrap_or_default();
         if self.tty && !terminal::stdin_is_terminal() {
             proposal.warnings.push("it talks with a person, and there is no terminal here".to_owned());
+        }
+        if let Some(program) = self.missing(cx) {
+            proposal.warnings.push(format!("{program} is not on PATH here"));
         }
         Ok(if known { proposal.with(RunEffect(self.clone())) } else { proposal })
     }
