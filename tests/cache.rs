@@ -1,6 +1,7 @@
 //! The cache of steps that make files: never wrong, and it says why.
 
 mod any_graph;
+mod large;
 mod telling;
 mod trouble;
 
