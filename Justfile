@@ -6,7 +6,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 check:
     cargo fmt --check
     cargo clippy --all-targets --features crash-points --locked -- -D warnings
-    shellcheck scripts/demo scripts/test scripts/sandbox scripts/lib/*.sh scripts/bench/*.sh .ci/run
+    shellcheck scripts/demo scripts/test scripts/sandbox scripts/lib/*.sh scripts/bench/*.sh scripts/bench/*/*.sh .ci/run
 
 # Everything, against the sandbox.
 test:

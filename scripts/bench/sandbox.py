@@ -19,9 +19,12 @@ def up() -> dict[str, str]:
 
 def copy_sample(target: Path) -> None:
     """A checkout of its own: nothing may change in this one."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "flows", "tests/fixtures/shop", "scripts"], cwd=ROOT, check=True, stdout=subprocess.PIPE
-    ).stdout
+    copy(target, "flows", "tests/fixtures/shop", "scripts")
+
+
+def copy(target: Path, *parts: str) -> None:
+    """These parts of the repository in a folder of their own."""
+    listed = subprocess.run(["git", "ls-files", "-z", *parts], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
     target.mkdir()
     subprocess.run(["xargs", "-0", "cp", "--parents", "-t", target], cwd=ROOT, input=listed, check=True)
 
@@ -32,7 +35,7 @@ def commit(folder: Path, what: str) -> None:
         subprocess.run([*git, *words], check=True)
 
 
-def at_address(folder: Path, endpoint: str) -> None:
+def at_address(folder: Path, endpoint: str, project: str = "flows/project.kdl") -> None:
     """Writes the address of the AWS into the copy: the checked-in one names the usual port."""
-    path = folder / "flows/project.kdl"
+    path = folder / project
     path.write_text(path.read_text().replace("127.0.0.1:4566", endpoint.removeprefix("http://")))
