@@ -8,9 +8,11 @@ mod partner;
 mod runbooks;
 mod spaceport;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::crash::Went;
 use crate::support::project::{Project, Ran};
 use crate::support::sandbox::Sandbox;
 
@@ -62,4 +64,58 @@ fn deploy(project: &Project, command: &str, more: &[&str]) -> Ran {
 fn nothing_changed(ran: &Ran) {
     let says = ran.err.contains("up to date") || ran.err.contains("nothing changed");
     assert!(says, "something changed:\n{}", ran.err);
+}
+
+/// Leaves a system as it is where somebody deployed it who does not use flow: no record of it anywhere.
+#[track_caller]
+fn forget(project: &Project) {
+    std::fs::remove_dir_all(project.path(".flow")).unwrap();
+}
+
+/// When a CLI that is told to deploy dies of SIGKILL.
+#[derive(Clone, Copy, Debug)]
+enum Dies {
+    /// Before it did anything.
+    Before,
+    /// When all is done, and before it said so.
+    After,
+}
+
+/// Puts a program in front of a CLI that lets it die; it lives again when the folder is dropped and
+/// `PATH` set back.
+fn in_front_of(program: &str, dies: Dies) -> (tempfile::TempDir, String) {
+    let tools = std::env::var("SANDBOX_TOOLS").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let real = Path::new(&tools).join(program).display().to_string();
+    let work = match dies {
+        Dies::Before => "",
+        Dies::After => "\"$real\" \"$@\" >&2; ",
+    };
+    let script = format!(
+        "#!/bin/sh\nreal='{real}'\nif [ \"$1\" = deploy ]; then {work}kill -9 $$; fi\nexec \"$real\" \"$@\"\n"
+    );
+    let place = folder.path().join(program);
+    std::fs::write(&place, script).unwrap();
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{tools}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    (folder, path)
+}
+
+/// Runs `flow` until it dies at a point whose name holds this text: the last such point of
+/// a run that was the same.
+#[track_caller]
+fn dies_at(project: &Project, points: &[String], name: &str, arguments: &[&str]) {
+    let at = points.iter().rposition(|point| point.contains(name));
+    let at = at.unwrap_or_else(|| panic!("no point {name} among {points:#?}")) + 1;
+    match project.dies_at(at, arguments) {
+        Went::Died => {}
+        Went::Ended(ran) => panic!("it did not die at point {at}: {ran:?}"),
+    }
+}
+
+/// Goes on with the newest run.
+#[track_caller]
+fn resume(project: &Project) -> Ran {
+    let newest = project.newest_run();
+    project.run(&["resume", newest["id"].as_str().unwrap(), "--yes"])
 }

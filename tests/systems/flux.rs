@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{aws, edit, has};
+use super::{Dies, aws, dies_at, edit, has, in_front_of, resume};
+use crate::support::crash;
 use crate::support::project::{Project, Ran};
 use crate::support::sandbox::{Alone, Sandbox};
 use crate::support::system::system;
@@ -115,4 +116,54 @@ fn two_hundred_and_two_artefacts_are_promoted_with_a_reason_and_once() {
     assert_eq!(aws(&sandbox, REGION, &keys), "202");
     assert!(project.journal().iter().any(|record| record.to_string().contains("tested in develop")));
     super::nothing_changed(&flow(&project, "run", "promote", &[&reason[..], &["--yes"]].concat()).exits(0));
+}
+
+#[test]
+fn flux_that_was_live_before_flow_is_adopted_and_its_functions_go_back_to_release_0() {
+    let Some((sandbox, project)) = flux() else { return };
+    flow(&project, "run", "base", &["--yes"]).exits(0);
+    flow(&project, "run", "deploy", &["--yes"]).exits(0);
+    super::forget(&project);
+    flow(&project, "adopt", "deploy", &[]).exits(0).prints("release 0 of bed");
+
+    edit(&project, "functions/ingest/app.py", "VERSION = \"1\"", "VERSION = \"2\"");
+    flow(&project, "run", "deploy", &["--only", "infrastructure", "--yes"]).exits(0).says("release 1\n");
+    assert_eq!(version(&sandbox, &project), "2");
+    flow(&project, "rollback", "deploy", &["--to", "0", "--yes"]).exits(0);
+    assert_eq!(version(&sandbox, &project), "1");
+}
+
+/// Three moments: before the CLI published anything, when it had, and while CloudFormation works.
+#[test]
+fn a_run_of_flux_that_is_killed_at_any_moment_is_gone_on_with() {
+    let Some((sandbox, mut project)) = flux() else { return };
+    let run = ["run", "deploy", "--env", "bed", "--yes"];
+    let next = |project: &Project, number: usize| {
+        let (from, to) = (format!("VERSION = \"{}\"", number - 1), format!("VERSION = \"{number}\""));
+        edit(project, "functions/ingest/app.py", &from, &to);
+    };
+    flow(&project, "run", "base", &["--yes"]).exits(0);
+    project.run(&run).exits(0);
+    let alive = format!("{}:{}", std::env::var("SANDBOX_TOOLS").unwrap(), std::env::var("PATH").unwrap());
+    for (number, dies) in [(2, Dies::Before), (3, Dies::After)] {
+        next(&project, number);
+        let (folder, path) = in_front_of("sam", dies);
+        project.set("PATH", &path);
+        project.run(&run).exits(1).says("functions").says("ended by signal KILL");
+        assert_eq!(version(&sandbox, &project), (number - 1).to_string(), "{dies:?}");
+        drop(folder);
+        project.set("PATH", &alive);
+        resume(&project).exits(0);
+        assert_eq!(version(&sandbox, &project), number.to_string(), "{dies:?}");
+    }
+
+    let beside = tempfile::tempdir().unwrap();
+    let list = beside.path().join("points");
+    next(&project, 4);
+    project.lists(&list, &run).exits(0);
+    next(&project, 5);
+    dies_at(&project, &crash::read(&list), "ExecuteChangeSet.after", &run);
+    resume(&project).exits(0);
+    assert_eq!(version(&sandbox, &project), "5");
+    super::nothing_changed(&project.run(&run).exits(0));
 }

@@ -1,7 +1,6 @@
 //! happyrobot: checks of two languages, two services written once, infrastructure by Pulumi.
 
-use std::path::Path;
-
+use super::deploy;
 use crate::support::http;
 use crate::support::project::{Project, Ran};
 use crate::support::sandbox::{Alone, Sandbox};
@@ -17,9 +16,7 @@ struct Happyrobot {
 
 impl Happyrobot {
     fn new() -> Option<Self> {
-        let tools = std::env::var("SANDBOX_TOOLS").unwrap_or_default();
-        if !Path::new(&tools).join("pulumi").exists() {
-            println!("skipped: the Pulumi CLI needs go, and scripts/sandbox tools");
+        if !super::has("pulumi") {
             return None;
         }
         let sandbox = Sandbox::alone();
@@ -37,10 +34,7 @@ impl Happyrobot {
     }
 
     fn edit(&self, path: &str, from: &str, to: &str) {
-        let text = self.project.read(path);
-        assert!(text.contains(from), "{path} does not say {from:?}");
-        self.project.write(path, text.replace(from, to));
-        self.project.git(&["commit", "--quiet", "-am", path]);
+        super::edit(&self.project, path, from, to);
     }
 
     fn answers(&self, path: &str) -> String {
@@ -92,5 +86,19 @@ fn happyrobot_from_nothing_through_a_change_and_a_failure_and_back() {
     assert_eq!(robot.answers("/api/v1/health"), "1.1.0");
     let back = ["rollback", "deploy", "--env", "sandbox", "--yes", "--incident", "1m"];
     robot.project.run(&back).exits(0).says("healthy again");
+    assert_eq!(robot.answers("/api/v1/health"), "1.0.0");
+}
+
+#[test]
+fn happyrobot_that_was_live_before_flow_is_adopted_and_its_backend_goes_back_to_release_0() {
+    let Some(robot) = Happyrobot::new() else { return };
+    robot.run(&[]).exits(0);
+    super::forget(&robot.project);
+    deploy(&robot.project, "adopt", &[]).exits(0).prints("release 0 of sandbox");
+
+    robot.edit("server/version.h", "\"1.0.0\"", "\"2.0.0\"");
+    robot.run(&["--only", "backend"]).exits(0).says("release 1\n");
+    assert_eq!(robot.answers("/api/v1/health"), "2.0.0");
+    deploy(&robot.project, "rollback", &["--only", "backend", "--to", "0", "--yes"]).exits(0);
     assert_eq!(robot.answers("/api/v1/health"), "1.0.0");
 }

@@ -1,7 +1,5 @@
 //! OHI: Pulumi owns everything but what the services run, and eleven of those roll at the same time.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::support::http;
@@ -33,9 +31,7 @@ struct Ohi {
 impl Ohi {
     /// Never deployed; the bucket of Pulumi's state is what somebody made by hand.
     fn new() -> Option<Self> {
-        let tools = std::env::var("SANDBOX_TOOLS").unwrap_or_default();
-        if !Path::new(&tools).join("pulumi").exists() {
-            println!("skipped: the Pulumi CLI needs go, and scripts/sandbox tools");
+        if !super::has("pulumi") {
             return None;
         }
         let sandbox = Sandbox::alone();
@@ -147,4 +143,22 @@ fn ohi_a_plan_says_when_the_infrastructure_would_put_images_back() {
     // The database is not replaced, whatever the program says.
     ohi.project.write("infrastructure/Pulumi.yaml", program.replacen("default: a\n", "default: b\n", 1));
     ohi.run(&["--only", "infrastructure"]).exits(5).says("rds:Instance::database");
+}
+
+#[test]
+fn ohi_that_was_live_before_flow_is_adopted_and_its_backend_goes_back_to_release_0() {
+    let Some(ohi) = Ohi::new() else { return };
+    ohi.run(&[]).exits(0);
+    super::forget(&ohi.project);
+    let before = ohi.task_definitions();
+    ohi.project.run(&["adopt", "deploy", "--env", "sandbox"]).exits(0).prints("release 0 of sandbox");
+
+    ohi.version("api", "\"2.0.0\"");
+    ohi.commit("api 2.0.0");
+    ohi.run(&["--only", "backend"]).exits(0).says("release 1\n");
+    assert_eq!(ohi.health("api")["version"], "2.0.0");
+    let back = ["rollback", "deploy", "--env", "sandbox", "--only", "backend", "--to", "0", "--yes"];
+    ohi.project.run(&back).exits(0);
+    assert_eq!(ohi.task_definitions(), before);
+    assert_eq!(ohi.health("api")["version"], "1.0.0");
 }

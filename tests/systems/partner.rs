@@ -177,3 +177,20 @@ fn a_development_environment_is_destroyed_behind_its_gate() {
     let left = partner.sandbox.rest("GET", "/", &[], b"").elements("Name");
     assert_eq!(left, ["partner-sandbox-terraform"]);
 }
+
+#[test]
+fn partner_that_was_live_before_flow_is_adopted_and_its_site_goes_back_to_release_0() {
+    let Some(partner) = Partner::new() else { return };
+    partner.run().exits(0);
+    super::forget(&partner.project);
+    let first = partner.label();
+    partner.flow(&["adopt", "deploy"]).exits(0).prints("release 0 of sandbox");
+
+    partner.project.write("site/index.html", "<h1>Partner 2</h1>");
+    partner.commit("another page");
+    partner.flow(&["run", "deploy", "--only", "frontend", "--yes"]).exits(0).says("release 1\n");
+    assert!(partner.page().contains("Partner 2"));
+    partner.flow(&["rollback", "deploy", "--only", "frontend", "--to", "0", "--yes"]).exits(0);
+    assert!(partner.page().contains("<h1>Partner</h1>"));
+    assert_eq!(partner.running(), first);
+}

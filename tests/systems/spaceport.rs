@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use super::{aws, aws_of, deploy, edit, has};
+use super::{Dies, aws, aws_of, deploy, dies_at, edit, has, in_front_of, resume};
+use crate::support::crash;
 use crate::support::project::Project;
 use crate::support::sandbox::{Alone, Sandbox};
 use crate::support::system::system;
@@ -170,4 +171,56 @@ fn every_conflict_of_ownership_is_named_while_planning() {
     deploy(&project, "plan", &[]).exits(5).says(
         "spaceport-uploads-sandbox (AWS::S3::Bucket): spaceport-sandbox and spaceport-ml-sandbox both create it",
     );
+}
+
+#[test]
+fn spaceport_that_was_live_before_flow_is_adopted_and_its_stacks_go_back_to_release_0() {
+    let Some((sandbox, project)) = spaceport() else { return };
+    deploy(&project, "run", &["--yes"]).exits(0);
+    super::forget(&project);
+    deploy(&project, "adopt", &[]).exits(0).prints("release 0 of sandbox");
+
+    edit(&project, STACKS, "cdk.Duration.seconds(30)", "cdk.Duration.seconds(45)");
+    deploy(&project, "run", &["--only", "infrastructure", "--yes"]).exits(0).says("release 1\n");
+    assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "45");
+    deploy(&project, "rollback", &["--to", "0", "--yes"]).exits(0);
+    assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "30");
+}
+
+/// Three moments: before the CLI published anything, when it had, and while CloudFormation works.
+#[test]
+fn a_run_of_spaceport_that_is_killed_at_any_moment_is_gone_on_with() {
+    let Some((sandbox, mut project)) = spaceport() else { return };
+    let run = ["run", "deploy", "--env", "sandbox", "--yes"];
+    let next = |project: &Project, from: usize, to: usize| {
+        edit(
+            project,
+            STACKS,
+            &format!("cdk.Duration.seconds({from})"),
+            &format!("cdk.Duration.seconds({to})"),
+        );
+    };
+    project.run(&run).exits(0);
+    let alive = format!("{}:{}", std::env::var("SANDBOX_TOOLS").unwrap(), std::env::var("PATH").unwrap());
+    for (from, to, dies) in [(30, 31, Dies::Before), (31, 32, Dies::After)] {
+        next(&project, from, to);
+        let (folder, path) = in_front_of("cdk", dies);
+        project.set("PATH", &path);
+        project.run(&run).exits(1).says("stacks").says("ended by signal KILL");
+        assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), from.to_string(), "{dies:?}");
+        drop(folder);
+        project.set("PATH", &alive);
+        resume(&project).exits(0);
+        assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), to.to_string(), "{dies:?}");
+    }
+
+    let beside = tempfile::tempdir().unwrap();
+    let list = beside.path().join("points");
+    next(&project, 32, 33);
+    project.lists(&list, &run).exits(0);
+    next(&project, 33, 34);
+    dies_at(&project, &crash::read(&list), "ExecuteChangeSet.after", &run);
+    resume(&project).exits(0);
+    assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "34");
+    super::nothing_changed(&project.run(&run).exits(0));
 }
