@@ -292,8 +292,9 @@ fn each_mistake_has_its_words_and_its_exit_code() {
     stack.program(&thing("broken", ", fail: true"));
     stack.run(&[]).exits(1).says("told to fail");
 
-    stack.program(&thing("a", ""));
-    stack.settings("config { token \"${secret.token}\" }");
+    // The state holds a secret by now: without the passphrase it cannot be read.
+    stack.program(&thing("a", ", value: \"${token}\""));
+    stack.settings("config token=\"${secret.token}\"");
     stack.run(&[]).exits(0);
     stack.project.set("PASSPHRASE", "another one");
     stack.run(&[]).exits(1).says("passphrase");

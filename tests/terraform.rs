@@ -358,6 +358,8 @@ fn killed_while_it_makes_something_a_person_is_asked_and_nothing_is_made_twice()
     let project = project(&sandbox, &main, "terraform-apply \"infra\" { dir \"infra\" }");
     let flow = project.start(&["run", "ship", "--env", "dev", "--yes"]);
     until("terraform makes something slow", || world(&project).contains(&"begun".to_owned()));
+    let heard = |record: &serde_json::Value| record.to_string().contains("terraform_data.slow");
+    until("flow has heard of it", || project.journal().iter().any(heard));
     kill(flow);
     let run = run_id(&project);
     // The state in S3 is written now and then only: what was made before is not in it either.
