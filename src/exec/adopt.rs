@@ -48,12 +48,16 @@ pub fn record(p: &Prepared, plan: &Plan, run: RunId) -> Result<Release, ReleaseE
     })
 }
 
-/// The steps of which something stands already. What differs from the flow hands nothing on: its
-/// outputs would be those of what the flow wants.
+/// The steps of which something stands already, and what others of them looked up: a selection can
+/// stand on either. What differs from the flow hands nothing on: its outputs would be those of what
+/// the flow wants.
 fn found(p: &Prepared, plan: &Plan) -> BTreeMap<StepId, Recorded> {
     let mut found = BTreeMap::new();
-    for step in plan.steps.iter().filter(|step| deploys(p, &step.id)) {
+    for step in &plan.steps {
         let is_wanted = step.action == Action::UpToDate;
+        if !deploys(p, &step.id) && !(is_wanted && looks_up(p, step)) {
+            continue;
+        }
         let state = if step.receipt.is_null() { &step.standing } else { &step.receipt };
         if !is_wanted && step.standing.is_null() {
             continue;
@@ -79,4 +83,11 @@ fn deploys(p: &Prepared, id: &StepId) -> bool {
             && step.kind.nature != Nature::Check
             && step.is_deploying(p.cloud.target().protected)
     })
+}
+
+/// Whether a step changes nothing and hands on what it found.
+fn looks_up(p: &Prepared, step: &PlannedStep) -> bool {
+    let node = p.graph.find_id(&step.id).map(|id| p.graph.node(id));
+    node.is_some_and(|node| node.guest.is_none() && node.step.kind.nature == Nature::Check)
+        && !step.outputs.is_empty()
 }
