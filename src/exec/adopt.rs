@@ -55,7 +55,8 @@ fn found(p: &Prepared, plan: &Plan) -> BTreeMap<StepId, Recorded> {
     let mut found = BTreeMap::new();
     for step in &plan.steps {
         let is_wanted = step.action == Action::UpToDate;
-        if !deploys(p, &step.id) && !(is_wanted && looks_up(p, step)) {
+        let counts = deploys(p, &step.id) || (is_wanted && looks_up(p, step));
+        if !counts {
             continue;
         }
         let state = if step.receipt.is_null() { &step.standing } else { &step.receipt };
