@@ -57,6 +57,9 @@ class Missing:
     why: str
 
 
+Enter = Callable[[Path, dict[str, Peer | str]], list[Contender | Missing]]
+
+
 @dataclass
 class Workload:
     """Stages in order, each with what it means; who takes part; how many rounds are worth it.
@@ -71,7 +74,7 @@ class Workload:
     group: str
     stages: dict[str, str]
     peers: tuple[str, ...]
-    enter: Callable[[Path, dict[str, Peer | str]], list[Contender | Missing]]
+    enter: Enter
     leave: Callable[[], None] = lambda: None
     rounds: int = 10
     least: int = 3
@@ -159,6 +162,17 @@ class Stopwatch:
                 raise Failed(f"{shlex.join(command.argv[:4])} ended with {code}: " + " / ".join(last))
         wall, user, system, rss = (int(f) for f in figures[:4])
         return Sample(wall / 1e6, (user + system) / 1e3, rss)
+
+
+def races(name: str, stages: dict[str, str], peers: tuple[str, ...], enter: Enter, rounds: int) -> list[Workload]:
+    """Of flow and bash at work on the sandbox: seconds each, so few rounds and none to warm up."""
+    return [Workload(name, name, stages, peers, enter, rounds=rounds, least=1, warm=0, budget=120)]
+
+
+def lacking(peers: dict[str, Peer | str]) -> list[Missing]:
+    """Why flow cannot take part, if a tool that both need is not there."""
+    missing = [why for why in peers.values() if isinstance(why, str)]
+    return [Missing("flow", "; ".join(missing))] if missing else []
 
 
 def surroundings() -> dict[str, str]:

@@ -27,54 +27,49 @@ use super::scope::{Values, each_scope};
 use super::selection::Selection;
 use super::target;
 
-/// Environments that single steps name.
-pub(super) fn other_clouds(
+/// The accounts of environments beside the run's.
+pub(super) struct Beside {
+    /// Environments that single steps name for themselves.
+    pub steps: BTreeMap<EnvName, Arc<Cloud>>,
+    /// Environments that settings of steps name: something is read in their accounts.
+    pub read: BTreeMap<EnvName, Arc<Cloud>>,
+}
+
+/// The environments that selected steps name, and the account of each. What a release records is
+/// returned to without those that it was read from.
+pub(super) fn beside(
     project: &Project,
     graph: &Graph,
     selection: &Selection,
     values: &Values,
     world: &World,
-) -> Result<BTreeMap<EnvName, Arc<Cloud>>, PrepareError> {
-    let mut clouds = BTreeMap::new();
+) -> Result<Beside, PrepareError> {
+    let mut beside = Beside { steps: BTreeMap::new(), read: BTreeMap::new() };
     for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
         if let Some(name) = named(node, values) {
             let cloud = cloud_of(project, &name, values, world)?;
-            clouds.insert(name, cloud);
+            beside.steps.insert(name, cloud);
+        }
+        if matches!(node.goal, Some(Goal::Recorded(_))) {
+            continue;
+        }
+        for template in named_by(node.step.kind.settings, &node.step.settings) {
+            if let Some(name) = resolved(template, node, values) {
+                let cloud = cloud_of(project, &name, values, world)?;
+                beside.read.insert(name, cloud);
+            }
         }
     }
-    Ok(clouds)
+    Ok(beside)
 }
 
-/// Those of them in which a step may change something: what only looks there needs nobody's leave.
+/// Those that single steps name and in which one may change something: what only looks there needs nobody's leave.
 pub(super) fn changed_elsewhere(graph: &Graph, selection: &Selection, values: &Values) -> BTreeSet<EnvName> {
     graph
         .iter()
         .filter(|(id, node)| selection.contains(*id) && node.step.is_deploying(true))
         .filter_map(|(_, node)| named(node, values))
         .collect()
-}
-
-/// Environments that settings of steps name: something is read in their accounts. What a release
-/// records is returned to without them.
-pub(super) fn read_clouds(
-    project: &Project,
-    graph: &Graph,
-    selection: &Selection,
-    values: &Values,
-    world: &World,
-) -> Result<BTreeMap<EnvName, Arc<Cloud>>, PrepareError> {
-    let mut clouds = BTreeMap::new();
-    for (_, node) in graph.iter().filter(|(id, _)| selection.contains(*id)) {
-        if matches!(node.goal, Some(Goal::Recorded(_))) {
-            continue;
-        }
-        for template in named_by(node.step.kind.settings, &node.step.settings) {
-            let Some(name) = resolved(template, node, values) else { continue };
-            let cloud = cloud_of(project, &name, values, world)?;
-            clouds.insert(name, cloud);
-        }
-    }
-    Ok(clouds)
 }
 
 /// The environment that a step names for itself.

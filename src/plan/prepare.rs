@@ -262,8 +262,8 @@ pub async fn prepare(
         (graph, selection, None)
     };
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
-    let others = access::other_clouds(project, &graph, &selection, &values, &world)?;
-    let elsewhere = access::read_clouds(project, &graph, &selection, &values, &world)?;
+    let beside = access::beside(project, &graph, &selection, &values, &world)?;
+    let access::Beside { steps: others, read: elsewhere } = beside;
     let all = others.values().chain(elsewhere.values());
     cancel.unless_stopped(Box::pin(access::verify(&graph, &selection, &cloud, all))).await??;
     let changed = access::changed_elsewhere(&graph, &selection, &values);

@@ -7,6 +7,7 @@
 //! continuations. The parser then sees one node's line at a time, and only text that was found to
 //! be well formed. Only `syntax::parse` calls it.
 
+mod blanks;
 mod chars;
 mod scanner;
 mod strings;

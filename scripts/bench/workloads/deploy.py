@@ -8,7 +8,8 @@ from pathlib import Path
 
 import sandbox
 from counter import Counter
-from measure import Command, Contender, Missing, Peer, Stopwatch, Workload, build_clock, say
+from measure import Command, Contender, Missing, Peer, Stopwatch, Workload
+from measure import build_clock, lacking, races, say
 
 STAGES = {
     "cold": "nothing deployed yet",
@@ -19,20 +20,7 @@ STAGES = {
 
 def workloads(flow: str, scale: float) -> list[Workload]:
     del scale
-    race = Race(flow)
-    return [
-        Workload(
-            name="deploy",
-            group="deploy",
-            stages=STAGES,
-            peers=("git", "jq"),
-            enter=race.enter,
-            rounds=2,
-            least=1,
-            warm=0,
-            budget=120,
-        )
-    ]
+    return races("deploy", STAGES, ("git", "jq"), Race(flow).enter, rounds=2)
 
 
 class Race:
@@ -42,9 +30,8 @@ class Race:
         self.flow = flow
 
     def enter(self, folder: Path, peers: dict[str, Peer | str]) -> list[Contender | Missing]:
-        missing = [why for why in peers.values() if isinstance(why, str)]
-        if missing:
-            return [Missing("flow", "; ".join(missing))]
+        if missing := lacking(peers):
+            return missing
         self.folder = folder
         self.env = sandbox.up()
         self.clock = Stopwatch(build_clock(folder))

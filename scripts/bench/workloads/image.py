@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import sandbox
-from measure import Command, Contender, Missing, Peer, Workload
+from measure import Command, Contender, Missing, Peer, Workload, lacking
 from workloads.tasks import put
 
 STAGES = {
@@ -44,9 +44,8 @@ class Race:
         self.flow, self.files, self.edits = flow, files, 0
 
     def enter(self, folder: Path, peers: dict[str, Peer | str]) -> list[Contender | Missing]:
-        missing = [why for why in peers.values() if isinstance(why, str)]
-        if missing:
-            return [Missing("flow", "; ".join(missing))]
+        if missing := lacking(peers):
+            return missing
         self.folder, self.env = folder, sandbox.up()
         self.registry = self.env["SANDBOX_ENDPOINT"].removeprefix("http://")
         self.make_context()

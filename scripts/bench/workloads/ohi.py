@@ -9,7 +9,8 @@ from pathlib import Path
 
 import sandbox
 from counter import Counter
-from measure import Command, Contender, Failed, Missing, Peer, Stopwatch, Workload, build_clock, say, surroundings
+from measure import Command, Contender, Failed, Missing, Peer, Stopwatch, Workload
+from measure import build_clock, lacking, races, say, surroundings
 from peers import ROOT
 
 STAGES = {"back": "eleven services and the site back to the former version"}
@@ -21,19 +22,7 @@ OHI = "tests/fixtures/ohi"
 
 def workloads(flow: str, scale: float) -> list[Workload]:
     del scale
-    return [
-        Workload(
-            name="ohi",
-            group="ohi",
-            stages=STAGES,
-            peers=("git",),
-            enter=Race(flow).enter,
-            rounds=3,
-            least=1,
-            warm=0,
-            budget=120,
-        )
-    ]
+    return races("ohi", STAGES, ("git",), Race(flow).enter, rounds=3)
 
 
 class Race:
@@ -43,9 +32,8 @@ class Race:
         self.flow = flow
 
     def enter(self, folder: Path, peers: dict[str, Peer | str]) -> list[Contender | Missing]:
-        missing = [why for why in peers.values() if isinstance(why, str)]
-        if missing:
-            return [Missing("flow", "; ".join(missing))]
+        if missing := lacking(peers):
+            return missing
         self.env = sandbox.up()
         sandbox.sandbox("tools")
         self.env = {**self.env, "SANDBOX_PASSPHRASE": "eine lange Losung"}

@@ -1,4 +1,5 @@
 mod mistakes;
+mod mistakes_in_settings;
 
 use proptest::prelude::*;
 

@@ -5,6 +5,7 @@ mod tokens;
 
 use std::ops::Range;
 
+use super::blanks;
 use super::chars::{forbidden, newline, space};
 use super::{MAX_PROBLEMS, Raw, Scan};
 use crate::syntax::problem::{Problem, Problems};
@@ -193,32 +194,13 @@ impl<'t> Scanner<'t> {
     /// `/* … */`, nested.
     fn comment(&mut self) {
         let start = self.at;
-        let mut depth = 0usize;
-        let bytes = self.text.as_bytes();
-        let mut at = start;
-        loop {
-            match (bytes.get(at), bytes.get(at + 1)) {
-                (Some(b'/'), Some(b'*')) => {
-                    depth += 1;
-                    at += 2;
-                }
-                (Some(b'*'), Some(b'/')) => {
-                    depth -= 1;
-                    at += 2;
-                    if depth == 0 {
-                        break;
-                    }
-                }
-                (Some(_), _) => at += 1,
-                (None, _) => {
-                    self.problem(start, start + 2, "this comment is never closed", "no */ follows");
-                    self.close_all();
-                    break;
-                }
-            }
+        let len = blanks::comment(self.rest());
+        if len.is_none() {
+            self.problem(start, start + 2, "this comment is never closed", "no */ follows");
+            self.close_all();
         }
-        self.blank(start..at);
-        self.at = at;
+        self.at = len.map_or(self.text.len(), |len| start + len);
+        self.blank(start..self.at);
     }
 
     fn token(&mut self, c: char) {
@@ -277,23 +259,11 @@ impl<'t> Scanner<'t> {
     /// `\` at the end of a line.
     fn continued(&mut self) {
         let start = self.at;
-        let mut rest = self.rest()[1..].trim_start_matches(space);
-        if rest.starts_with("//") {
-            rest = &rest[rest.find(newline).unwrap_or(rest.len())..];
-        }
-        let Some(c) = rest.chars().next() else {
-            self.blank(start..self.text.len());
-            self.at = self.text.len();
-            return;
-        };
-        if !newline(c) {
+        let len = blanks::continuation(self.rest());
+        if len.is_none() {
             self.problem(start, start + 1, "\"\\\" cannot stand here", "it continues a line, at its end");
-            self.blank(start..start + 1);
-            self.at = start + 1;
-            return;
         }
-        let skip = if rest.starts_with("\r\n") { 2 } else { c.len_utf8() };
-        self.at = self.text.len() - rest.len() + skip;
+        self.at = start + len.unwrap_or(1);
         self.blank(start..self.at);
         self.line = self.at;
     }
@@ -318,7 +288,7 @@ impl<'t> Scanner<'t> {
             self.before_token();
         }
         self.at = end;
-        let ahead = self.text[end..].trim_start_matches(space);
+        let gap = end..end + blanks::gap(&self.text[end..]);
         let Some(open) = &mut self.current else {
             self.start_node(start, end);
             return;
@@ -328,10 +298,11 @@ impl<'t> Scanner<'t> {
             self.end_value(end);
             return;
         }
-        if text && ahead.starts_with('=') {
-            self.at = self.text.len() - ahead.len() + 1;
-            open.key = Some(start..self.at);
+        if text && self.text[gap.end..].starts_with('=') {
+            self.at = gap.end + 1;
+            open.key = Some(start..end);
             open.last = self.at;
+            self.blank(gap);
             return;
         }
         if open.values == 0 && text && self.slashdash.is_none() {
@@ -371,8 +342,8 @@ impl<'t> Scanner<'t> {
     /// Reports a key that nothing follows.
     fn no_value(&mut self, open: &mut Open) {
         let Some(key) = open.key.take() else { return };
-        let name = short(self.text[key.clone()].trim_end_matches('=').trim_end());
-        let problem = Problem::at(self.span(key.start, key.end), format!("\"{name}=\" has no value"));
+        let name = short(&self.text[key.clone()]);
+        let problem = Problem::at(self.span(key.start, open.last), format!("\"{name}=\" has no value"));
         self.problems.push(problem.label(format!("write {name}=\"…\"")));
         open.raw.bad = true;
     }
