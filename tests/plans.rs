@@ -421,6 +421,22 @@ fn whatever_somebody_changes_in_the_world_is_named() {
     shop.project.run(&["run", "--plan", "deploy.plan"]).exits(5).says("this plan was used by run ");
 }
 
+/// Nothing of AWS is there yet: what reads the made files waits for the stack too.
+#[test]
+fn a_first_plan_stays_the_same_while_its_files_are_made() {
+    let shop = Shop::new();
+    let digest = || shop.plan(&[]).0["digest"].clone();
+    let before = digest();
+    shop.project.run(&["plan", "deploy", "--env", "sandbox", "--out", "deploy.plan"]).exits(0);
+    for step in ["bundle", "compile[api]", "compile"] {
+        // A run that changes nothing in AWS leaves no release, and so no other sequence.
+        shop.run(&["--only", step]).exits(0);
+        assert_eq!(digest(), before, "{step} ran");
+    }
+    shop.project.run(&["run", "--plan", "deploy.plan"]).exits(0);
+    assert_eq!(shop.ask("api")["version"], "1.0.0");
+}
+
 /// Deploys a change; while the run stands in front of this step, somebody changes what it acts on. It
 /// is refused, names what differs, and asks nothing of AWS that begins with `effect`.
 #[track_caller]

@@ -311,6 +311,32 @@ fn after_kill_nothing_that_deploys_goes_on() {
     assert_eq!(terms(&project, "child"), "", "nobody was there to ask");
 }
 
+/// As Pulumi starts its providers: in a session of their own, and deaf to everything but KILL.
+const RUNAWAY: &str = r#"
+    inherit "FLOW_TEST_PROJECT"
+    grace "10m"
+    script """
+        trap '' TERM
+        setsid sh -c 'trap "" TERM HUP; (touch started; while :; do sleep 5; done) & exec sleep 600' &
+        wait
+        wait
+        """
+"#;
+
+#[test]
+fn what_left_its_group_is_ended_too() {
+    for (signals, code) in [(&[Signal::KILL][..], None), (&[Signal::INT, Signal::TERM], Some(7))] {
+        let project = project(&format!("run \"runaway\" {{ {RUNAWAY} }}"));
+        let flow = project.start(&["run", "wait", "--env", "dev"]);
+        until("it has started", || project.path("started").exists());
+        for signal in signals {
+            send(&flow, *signal);
+        }
+        assert_eq!(end(flow).code, code);
+        none_is_left(&project);
+    }
+}
+
 #[test]
 fn after_kill_a_probe_does_not_go_on_either() {
     let project = project(

@@ -420,7 +420,7 @@ impl<'a> Observer<'a> {
     }
 
     /// An infrastructure step in front that will run; the nearest one.
-    fn running_creator(&self, id: NodeId) -> Option<&StepId> {
+    pub(super) fn running_creator(&self, id: NodeId) -> Option<&StepId> {
         let mut creators =
             self.fronts.creators[id.0].iter().rev().map(|creator| &self.p.graph.node(*creator).id);
         creators.find(|creator| matches!(self.table.known(creator), Some(Known::After(_))))

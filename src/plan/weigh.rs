@@ -67,9 +67,12 @@ impl Observer<'_> {
         if matches!(seen, Seen::Skipped | Seen::Unseen) && !made {
             return Ok(basis);
         }
-        if let Seen::After(step) = seen {
-            basis.after = Some(step.clone());
-        }
+        basis.after = match seen {
+            // Files that are still to be made are no reason: by the next look they may be there.
+            _ if made => self.running_creator(id).cloned(),
+            Seen::After(step) => Some(step.clone()),
+            _ => None,
+        };
         basis.tools = self.tools(node, &scope, cx, &seen).await?;
         let step = self.make(id, node);
         self.world(&mut basis, made, step.as_deref(), cx, &seen).await?;

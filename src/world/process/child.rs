@@ -193,9 +193,11 @@ impl Child {
         });
     }
 
-    /// Kills it and its group.
+    /// Kills it and its group; where it has a guard, all that it started.
     pub(super) async fn kill(&mut self) {
-        self.hold.0.signal(Signal::KILL);
+        if self.guard.take().is_none() {
+            self.hold.0.signal(Signal::KILL);
+        }
         let _ = tokio::time::timeout(AFTER_KILL, self.exit()).await;
         self.finish().await;
     }

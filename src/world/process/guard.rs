@@ -9,24 +9,30 @@
 //! The guard hands its folder, variables and streams on as they are, ignores
 //! the signals that the group gets (the program gets them as a member), and
 //! says over the socket how the program ended. When the socket closes before
-//! that, flow is gone, and the guard kills the group.
+//! that, flow is gone or wants an end of it, and the guard kills everything that
+//! the program started. That may be more than the group: Pulumi puts its
+//! providers into groups of their own. So the guard adopts orphans, and whoever
+//! descends from it is meant.
 //!
 //! The socket takes the place of a stream that the program does not need from
 //! the guard: standard input where the program has none, otherwise standard
 //! error, where both outputs go into one pipe anyway.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, set_child_subreaper};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::child::Exit;
+use super::proc;
 
 /// The hidden subcommand.
 pub(super) const WORD: &str = "__guard";
@@ -173,14 +179,16 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> io::Result<u8> {
     });
     // If flow is gone, nobody needs to hear it, and the watching thread ends this process.
     let say = |said: Said| drop((&socket).write_all(said.text().as_bytes()));
+    let ending = Arc::new(Mutex::new(()));
     let mut started = || {
+        set_child_subreaper(Some(getpid()))?;
         // Handlers, not "ignore": that would be handed on to the program.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let _entered = runtime.enter();
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
             drop(signal(kind)?);
         }
-        watch(socket.try_clone()?)?;
+        watch(socket.try_clone()?, Arc::clone(&ending))?;
         command.spawn()
     };
     let mut program = match started() {
@@ -192,6 +200,8 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> io::Result<u8> {
     };
     say(Said::Started);
     let exit = exit(program.wait()?);
+    // Taken for good once flow is gone: the end of this process is then part of the other's work.
+    let _held = ending.lock().unwrap_or_else(PoisonError::into_inner);
     say(Said::Ended(exit));
     Ok(match exit {
         Exit::Code(code) => u8::try_from(code).unwrap_or(CANNOT),
@@ -199,8 +209,8 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> io::Result<u8> {
     })
 }
 
-/// Kills the group once flow is gone.
-fn watch(mut socket: UnixStream) -> io::Result<()> {
+/// Kills all that descends from this process, and then this process, once flow is gone.
+fn watch(mut socket: UnixStream, ending: Arc<Mutex<()>>) -> io::Result<()> {
     let watching = move || {
         let mut nothing = [0; 1];
         loop {
@@ -210,10 +220,28 @@ fn watch(mut socket: UnixStream) -> io::Result<()> {
                 _ => break,
             }
         }
+        let _held = ending.lock().unwrap_or_else(PoisonError::into_inner);
+        kill_descendants();
         // Nobody is left to hear of a refusal, and the group is the guard's own.
         let _ = kill_current_process_group(Signal::KILL);
     };
     std::thread::Builder::new().name("guard".to_owned()).spawn(watching).map(drop)
+}
+
+/// Those that others started meanwhile come to this process when their parents die.
+fn kill_descendants() {
+    let mut killed = BTreeSet::new();
+    loop {
+        let mut found = proc::descendants(getpid().as_raw_nonzero().get());
+        found.retain(|stat| killed.insert((stat.id, stat.started)));
+        if found.is_empty() {
+            return;
+        }
+        for stat in found {
+            // One that is gone by now is what was wanted; one of another user cannot be helped.
+            let _ = stat.kill();
+        }
+    }
 }
 
 fn exit(status: ExitStatus) -> Exit {

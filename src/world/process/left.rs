@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::proc::{Stat, members};
+
 /// What the names of notes have behind the process that made them.
 const MARK: &str = "-group-";
 
@@ -59,31 +61,6 @@ pub(in crate::world) fn end(note: &Path) {
 
 fn number(word: Option<&str>) -> Option<u64> {
     word?.parse().ok()
-}
-
-/// Processes of a group.
-fn members(group: i32) -> Vec<Stat> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| Stat::read(entry.file_name().to_str()?.parse().ok()?))
-        .filter(|stat| stat.group == group)
-        .collect()
-}
-
-/// What `/proc/PID/stat` says of a process.
-struct Stat {
-    group: i32,
-    /// In ticks since the machine started.
-    started: u64,
-}
-
-impl Stat {
-    fn read(process: i32) -> Option<Self> {
-        let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        // The name in parentheses may hold anything; fields are counted behind it, from the third.
-        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        Some(Self { group: fields.get(2)?.parse().ok()?, started: fields.get(19)?.parse().ok()? })
-    }
 }
 
 #[cfg(test)]

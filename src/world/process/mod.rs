@@ -18,6 +18,7 @@ mod child;
 mod guard;
 mod left;
 mod lines;
+mod proc;
 mod program;
 
 #[cfg(test)]
