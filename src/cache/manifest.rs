@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::world::depot;
+use crate::world::digests::{self, Stamp, Wanted};
 use crate::world::files::{FileError, Files};
 use crate::world::walk::{GlobError, Matcher, WalkError};
 
@@ -106,11 +107,25 @@ impl Manifest {
     /// The paths at which something else stands now, in order.
     pub fn differing(&self, files: &Files) -> Result<Vec<String>, ManifestError> {
         let mut differing = Vec::new();
+        // Bytes are read only where nothing else tells.
+        let (mut unread, mut wanted) = (Vec::new(), Vec::new());
         for (name, made) in &self.rows {
-            if !stands(files, name, made)? {
+            let path = files.root().join(name);
+            match Standing::of(made, &path)? {
+                Standing::Same => {}
+                Standing::Other => differing.push(name.clone()),
+                Standing::Unread(stamp, digest) => {
+                    unread.push((name, digest));
+                    wanted.push(Wanted { path, stamp, part: None });
+                }
+            }
+        }
+        for ((name, digest), found) in unread.into_iter().zip(files.digests().all(&wanted)?) {
+            if found.sum.to_string() != digest {
                 differing.push(name.clone());
             }
         }
+        differing.sort();
         Ok(differing)
     }
 
@@ -138,22 +153,32 @@ impl Manifest {
     }
 }
 
-/// Whether it is what stands at its path now.
-fn stands(files: &Files, name: &str, made: &Made) -> Result<bool, ManifestError> {
-    let path = files.root().join(name);
-    let Some(found) = files.metadata(&path)? else { return Ok(false) };
-    Ok(match made {
-        // Bytes are read only where nothing else tells.
-        Made::File { digest, mode, size } => {
-            found.is_file()
-                && found.len() == *size
-                && depot::mode(&found) == *mode
-                && files.digest(&path)? == *digest
-        }
-        // Somebody may have put something into it.
-        Made::Folder => found.is_dir(),
-        link @ Made::Link(_) => describe(files, &path)?.as_ref() == Some(link),
-    })
+/// What stands at the path of something that was made.
+enum Standing<'a> {
+    Same,
+    Other,
+    /// A file of the same length and mode: its bytes tell, which had this digest.
+    Unread(Stamp, &'a str),
+}
+
+impl<'a> Standing<'a> {
+    fn of(made: &'a Made, path: &Path) -> Result<Self, ManifestError> {
+        let Some(stamp) = digests::stamp(path)? else { return Ok(Self::Other) };
+        let same = match made {
+            Made::File { digest, mode, size } => {
+                if stamp.is_file() && stamp.size == *size && stamp.permissions() == *mode {
+                    return Ok(Self::Unread(stamp, digest));
+                }
+                false
+            }
+            // Somebody may have put something into it.
+            Made::Folder => stamp.is_folder(),
+            Made::Link(target) => {
+                stamp.is_link() && std::fs::read_link(path).is_ok_and(|now| now == Path::new(target))
+            }
+        };
+        Ok(if same { Self::Same } else { Self::Other })
+    }
 }
 
 /// What stands at a path; `None` when nothing that can be kept does.

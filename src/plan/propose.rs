@@ -16,10 +16,11 @@ use crate::steps::attributes::Globs;
 use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Proposal, Step};
 use crate::world::keyed::Sealer;
 use crate::world::masker::Masker;
+use crate::world::parallel::aside;
 
-use super::fingerprint;
 use super::fingerprint::answer::{self, Answer, Keyed, Stored};
 use super::fingerprint::key::Key;
+use super::fingerprint::{self, KeyError};
 use super::graph::{Goal, Node};
 use super::prepare::Prepared;
 use super::tools;
@@ -153,21 +154,20 @@ pub async fn propose(node: &Node, around: Surroundings<'_>, cx: &Context) -> Res
             };
         }
     };
-    let key = keyed(node, &settings, &attributes, around, cx).await?;
+    let (key, answer) = asked(node, &settings, &attributes, around, cx).await?.unzip();
     let mut stale = None;
-    if let Some(key) = key.as_ref().filter(|_| !around.no_cache) {
-        match ask(key, &attributes, around, cx).await? {
-            Answer::UpToDate(outputs) => {
-                let summary = format!("{} unchanged", count(key.key.files.len(), "input"));
-                let proposal = Proposal::up_to_date(summary, outputs);
-                return Ok(ready(proposal, Some(key.clone()), None, attributes));
-            }
-            Answer::Stored(stored) => {
-                let proposal = restoring(&stored);
-                return Ok(ready(proposal, Some(key.clone()), Some(stored), attributes));
-            }
-            Answer::Stale(why) => stale = Some(why.to_string()),
+    match answer.flatten() {
+        Some(Answer::UpToDate(outputs)) => {
+            let inputs = key.as_ref().map_or(0, |key| key.key.files.len());
+            let proposal = Proposal::up_to_date(format!("{} unchanged", count(inputs, "input")), outputs);
+            return Ok(ready(proposal, key, None, attributes));
         }
+        Some(Answer::Stored(stored)) => {
+            let proposal = restoring(&stored);
+            return Ok(ready(proposal, key, Some(stored), attributes));
+        }
+        Some(Answer::Stale(why)) => stale = Some(why.to_string()),
+        None => {}
     }
     let mut proposal = match step.plan(cx).await {
         Ok(proposal) => proposal,
@@ -208,15 +208,16 @@ fn restoring(stored: &Stored) -> Proposal {
     }
 }
 
-/// The key of a step that only makes files; `None` for every other: whatever deploys asks its
-/// provider, since what was done once may be gone, or was done by somebody else.
-async fn keyed(
+/// The key of a step that only makes files, and what the cache says of it unless it is not to be
+/// asked. `None` for every other step: whatever deploys asks its provider, since what was done once
+/// may be gone, or was done by somebody else.
+async fn asked(
     node: &Node,
     settings: &Ready,
     attributes: &Attributes,
     around: Surroundings<'_>,
     cx: &Context,
-) -> Result<Option<Keyed>, Failure> {
+) -> Result<Option<(Keyed, Option<Answer>)>, Failure> {
     if node.step.is_deploying(cx.cloud.target().protected) || !node.step.makes_files() || attributes.no_cache
     {
         return Ok(None);
@@ -224,35 +225,24 @@ async fn keyed(
     let dir = settings.opt_text("dir")?;
     let versions = tools::versions(&attributes.tools, dir.as_deref(), cx).await?;
     let rows = (fingerprint::values(&node.step, around.scope, around.sealer), versions);
-    let (settings, attributes, world, sealer) =
-        (settings.clone(), attributes.clone(), cx.world.clone(), around.sealer.clone());
+    let (settings, attributes, cx) = (settings.clone(), attributes.clone(), cx.clone());
+    let (cache, sealer, no_cache) = (around.cache.clone(), around.sealer.clone(), around.no_cache);
     let kind = node.step.kind.name;
-    aside(move || Key::compute(kind, &settings, &attributes, rows, &world, &sealer).map(Keyed::from))
-        .await?
-        .map(Some)
-        .map_err(|error| Failure::new(error.to_string()))
-}
-
-async fn ask(
-    key: &Keyed,
-    attributes: &Attributes,
-    around: Surroundings<'_>,
-    cx: &Context,
-) -> Result<Answer, Failure> {
-    let (key, cache, cx) = (key.clone(), around.cache.clone(), cx.clone());
-    let restorable = !attributes.outputs.is_empty();
-    aside(move || answer::ask(&key, &whose(&cx), restorable, &cache, &cx.world.files)).await
+    let work = move || {
+        let key = Key::compute(kind, &settings, &attributes, rows, &cx.world, &sealer)?;
+        let key = Keyed::from(key);
+        let restorable = !attributes.outputs.is_empty();
+        let answer = (!no_cache).then(|| answer::ask(&key, &whose(&cx), restorable, &cache, &cx.world.files));
+        Ok((key, answer))
+    };
+    let asked: Result<_, KeyError> = aside(work).await.map_err(|error| Failure::new(error.to_string()))?;
+    asked.map(Some).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// Whose last success it is.
 #[must_use]
 pub fn whose(cx: &Context) -> Whose<'_> {
     Whose { flow: &cx.flow, environment: &cx.cloud.target().environment, step: &cx.id }
-}
-
-/// Reading many files must not hold up everything else.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::new(error.to_string()))
 }
 
 /// What comes of a step whose conditions do not hold, or not yet; `None` where all of them hold.

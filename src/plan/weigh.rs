@@ -9,8 +9,11 @@ use std::collections::BTreeMap;
 
 use crate::model::kind::Nature;
 use crate::model::names::StepId;
+use crate::model::settings::Shape;
+use crate::model::template::Reference;
 use crate::model::value::Field;
 use crate::steps::{self, Attributes, Context, Failure, FailureClass, Step};
+use crate::world::parallel::aside;
 use crate::world::walk::Matcher;
 
 use super::basis::{Basis, PlanBasis, Symbolic, Unmade, definition, handed};
@@ -158,6 +161,10 @@ impl Observer<'_> {
         let left = self.fronts.left_by_now(id);
         let certain = !self.fronts.loose[id.0] && self.fronts.creators[id.0].is_empty();
         let own = match (seen, step) {
+            // Its key was made from the same files.
+            (Seen::Planned(Look { key: Some(key), .. }), _) if is_read_as_written(self.p.graph.node(id)) => {
+                Some(key.key.files.clone())
+            }
             (Seen::Planned(look), _) if certain && !look.proposal.inputs.is_empty() => {
                 Some(look.proposal.inputs.clone())
             }
@@ -166,8 +173,10 @@ impl Observer<'_> {
         };
         let wrong = |error: String| Failure::new(error);
         if let Some(mut own) = own {
-            let made = Matcher::new(&left, &[]).map_err(|error| wrong(error.to_string()))?;
-            own.retain(|path, _| !made.matches(std::path::Path::new(path)));
+            if !own.is_empty() && !left.is_empty() {
+                let made = Matcher::new(&left, &[]).map_err(|error| wrong(error.to_string()))?;
+                own.retain(|path, _| !made.matches(std::path::Path::new(path)));
+            }
             return Ok(own);
         }
         let node = self.p.graph.node(id);
@@ -181,12 +190,20 @@ impl Observer<'_> {
         exclude.extend(left);
         let matcher = Matcher::new(&include, &exclude).map_err(|error| wrong(error.to_string()))?;
         let files = self.p.world.files.clone();
-        // Digesting many files must not hold up everything else.
-        tokio::task::spawn_blocking(move || matcher.digests(&files))
+        aside(move || matcher.digests(&files))
             .await
             .map_err(|error| wrong(error.to_string()))?
             .map_err(|error| wrong(error.to_string()))
     }
+}
+
+/// Whether its inputs are all that it reads, and the same whatever steps in front of it made.
+fn is_read_as_written(node: &Node) -> bool {
+    let inputs = node.step.common.inputs.iter();
+    let mut globs = inputs.flat_map(|inputs| inputs.globs.iter().chain(&inputs.exclude));
+    let mut settings = node.step.kind.settings.iter();
+    globs.all(|glob| glob.references().iter().all(|it| !matches!(it.value, Reference::Step(_))))
+        && !settings.any(|setting| matches!(setting.shape, Shape::Path { reads: true }))
 }
 
 /// What all steps count by.

@@ -1,6 +1,10 @@
-//! The same work on many things, on as many processors as there are. Blocks.
+//! Work on as many processors as there are, and on no more threads.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 /// Below this many a thread costs more than it saves.
 const FEW: usize = 32;
@@ -13,7 +17,16 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST)
 }
 
-/// What came of each, in their order. `long`: each is worth a thread.
+/// Does what blocks, such as reading files, without holding up everything else. A thousand steps ask
+/// at once: a thread for each of them would cost more than what it does.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    static FREE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(workers()));
+    // Closed by nobody.
+    let _turn = FREE.acquire().await;
+    tokio::task::spawn_blocking(work).await
+}
+
+/// What came of each, in their order. Blocks. `long`: each is worth a thread.
 pub fn map<T: Sync, R: Send>(all: &[T], long: bool, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let workers = workers().min(all.len());
     if all.len() < 2 || all.len() < FEW && !long || workers == 1 {

@@ -57,6 +57,12 @@ impl Stamp {
         self.file_type() == FileType::Symlink
     }
 
+    /// Who may do what, without the bits beyond.
+    #[must_use]
+    pub fn permissions(&self) -> u32 {
+        self.mode & 0o777
+    }
+
     /// Whether anybody may run it.
     #[must_use]
     pub fn is_executable(&self) -> bool {
