@@ -33,8 +33,7 @@ pub struct Scheduler {
     /// How many predecessors are not settled yet.
     waiting: BTreeMap<NodeId, usize>,
     followers: HashMap<NodeId, Vec<NodeId>>,
-    /// In order of appearance, so that the same flow starts its steps in the same order.
-    ready: BTreeSet<NodeId>,
+    ready: Ready,
     /// What a step may not start because of.
     blocked: BTreeMap<NodeId, StepId>,
     pools: HashMap<String, usize>,
@@ -43,6 +42,17 @@ pub struct Scheduler {
     cores: usize,
     stopped: bool,
     ends: BTreeMap<StepId, UnitEnd>,
+}
+
+/// Steps that wait for nothing any more, in order of appearance, so that the same flow starts its
+/// steps in the same order. Apart by what limits them: with a thousand programs ready, finding the
+/// next step must not mean looking at those that have no place.
+#[derive(Default)]
+struct Ready {
+    programs: BTreeSet<NodeId>,
+    others: BTreeSet<NodeId>,
+    /// Something that they need did not succeed.
+    blocked: BTreeSet<NodeId>,
 }
 
 impl Scheduler {
@@ -58,7 +68,7 @@ impl Scheduler {
             facts,
             waiting: BTreeMap::new(),
             followers: HashMap::new(),
-            ready: BTreeSet::new(),
+            ready: Ready::default(),
             blocked: BTreeMap::new(),
             pools: HashMap::new(),
             programs: 0,
@@ -110,7 +120,7 @@ impl Scheduler {
             if runs(id) {
                 self.waiting.insert(id, front.len());
                 if front.is_empty() {
-                    self.ready.insert(id);
+                    self.make_ready(id);
                 }
                 for before in &front {
                     self.followers.entry(*before).or_default().push(id);
@@ -137,32 +147,27 @@ impl Scheduler {
     }
 
     async fn start(&mut self, units: &mut JoinSet<(NodeId, UnitEnd)>) {
-        let candidates: Vec<NodeId> = self.ready.iter().copied().collect();
-        for id in candidates {
-            let urgency = self.cancel.urgency();
-            // `finally` runs after an interruption too, unless somebody is in a hurry.
-            let stopping =
-                if self.finally { urgency >= Urgency::Killing } else { urgency >= Urgency::Stopping };
-            if self.stopped || stopping {
-                return;
-            }
-            if let Some(because) = self.blocked.get(&id).cloned() {
-                self.ready.remove(&id);
-                self.skip(id, &because).await;
+        while !self.is_stopping() {
+            if let Some(id) = self.ready.blocked.pop_first() {
+                self.skip(id).await;
                 continue;
             }
-            if !self.has_place(id, units.len()) {
-                continue;
-            }
-            self.ready.remove(&id);
+            let Some(id) = self.next(units.len()) else { return };
             self.take_place(id);
             let unit = unit::Unit::new(Arc::clone(&self.shared), id, self.cancel.clone(), self.facts.clone());
             units.spawn(async move { (id, unit.live().await) });
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        let urgency = self.cancel.urgency();
+        // `finally` runs after an interruption too, unless somebody is in a hurry.
+        self.stopped || urgency >= if self.finally { Urgency::Killing } else { Urgency::Stopping }
+    }
+
     /// A step that cannot run since something it needs did not succeed.
-    async fn skip(&mut self, id: NodeId, because: &StepId) {
+    async fn skip(&mut self, id: NodeId) {
+        let Some(because) = self.blocked.get(&id).cloned() else { return };
         let node = self.shared.prepared.graph.node(id);
         let feed = Feed::new(node.id.clone(), self.shared.sender.clone());
         // What was done and is not taken back stays as it was recorded.
@@ -180,21 +185,29 @@ impl Scheduler {
         self.ready_followers(id);
     }
 
-    fn has_place(&self, id: NodeId, running: usize) -> bool {
-        let step = &self.shared.prepared.graph.node(id).step;
-        let pool_full = step.common.pool.as_ref().is_some_and(|pool| {
-            let size = self.shared.prepared.flow.pools.get(pool).copied().unwrap_or(1);
-            self.pools.get(pool).copied().unwrap_or(0) >= size
-        });
-        let places = match self.shared.options.jobs {
-            Some(jobs) => running < jobs,
-            None if is_program(step.kind.nature) => self.programs < self.cores,
-            None => running - self.programs.min(running) < WAITING_STEPS,
+    /// The first step that there is a place for.
+    fn next(&self, running: usize) -> Option<NodeId> {
+        let (programs, others) = match self.shared.options.jobs {
+            Some(jobs) => (running < jobs, running < jobs),
+            None => (self.programs < self.cores, running - self.programs.min(running) < WAITING_STEPS),
         };
-        places && !pool_full
+        let first = |ready: &BTreeSet<NodeId>| ready.iter().copied().find(|id| self.pool_has_place(*id));
+        let program = programs.then(|| first(&self.ready.programs)).flatten();
+        let other = others.then(|| first(&self.ready.others)).flatten();
+        program.into_iter().chain(other).min()
+    }
+
+    fn pool_has_place(&self, id: NodeId) -> bool {
+        let pool = self.shared.prepared.graph.node(id).step.common.pool.as_ref();
+        pool.is_none_or(|pool| {
+            let size = self.shared.prepared.flow.pools.get(pool).copied().unwrap_or(1);
+            self.pools.get(pool).copied().unwrap_or(0) < size
+        })
     }
 
     fn take_place(&mut self, id: NodeId) {
+        self.ready.programs.remove(&id);
+        self.ready.others.remove(&id);
         let step = &self.shared.prepared.graph.node(id).step;
         self.programs += usize::from(is_program(step.kind.nature));
         if let Some(pool) = &step.common.pool {
@@ -245,10 +258,22 @@ impl Scheduler {
             if let Some(left) = self.waiting.get_mut(&follower) {
                 *left -= 1;
                 if *left == 0 {
-                    self.ready.insert(follower);
+                    self.make_ready(follower);
                 }
             }
         }
+    }
+
+    fn make_ready(&mut self, id: NodeId) {
+        let nature = self.shared.prepared.graph.node(id).step.kind.nature;
+        let ready = if self.blocked.contains_key(&id) {
+            &mut self.ready.blocked
+        } else if is_program(nature) {
+            &mut self.ready.programs
+        } else {
+            &mut self.ready.others
+        };
+        ready.insert(id);
     }
 }
 
