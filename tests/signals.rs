@@ -337,6 +337,28 @@ fn what_left_its_group_is_ended_too() {
     }
 }
 
+/// A guard adopts orphans, and the dead among them must not stay: `$PPID` is the guard.
+#[test]
+fn orphans_that_died_are_not_kept() {
+    let project = project(
+        r#"run "orphans" {
+            timeout "20s"
+            script """
+                dead() { cat /proc/[0-9]*/stat 2>/dev/null | grep -c ") Z $PPID "; }
+                for i in 1 2 3; do (sh -c 'kill -STOP $$' & echo $! >> orphans); done
+                until [ "$(wc -l < orphans)" = 3 ]; do :; done
+                for id in $(cat orphans); do
+                    until grep -q ") T $PPID " /proc/$id/stat; do :; done
+                    kill -KILL $id
+                done
+                until [ "$(dead)" = 0 ]; do :; done
+                """
+        }"#,
+    );
+    project.run(&["run", "wait", "--env", "dev"]).exits(0);
+    assert_eq!(project.read("orphans").lines().count(), 3);
+}
+
 #[test]
 fn after_kill_a_probe_does_not_go_on_either() {
     let project = project(

@@ -23,11 +23,12 @@ use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group, set_child_subreaper};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpgrp, getpid, kill_current_process_group, set_child_subreaper, wait,
+};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -191,7 +192,7 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> io::Result<u8> {
         watch(socket.try_clone()?, Arc::clone(&ending))?;
         command.spawn()
     };
-    let mut program = match started() {
+    let program = match started() {
         Ok(program) => program,
         Err(error) => {
             say(Said::NotStarted(error.raw_os_error().unwrap_or_default()));
@@ -199,7 +200,7 @@ fn guard(mut words: impl Iterator<Item = OsString>) -> io::Result<u8> {
         }
     };
     say(Said::Started);
-    let exit = exit(program.wait()?);
+    let exit = outlive(&program)?;
     // Taken for good once flow is gone: the end of this process is then part of the other's work.
     let _held = ending.lock().unwrap_or_else(PoisonError::into_inner);
     say(Said::Ended(exit));
@@ -244,9 +245,20 @@ fn kill_descendants() {
     }
 }
 
-fn exit(status: ExitStatus) -> Exit {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signalled(signal.unwrap_or_default()),
+/// Returns how the program ended. Orphans that this process adopted are collected meanwhile: the dead
+/// among them would be kept for as long as it lives.
+fn outlive(program: &Child) -> io::Result<Exit> {
+    let program = Pid::from_child(program);
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((id, status))) if id == program => {
+                return Ok(match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Exit::Code(code),
+                    (None, signal) => Exit::Signalled(signal.unwrap_or_default()),
+                });
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }

@@ -8,7 +8,7 @@
 //!   pipes that somebody still holds are not waited for. One exception: a
 //!   program that *died of* the signal (a shell around the real worker) had no
 //!   say, so what still writes to its output keeps the grace that is left.
-//! - When flow itself is killed, the program's guard ends its group at once, or
+//! - When flow itself is killed, the program's guard ends all of it at once, or
 //!   the next run does: see [`Leash`].
 //! - Memory does not grow with the output.
 //!
