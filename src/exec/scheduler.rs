@@ -51,8 +51,8 @@ pub struct Scheduler {
 struct Ready {
     programs: BTreeSet<NodeId>,
     others: BTreeSet<NodeId>,
-    /// Something that they need did not succeed.
-    blocked: BTreeSet<NodeId>,
+    /// Each with what it needs that did not succeed.
+    blocked: BTreeMap<NodeId, StepId>,
 }
 
 impl Scheduler {
@@ -148,8 +148,8 @@ impl Scheduler {
 
     async fn start(&mut self, units: &mut JoinSet<(NodeId, UnitEnd)>) {
         while !self.is_stopping() {
-            if let Some(id) = self.ready.blocked.pop_first() {
-                self.skip(id).await;
+            if let Some((id, because)) = self.ready.blocked.pop_first() {
+                self.skip(id, &because).await;
                 continue;
             }
             let Some(id) = self.next(units.len()) else { return };
@@ -166,8 +166,7 @@ impl Scheduler {
     }
 
     /// A step that cannot run since something it needs did not succeed.
-    async fn skip(&mut self, id: NodeId) {
-        let Some(because) = self.blocked.get(&id).cloned() else { return };
+    async fn skip(&mut self, id: NodeId, because: &StepId) {
         let node = self.shared.prepared.graph.node(id);
         let feed = Feed::new(node.id.clone(), self.shared.sender.clone());
         // What was done and is not taken back stays as it was recorded.
@@ -265,15 +264,13 @@ impl Scheduler {
     }
 
     fn make_ready(&mut self, id: NodeId) {
-        let nature = self.shared.prepared.graph.node(id).step.kind.nature;
-        let ready = if self.blocked.contains_key(&id) {
-            &mut self.ready.blocked
-        } else if is_program(nature) {
-            &mut self.ready.programs
+        if let Some(because) = self.blocked.remove(&id) {
+            self.ready.blocked.insert(id, because);
+        } else if is_program(self.shared.prepared.graph.node(id).step.kind.nature) {
+            self.ready.programs.insert(id);
         } else {
-            &mut self.ready.others
-        };
-        ready.insert(id);
+            self.ready.others.insert(id);
+        }
     }
 }
 
