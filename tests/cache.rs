@@ -10,6 +10,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use sha2::Digest as _;
+
 use crate::support::project::{Project, Ran};
 use crate::support::wait::until;
 
@@ -207,6 +209,20 @@ fn a_deleted_or_tampered_output_is_put_back_without_a_run() {
     let tamper = |p: &mut Project| p.write("out/o.txt", "xx\nyy\n");
     check("tampered", tamper, Then::Restored, MADE, "out/o.txt is not what it made");
     check("looks the same", |p| same_look(p, "out/o.txt", "xx\nyy\n"), Then::Restored, MADE, "out/o.txt");
+}
+
+/// From then on its stamp tells what it holds, and a change that keeps size and time must still show.
+#[test]
+fn an_output_whose_digest_is_remembered_is_not_believed_after_a_change() {
+    let change = |p: &mut Project| {
+        let sum = sha2::Sha256::digest(MADE);
+        until("its digest is remembered", || {
+            run(p).exits(0);
+            std::fs::read(p.path(".flow/cache/digests")).unwrap().windows(sum.len()).any(|at| at == &sum[..])
+        });
+        same_look(p, "out/o.txt", "xx\nyy\n");
+    };
+    check("remembered", change, Then::Restored, MADE, "out/o.txt is not what it made");
 }
 
 #[test]

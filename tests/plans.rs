@@ -201,6 +201,28 @@ fn what_changes_nothing_changes_no_digest() {
     assert_eq!(order(&project), ["first", "second"]);
 }
 
+/// A step that makes files of made files counts by the files that nobody makes, whichever are there.
+#[test]
+fn what_is_made_of_what_is_made_changes_no_digest_either() {
+    let project = project(
+        r#"
+        run "bundle" { script "mkdir -p out; cp src/a out/a"; inputs "src/a"; outputs "out/a" }
+        run "pack" { needs "bundle"; script "cat out/a src/b > out/b"; inputs "out/a" "src/b"; outputs "out/b" }
+        run "send" { needs "pack"; script "cp out/b sent" }
+        "#,
+    )
+    .file("src/a", "a")
+    .file("src/b", "b");
+    commit(&project);
+    let before = digest(&project);
+    for step in ["bundle", "pack"] {
+        project.run(&["run", "f", "--env", "dev", "--only", step]).exits(0);
+        assert_eq!(digest(&project), before, "{step} ran");
+    }
+    project.write("src/b", "c");
+    assert_ne!(digest(&project), before, "what it reads beside them counts");
+}
+
 #[test]
 fn another_clone_with_the_same_store_runs_the_plan() {
     let project = varied();

@@ -111,7 +111,7 @@ impl Manifest {
         let (mut unread, mut wanted) = (Vec::new(), Vec::new());
         for (name, made) in &self.rows {
             let path = files.root().join(name);
-            match Standing::of(made, &path)? {
+            match Standing::of(made, files, &path)? {
                 Standing::Same => {}
                 Standing::Other => differing.push(name.clone()),
                 Standing::Unread(stamp, digest) => {
@@ -162,7 +162,7 @@ enum Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn of(made: &'a Made, path: &Path) -> Result<Self, ManifestError> {
+    fn of(made: &'a Made, files: &Files, path: &Path) -> Result<Self, ManifestError> {
         let Some(stamp) = digests::stamp(path)? else { return Ok(Self::Other) };
         let same = match made {
             Made::File { digest, mode, size } => {
@@ -173,9 +173,7 @@ impl<'a> Standing<'a> {
             }
             // Somebody may have put something into it.
             Made::Folder => stamp.is_folder(),
-            Made::Link(target) => {
-                stamp.is_link() && std::fs::read_link(path).is_ok_and(|now| now == Path::new(target))
-            }
+            Made::Link(target) => stamp.is_link() && files.read_link(path)? == Path::new(target),
         };
         Ok(if same { Self::Same } else { Self::Other })
     }
