@@ -63,7 +63,8 @@ pub(super) fn beside(
     Ok(beside)
 }
 
-/// Those that single steps name and in which one may change something: what only looks there needs nobody's leave.
+/// Those that single steps name and in which one may change something: what only looks there needs
+/// nobody's leave.
 pub(super) fn changed_elsewhere(graph: &Graph, selection: &Selection, values: &Values) -> BTreeSet<EnvName> {
     graph
         .iter()

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{Answers, Attributes, Context, Done, Failure, Gatekeeper, Kind, Proposal, Recorded};
 use crate::event::{Event, Feed, Message};
-use crate::model::names::{EnvName, FlowName, RunId, StepId};
+use crate::model::names::{FlowName, RunId, StepId};
 use crate::model::settings::{Given, GivenNode, Ready};
 use crate::model::value::{Field, Outputs, Value};
 use crate::syntax::source::Span;
@@ -40,12 +40,12 @@ impl Bench {
             eprintln!("skipped: SANDBOX_ENDPOINT is not set (scripts/sandbox env)");
             return None;
         };
-        Some(Self::at(name, endpoint, host))
+        Some(Self::at(name, &endpoint, host))
     }
 
     /// In front of another AWS than the sandbox's.
     pub(super) fn in_front_of(name: &str, endpoint: &str) -> Self {
-        Self::at(name, endpoint.to_owned(), Host::current())
+        Self::at(name, endpoint, Host::current())
     }
 
     /// Behind a proxy that loses the answer to the first request that has all these words in it.
@@ -53,20 +53,11 @@ impl Bench {
         let direct = Self::new(name)?;
         let sandbox = direct.cloud.target().endpoint.clone().expect("an endpoint");
         let (endpoint, lost) = Lost::proxy(&sandbox, words).await;
-        Some((Self::at(name, endpoint, Host::current()), lost))
+        Some((Self::at(name, &endpoint, Host::current()), lost))
     }
 
-    fn at(name: &str, endpoint: String, host: Host) -> Self {
-        let target = Target {
-            environment: EnvName::new("sandbox"),
-            account: None,
-            region: Some("us-east-1".to_owned()),
-            profile: None,
-            role: None,
-            endpoint: Some(endpoint),
-            registry: None,
-            protected: false,
-        };
+    fn at(name: &str, endpoint: &str, host: Host) -> Self {
+        let target = Target::for_tests(Some(endpoint));
         let nanos = crate::world::clock::Clock.now().as_nanosecond();
         Self {
             unique: format!("sitedev-{name}-{}", nanos % 1_000_000_000_000),

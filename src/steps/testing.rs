@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use crate::event::{Event, Feed, Message};
-use crate::model::names::{EnvName, FlowName, RunId, StepId};
+use crate::model::names::{FlowName, RunId, StepId};
 use crate::world::World;
 use crate::world::aws::{Cloud, Target};
 use crate::world::cancel::Canceller;
@@ -37,7 +37,7 @@ impl Bench {
             ("HIDDEN".to_owned(), "hidden".to_owned()),
         ]);
         let host = Host::with(vars);
-        let target = target(None);
+        let target = Target::for_tests(None);
         let (sender, mut receiver) = mpsc::channel::<Message>(16);
         let events = Arc::new(std::sync::Mutex::new(Vec::new()));
         let kept = Arc::clone(&events);
@@ -73,7 +73,7 @@ impl Bench {
 
     /// An account at this endpoint, with the credentials of the surroundings.
     pub(crate) fn sandbox(endpoint: &str) -> Arc<Cloud> {
-        Arc::new(Cloud::new(target(Some(endpoint)), Host::current()))
+        Arc::new(Cloud::new(Target::for_tests(Some(endpoint)), Host::current()))
     }
 
     /// The project's folder.
@@ -97,18 +97,5 @@ impl Bench {
         let mut events = std::mem::take(&mut *self.events.lock().unwrap());
         events.retain(|event| !matches!(event, Event::Noted { key, .. } if key == "mark"));
         events
-    }
-}
-
-fn target(endpoint: Option<&str>) -> Target {
-    Target {
-        environment: EnvName::new("sandbox"),
-        account: None,
-        region: endpoint.map(|_| "us-east-1".to_owned()),
-        profile: None,
-        role: None,
-        endpoint: endpoint.map(str::to_owned),
-        registry: None,
-        protected: false,
     }
 }

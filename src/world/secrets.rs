@@ -265,7 +265,6 @@ async fn program(argv: &[String], world: &World, cancel: &Cancel) -> Result<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::names::EnvName;
     use crate::syntax::source::Span;
     use crate::world::aws::Target;
     use crate::world::cancel::Canceller;
@@ -274,17 +273,7 @@ mod tests {
 
     async fn fetch(world: &World, source: SecretSource) -> Result<String, String> {
         let declaration = SecretDeclaration { name: "db".to_owned(), source, span: Span::default() };
-        let target = Target {
-            environment: EnvName::new("test"),
-            account: None,
-            region: None,
-            profile: None,
-            role: None,
-            endpoint: None,
-            registry: None,
-            protected: false,
-        };
-        let cloud = Cloud::new(target, world.host.clone());
+        let cloud = Cloud::new(Target::for_tests(None), world.host.clone());
         load(&declaration, world, &cloud, &Canceller::new().view())
             .await
             .map(|secret| secret.expose().to_owned())
@@ -337,16 +326,7 @@ mod tests {
             println!("skipped: SANDBOX_ENDPOINT is not set (source the sandbox's environment)");
             return;
         };
-        let target = Target {
-            environment: EnvName::new("sandbox"),
-            account: None,
-            region: Some("us-east-1".to_owned()),
-            profile: None,
-            role: None,
-            endpoint: Some(endpoint),
-            registry: None,
-            protected: false,
-        };
+        let target = Target::for_tests(Some(&endpoint));
         let dir = tempfile::tempdir().unwrap();
         let world = World::new(Host::current(), dir.path(), Store::folder(dir.path().join("store")));
         let cloud = Cloud::new(target, Host::current());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use crate::event::{Event, Feed, Message};
-use crate::model::names::{EnvName, FlowName, RunId, StepId};
+use crate::model::names::{FlowName, RunId, StepId};
 use crate::model::settings::{Given, Ready};
 use crate::model::value::{Field, Value as Setting};
 use crate::steps::{Attributes, Context, Done, Failure, Kind, Proposal, Recorded};
@@ -85,16 +85,7 @@ impl Sandbox {
             Some(faults) => faults.listen(&endpoint).await,
             None => endpoint,
         };
-        let target = Target {
-            environment: EnvName::new("sandbox"),
-            account: None,
-            region: Some("us-east-1".to_owned()),
-            profile: None,
-            role: None,
-            endpoint: Some(endpoint),
-            registry: Some(registry),
-            protected: false,
-        };
+        let target = Target { registry: Some(registry), ..Target::for_tests(Some(&endpoint)) };
         let events = Arc::new(Mutex::new(Vec::new()));
         let (sender, mut receiver) = mpsc::channel::<Message>(64);
         let kept = Arc::clone(&events);

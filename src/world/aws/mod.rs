@@ -52,6 +52,23 @@ pub struct Target {
     pub protected: bool,
 }
 
+#[cfg(test)]
+impl Target {
+    /// An environment that names no account; with an endpoint, the sandbox's.
+    pub(crate) fn for_tests(endpoint: Option<&str>) -> Self {
+        Self {
+            environment: EnvName::new("sandbox"),
+            account: None,
+            region: endpoint.map(|_| "us-east-1".to_owned()),
+            profile: None,
+            role: None,
+            endpoint: endpoint.map(str::to_owned),
+            registry: None,
+            protected: false,
+        }
+    }
+}
+
 /// The clients of one environment.
 #[derive(Debug)]
 pub struct Cloud {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::event::{Event, Feed, Message};
-use crate::model::names::{EnvName, FlowName, StepId, StepName};
+use crate::model::names::{FlowName, StepId, StepName};
 use crate::model::settings::{Given, Settings};
 use crate::model::value::{Field, Value};
 use crate::steps::{Attributes, Context, Done, Failure, Kind, Proposal, Step, Way};
@@ -36,16 +36,7 @@ impl Bench {
             return None;
         };
         let registry = endpoint.trim_start_matches("http://").to_owned();
-        let target = Target {
-            environment: EnvName::new("test"),
-            account: None,
-            region: Some("us-east-1".to_owned()),
-            profile: None,
-            role: None,
-            endpoint: Some(endpoint),
-            registry: Some(registry.clone()),
-            protected: false,
-        };
+        let target = Target { registry: Some(registry.clone()), ..Target::for_tests(Some(&endpoint)) };
         let host = Host::current();
         let cloud = Arc::new(Cloud::new(target, host.clone()));
         let folder = tempfile::tempdir().unwrap();
