@@ -194,6 +194,33 @@ fn a_rollback_that_dies_anywhere_goes_on_to_the_same_end() {
     assert!(died > 0, "no run died: nothing was tried");
 }
 
+#[test]
+fn a_rollback_that_dies_once_its_release_is_recorded_goes_on_from_what_it_began_from() {
+    let shop = Shop::deployed();
+    let first = Stand::of(&shop);
+    let back = ["rollback", "deploy", "--env", "sandbox", "--to", "1"];
+    shop.change(0);
+    shop.run(&[]).exits(0);
+    let points = shop.counts(&back);
+    let created = points.iter().rposition(|point| point == "store.create.after").unwrap() + 1;
+    let releases = || shop.project.files(".flow/store/releases").len();
+    // Another run passes some points more or less.
+    let died = (created..created + 8).enumerate().any(|(at, point)| {
+        shop.change(at + 1);
+        shop.run(&[]).exits(0);
+        let before = releases();
+        let died = shop.dies_at(point, &back);
+        let recorded = died && releases() > before && shop.project.newest_run()["outcome"] == "interrupted";
+        if died {
+            shop.goes_on(&back, &format!("point {point}"));
+        }
+        is_back(&first, &Stand::of(&shop), &format!("point {point}"));
+        assert_eq!(releases(), before + 1, "point {point}: recorded once");
+        recorded
+    });
+    assert!(died, "no run died between its release and its end: {points:#?}");
+}
+
 /// Services and site are the first release's again, byte for byte.
 #[track_caller]
 fn is_back(first: &Stand, now: &Stand, what: &str) {

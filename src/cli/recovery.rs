@@ -32,6 +32,7 @@ pub(super) fn request_of(run: &RunId, state: &RunState) -> Result<Request, CliEr
         why: "it was begun by another version of flow".to_owned(),
         again: started.map(|started| started.again.clone()).unwrap_or_default(),
     })?;
+    request.resumes = Some(run.clone());
     // What it goes back to was decided when it began.
     if let (Some(back), Some(to)) = (&mut request.back, started.and_then(|started| started.back_to)) {
         back.to = Some(to);

@@ -95,13 +95,22 @@ pub enum ReleaseError {
 #[derive(Clone, Debug)]
 pub struct Releases {
     store: Store,
+    /// The run whose releases do not count.
+    without: Option<RunId>,
 }
 
 impl Releases {
     /// The releases in a store.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, without: None }
+    }
+
+    /// The same as they stood before a run recorded anything: a run that is resumed compares with what
+    /// it began from, not with itself.
+    #[must_use]
+    pub fn before_run(&self, run: Option<&RunId>) -> Self {
+        Self { store: self.store.clone(), without: run.cloned() }
     }
 
     /// The numbers of an environment's releases, newest first.
@@ -166,7 +175,8 @@ impl Releases {
         wanted: impl Fn(&Release) -> bool,
     ) -> Result<Option<Release>, ReleaseError> {
         for id in self.ids(environment)? {
-            if let Some(release) = self.get(environment, id)?.filter(&wanted) {
+            let others = |release: &Release| self.without.as_ref() != Some(&release.run);
+            if let Some(release) = self.get(environment, id)?.filter(others).filter(&wanted) {
                 return Ok(Some(release));
             }
         }
