@@ -198,8 +198,12 @@ fn a_stack_is_made_is_up_to_date_and_is_changed() {
     stack.run(&[]).exits(0);
     assert!(stack.log().contains(&"end delete b".to_owned()), "{:?}", stack.log());
 
-    // What takes something away on the way back needs a gate.
-    stack.project.run(&["rollback", "deploy", "--env", "sandbox", "--yes"]).exits(5).says("no gate");
+    // Somebody is asked before something is taken away on the way back.
+    let back = ["rollback", "deploy", "--env", "sandbox"];
+    stack.project.run(&back).exits(3).says("rollback/gate");
+    assert!(!stack.log().contains(&"end delete c".to_owned()), "{:?}", stack.log());
+    stack.project.run(&[&back[..], &["--yes"]].concat()).exits(0);
+    assert!(stack.log().contains(&"end delete c".to_owned()), "{:?}", stack.log());
 }
 
 #[test]

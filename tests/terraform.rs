@@ -434,17 +434,18 @@ fn destroying_needs_a_gate_and_the_word_that_data_may_go() {
              flow \"clear\" {{ {gate}\nterraform-apply \"infra\" {{ dir \"infra\"; destroy #true; {more} }} }}",
             sandbox.endpoint
         ));
-        flow(&project, &["run", "clear", "--yes"])
+        flow(&project, &["run", "clear"])
     };
-    destroy("protect \"terraform_data\"; needs \"sure\"", "approve \"sure\" { for \"all of it\" }")
+    destroy("protect \"terraform_data\"", "")
         .exits(5)
         .says("this would replace or delete protected resources")
         .says("terraform_data.table  there → none");
-    destroy("", "")
-        .exits(5)
-        .says("infra would take infrastructure away in dev (2 deleted), and no gate stands in front of it");
+    // Where the flow has no gate, flow puts one there.
+    destroy("", "").exits(3).says("infra/gate").says("infra deletes, replaces or overwrites what is there");
+    destroy("needs \"sure\"", "approve \"sure\" { for \"all of it\" }").exits(3).says("all of it");
     assert_eq!(state(&project)["resources"].as_array().unwrap().len(), 2);
-    destroy("needs \"sure\"", "approve \"sure\" { for \"all of it\" }").exits(0);
+    destroy("", "").exits(3);
+    flow(&project, &["run", "clear", "--yes"]).exits(0);
     assert_eq!(state(&project)["resources"].as_array().unwrap().len(), 0);
     flow(&project, &["plan", "clear", "--json"]).exits(0).prints("\"up-to-date\"");
 }

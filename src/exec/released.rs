@@ -84,7 +84,12 @@ enum Part<'a> {
 impl Part<'_> {
     /// What a step is called in the releases of this flow; `None` for a step of another.
     fn own_id(self, p: &Prepared, id: &StepId) -> Option<StepId> {
-        match (self, node_of(p, id).and_then(|node| node.guest.as_ref())) {
+        let node = node_of(p, id);
+        if node.is_some_and(|node| node.added) {
+            // No file has it.
+            return None;
+        }
+        match (self, node.and_then(|node| node.guest.as_ref())) {
             (Part::Own, None) => Some(id.clone()),
             (Part::Inside(inside), Some(guest)) if guest.host == inside.host => Some(guest.id.clone()),
             _ => None,

@@ -13,15 +13,15 @@ use crate::model::settings::{Given, Setting, Shape, Written};
 use crate::model::template::{Reference, Template};
 use crate::model::value::Field;
 use crate::world::World;
-use crate::world::aws::{Cloud, IdentityError};
+use crate::world::aws::{AwsErrorClass, Cloud, IdentityError};
 use crate::world::cancel::Cancel;
 use crate::world::masker::is_maskable;
 use crate::world::secrets;
 
-use super::graph::{Goal, Graph, Node};
+use super::graph::{Goal, Graph, Node, NodeId};
 use super::inside::Insides;
 use super::moved;
-use super::policy::{self, Policies};
+use super::policy::{self, Policies, PolicyError};
 use super::prepare::{PrepareError, find_environment};
 use super::scope::{Values, each_scope};
 use super::selection::Selection;
@@ -124,16 +124,19 @@ pub(super) async fn policies(
     values: &Values,
     (project, environment, sides, cloud, others): Places<'_>,
 ) -> Result<Policies, PrepareError> {
-    let gated = graph.iter().any(|(id, node)| {
+    let may_ask = |(id, node): &(NodeId, &Node)| {
         let scope = each_scope(values, &node.each);
         let mut conditions = node.step.common.when.iter();
-        selection.contains(id)
+        selection.contains(*id)
             && node.step.kind.nature == Nature::Gate
             && !conditions.any(|when| matches!(when.evaluate(&scope), Ok(Field::Known(false))))
-    });
-    if !gated && !environment.protected && sides.is_empty() {
+    };
+    let mut gates = graph.iter().filter(may_ask).peekable();
+    let unprotected = !environment.protected && sides.is_empty();
+    if unprotected && gates.peek().is_none() {
         return Ok(Policies { all: Arc::default() });
     }
+    let only_added = gates.all(|(_, node)| node.added);
     let mut all = Vec::new();
     for environment in std::iter::once(environment).chain(sides.iter().map(|side| &**side)) {
         let name = &environment.name.value;
@@ -144,7 +147,13 @@ pub(super) async fn policies(
         if cloud.target().account.is_some() {
             cloud.verify().await?;
         }
-        all.push(policy::read(project, environment, cloud).await?);
+        match policy::read(project, environment, cloud).await {
+            Ok(policy) => all.push(policy),
+            // Nobody said that somebody must approve: who may not read a record is asked all the same.
+            Err(PolicyError::Unread { why, .. })
+                if unprotected && only_added && why.class == AwsErrorClass::Denied => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(Policies { all: all.into() })
 }
@@ -198,6 +207,9 @@ pub(super) async fn load_secrets(
         let declared: Option<&SecretDeclaration> =
             environment.secrets.iter().chain(&of.secrets).find(|secret| secret.name == own);
         let value = match declared {
+            _ if !world.host.trusts_the_checkout() => {
+                Err(format!("secret {name} is not read: the checkout is not trusted"))
+            }
             None => Err(format!("environment {} declares no secret {name}", environment.name.value)),
             Some(declaration) => match secrets::load(declaration, world, cloud, cancel).await {
                 Ok(secret) if !is_maskable(&secret) => Err(format!(

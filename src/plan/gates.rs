@@ -12,8 +12,9 @@ use crate::model::names::{EnvName, StepId};
 use crate::model::policy::{Policy, Rule};
 use crate::steps::{approve, is_always_gated};
 
+use super::added_gates::{goes_back, is_told};
 use super::document::{Plan, PlannedStep};
-use super::graph::{Goal, Node, NodeId};
+use super::graph::NodeId;
 use super::prepare::Prepared;
 use super::scope::{StepScope, StepTable};
 
@@ -115,7 +116,7 @@ pub fn policies(p: &Prepared, gate: NodeId) -> Arc<[Policy]> {
     if p.graph.node(gate).step.kind.nature != Nature::Gate {
         return Arc::default();
     }
-    let behind: BTreeSet<EnvName> = behind(p, gate)
+    let behind: BTreeSet<EnvName> = behind(&p.graph.followers(), gate)
         .into_iter()
         .filter(|id| p.selection.contains(*id))
         .map(|id| p.cloud_of(id).target().environment.clone())
@@ -124,9 +125,8 @@ pub fn policies(p: &Prepared, gate: NodeId) -> Arc<[Policy]> {
     p.policies.all.iter().filter(concerned).cloned().collect()
 }
 
-/// Every node that waits for this one, directly or not.
-fn behind(p: &Prepared, from: NodeId) -> BTreeSet<NodeId> {
-    let followers = p.graph.followers();
+/// Every node that waits for this one, directly or not; `followers` as the graph says.
+pub(super) fn behind(followers: &[Vec<NodeId>], from: NodeId) -> BTreeSet<NodeId> {
     let mut seen = BTreeSet::new();
     let mut stack = vec![from];
     while let Some(id) = stack.pop() {
@@ -139,9 +139,8 @@ fn behind(p: &Prepared, from: NodeId) -> BTreeSet<NodeId> {
     seen
 }
 
-/// Steps that would change a protected environment, or take infrastructure away because they are
-/// told to or go back, without anybody's word. A gate whose condition is false stands in front of
-/// nothing.
+/// Steps that would change a protected environment, or take something away, without anybody's word.
+/// A gate whose condition is false stands in front of nothing.
 #[must_use]
 pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
     let mut open = Vec::new();
@@ -150,10 +149,8 @@ pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
         let node = p.graph.node(id);
         let cloud = p.cloud_of(id);
         let target = cloud.target();
-        let why = if takes_away(p, node, step) {
-            Demand::TakesAway { environment: target.environment.clone(), summary: step.summary.clone() }
-        } else if is_always_gated(node.step.kind.name) {
-            Demand::Always { environment: target.environment.clone(), summary: step.summary.clone() }
+        let why = if let Some(why) = takes_away(p, id, step) {
+            why
         } else if target.protected && !node.step.common.ungated && node.step.is_deploying(true) {
             Demand::Protected(target.environment.clone())
         } else {
@@ -176,16 +173,32 @@ pub fn ungated(p: &Prepared, plan: &Plan) -> Vec<Ungated> {
     open
 }
 
-/// Whether a step deletes or replaces infrastructure where that is never done unasked: with `destroy`
-/// or `replace`, and on the way back. What a change of a configuration replaces is in its plan.
-fn takes_away(p: &Prepared, node: &Node, step: &PlannedStep) -> bool {
-    let goes_back = p.back.is_some() || matches!(node.goal, Some(Goal::Recorded(_)));
+/// Why somebody must say yes to a step in every environment: it would delete, replace or overwrite
+/// what is there because it was told to (`destroy`, `replace`, a state that is imported) or because it
+/// goes back. What a change of a configuration replaces is in its plan.
+#[must_use]
+pub fn takes_away(p: &Prepared, id: NodeId, step: &PlannedStep) -> Option<Demand> {
+    if !step.action.will_run() {
+        return None;
+    }
+    let node = p.graph.node(id);
+    let (environment, summary) = (p.cloud_of(id).target().environment.clone(), step.summary.clone());
+    if is_always_gated(node.step.kind.name) {
+        return Some(Demand::Always { environment, summary });
+    }
+    let goes_back = goes_back(node);
+    // Where it goes back, what it says today does not count.
+    let told = |setting| !goes_back && is_told(node, setting, &p.values);
     let lost = match step.action {
-        Action::Delete => goes_back || node.step.settings.get("destroy").is_some(),
-        Action::Replace => goes_back || node.step.settings.get("replace").is_some(),
-        _ => false,
+        // Everything, whatever is known of it before it runs.
+        _ if told("destroy") => true,
+        Action::Delete => goes_back,
+        Action::Replace => goes_back || told("replace"),
+        // What stands there is seen only once another step has run.
+        _ => (goes_back || told("replace")) && step.basis.after.is_some(),
     };
-    lost && node.step.kind.nature == Nature::Infrastructure
+    (lost && node.step.kind.nature == Nature::Infrastructure)
+        .then_some(Demand::TakesAway { environment, summary })
 }
 
 /// The gates in front of a node, directly or not.

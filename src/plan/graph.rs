@@ -1,7 +1,7 @@
 //! The graph of step instances.
 //!
 //! Nodes are dense ids in order of appearance; edges point from a node to what
-//! it waits for. Built once per run; nothing changes it afterwards.
+//! it waits for. Built once per run, before anything is asked; nothing changes it afterwards.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub struct Node {
     pub goal: Option<Goal>,
     /// Whose step it is, when it stands in the place of a `rollback` step.
     pub guest: Option<Guest>,
+    /// Whether no file has it: flow put this gate in front of a step that takes something away.
+    pub added: bool,
 }
 
 impl Node {
@@ -167,6 +169,7 @@ impl Graph {
                 finally,
                 goal: None,
                 guest: None,
+                added: false,
             });
         }
     }
@@ -373,6 +376,42 @@ impl Graph {
             graph.by_name.insert(node.id.name.clone(), places[id.0].clone());
         }
         graph
+    }
+
+    /// The same graph with gates, each right in front of the first of the nodes that are to wait for
+    /// it. Says also where each of its nodes stands now.
+    #[must_use]
+    pub fn with_gates(self, mut gates: Vec<(Node, Vec<NodeId>)>) -> (Self, Vec<NodeId>) {
+        gates.sort_by_key(|(_, behind)| behind.first().copied());
+        let is_before = |id: NodeId| move |(_, behind): &(Node, Vec<NodeId>)| behind.first() <= Some(&id);
+        let places: Vec<NodeId> = (0..self.nodes.len())
+            .map(|id| NodeId(id + gates.partition_point(is_before(NodeId(id)))))
+            .collect();
+        let mut waits: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        let mut in_front: BTreeMap<NodeId, Vec<Node>> = BTreeMap::new();
+        for (number, (gate, behind)) in gates.into_iter().enumerate() {
+            let Some(first) = behind.first().copied() else { continue };
+            for id in behind {
+                waits.entry(id).or_default().push(NodeId(first.0 + number));
+            }
+            in_front.entry(first).or_default().push(gate);
+        }
+        let mut graph = Self::default();
+        for (id, mut node) in self.nodes.into_iter().enumerate().map(|(id, node)| (NodeId(id), node)) {
+            for gate in in_front.remove(&id).into_iter().flatten() {
+                graph.add(gate);
+            }
+            node.before.iter_mut().for_each(|edge| edge.to = places[edge.to.0]);
+            let gates = waits.remove(&id).into_iter().flatten();
+            node.before.extend(gates.map(|to| Edge { to, why: Why::Needs }));
+            node.before.sort_by_key(|edge| (edge.to, edge.why));
+            graph.add(node);
+        }
+        // The name of a `rollback` step means those in its place.
+        for (name, nodes) in self.by_name {
+            graph.by_name.insert(name, nodes.into_iter().map(|id| places[id.0]).collect());
+        }
+        (graph, places)
     }
 
     fn add(&mut self, node: Node) {

@@ -256,6 +256,7 @@ fn nodes(host: &Step, turned: &Turned) -> Vec<Node> {
                 when: Arc::clone(&when),
                 takes_part: turned.selection.contains(id),
             }),
+            added: false,
         });
     }
     nodes

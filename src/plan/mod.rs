@@ -13,6 +13,7 @@
 //! to is known. `exec` uses [`propose`] again right before each effect.
 
 mod access;
+mod added_gates;
 pub mod audit;
 pub mod backwards;
 pub mod basis;

@@ -5,7 +5,7 @@
 //! on; plain `needs` hold nothing up. Gates come last: one is needed when
 //! something behind it would change.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -16,6 +16,7 @@ use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::Nature;
 use crate::model::names::{StepId, StepName};
 use crate::model::step::Undo;
+use crate::model::template::{Missing, Unresolved};
 use crate::model::value::{Field, Outputs};
 use crate::steps::{Answers, Context, Failure, FailureClass, Gatekeeper, Proposal};
 use crate::world::cancel::{Cancel, Stopped};
@@ -25,7 +26,7 @@ use super::document::{
     Plan, PlannedEnvironment, PlannedInside, PlannedSelection, PlannedStep, Source, VERSION,
 };
 use super::fronts::Fronts;
-use super::gates::PlannedApprovals;
+use super::gates::{self, PlannedApprovals};
 use super::graph::{Goal, Node, NodeId};
 use super::inside::Inside;
 use super::prepare::{DoneBefore, Prepared};
@@ -195,7 +196,7 @@ pub async fn observe(p: &Prepared, cancel: &Cancel) -> Result<Observed, Vec<Plan
         counts: BTreeMap::new(),
     };
     plan.policy = p.policies.digest();
-    plan.approvals = super::gates::planned(p, &plan.steps, &observer.table);
+    plan.approvals = gates::planned(p, &plan.steps, &observer.table);
     plan.seal();
     Ok(Observed::new(plan, observer.table))
 }
@@ -366,6 +367,11 @@ impl<'a> Observer<'a> {
                 Ok(self.later(id, &after, default_action(node), basis))
             }
             Err(NoProposal::Failure(failure)) => self.missing(id, &cx, failure).await,
+            Err(NoProposal::Unresolved(Unresolved { why: Missing::Secret { why, .. }, .. }))
+                if !p.world.host.trusts_the_checkout() =>
+            {
+                self.missing(id, &cx, Failure::of(FailureClass::Passing, why)).await
+            }
             Err(unresolved) => Err(unresolved),
         }
     }
@@ -521,7 +527,7 @@ pub fn context(p: &Prepared, id: NodeId, feed: Feed, cancel: Cancel) -> Context 
         feed,
         cancel,
         answers: Answers::Nobody,
-        gatekeeper: Gatekeeper { policies: super::gates::policies(p, id), run: None, gated: gated(p, id) },
+        gatekeeper: Gatekeeper { policies: gates::policies(p, id), run: None, gated: gated(p, id) },
         sealer: p.sealer.clone(),
         trace: None,
     }
@@ -553,33 +559,40 @@ fn default_action(node: &Node) -> Action {
     }
 }
 
-/// A gate is needed when something behind it would change; otherwise nobody is asked.
+/// A gate is needed when something behind it would change; one that flow added, when something right
+/// behind it would be taken away. Otherwise nobody is asked.
 fn settle_gates(p: &Prepared, steps: &mut [PlannedStep]) {
     let followers = p.graph.followers();
-    let action: BTreeMap<StepId, Action> = steps.iter().map(|step| (step.id.clone(), step.action)).collect();
+    let places: BTreeMap<NodeId, usize> = (steps.iter().enumerate())
+        .filter_map(|(place, step)| Some((p.graph.find_id(&step.id)?, place)))
+        .collect();
     let protected = p.cloud.target().protected;
-    for step in steps.iter_mut().filter(|step| step.action == Action::Run) {
-        let Some(gate) = p.graph.find_id(&step.id) else { continue };
-        if p.graph.node(gate).step.kind.nature != Nature::Gate {
+    let mut closed = Vec::new();
+    for (id, place) in &places {
+        let node = p.graph.node(*id);
+        if steps[*place].action != Action::Run || node.step.kind.nature != Nature::Gate {
             continue;
         }
-        let mut stack = vec![gate];
-        let mut seen = BTreeSet::new();
-        let mut needed = false;
-        while let Some(id) = stack.pop() {
-            for follower in &followers[id.0] {
-                if seen.insert(*follower) {
-                    let node = p.graph.node(*follower);
-                    let runs = action.get(&node.id).is_some_and(|action| action.will_run());
-                    needed |= runs && node.step.is_deploying(protected);
-                    stack.push(*follower);
-                }
-            }
-        }
+        let planned = |id: &NodeId| places.get(id).map(|place| &steps[*place]);
+        let takes_away =
+            |id: &NodeId| planned(id).is_some_and(|step| gates::takes_away(p, *id, step).is_some());
+        let changes = |id: &NodeId| {
+            planned(id).is_some_and(|step| step.action.will_run())
+                && p.graph.node(*id).step.is_deploying(protected)
+        };
+        let needed = if node.added {
+            followers[id.0].iter().any(takes_away)
+        } else {
+            gates::behind(&followers, *id).iter().any(changes)
+        };
         if !needed {
-            step.action = Action::UpToDate;
-            "nothing behind it changes".clone_into(&mut step.summary);
-            step.outputs = Outputs::new();
+            closed.push(*place);
         }
+    }
+    for place in closed {
+        let step = &mut steps[place];
+        step.action = Action::UpToDate;
+        "nothing behind it changes".clone_into(&mut step.summary);
+        step.outputs = Outputs::new();
     }
 }

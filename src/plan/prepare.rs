@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::journal::releases::{Recorded, Release, ReleaseError, Releases};
 use crate::journal::sequence;
 use crate::model::flow::Flow;
-use crate::model::names::{EnvName, FlowName, StepId, StepName};
+use crate::model::names::{EnvName, FlowName, RunId, StepId, StepName};
 use crate::model::project::{Environment, Project};
 use crate::model::value::Outputs;
 use crate::syntax::problem::{Problems, nearest};
@@ -23,7 +23,6 @@ use crate::world::files::FileError;
 use crate::world::git::Git;
 use crate::world::keyed::Sealer;
 
-use super::access;
 use super::backwards::{self, BackError, Backwards, Company, Wish};
 use super::changes::Changes;
 use super::graph::{Goal, Graph, NodeId};
@@ -33,6 +32,7 @@ use super::policy::{Policies, PolicyError};
 use super::scope::{RunFacts, Values, each_scope};
 use super::selection::{self, Selection, SelectionError, Typed};
 use super::target;
+use super::{access, added_gates};
 
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,8 +47,14 @@ pub struct Request {
     pub params: Vec<(String, String)>,
     /// `--no-cache`
     pub no_cache: bool,
+    /// `--untrusted`: the checkout may be a stranger's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
     /// Not what the flow says but what a release records.
     pub back: Option<Wish>,
+    /// The run that goes on, when it is one that began before.
+    #[serde(skip)]
+    pub resumes: Option<RunId>,
     /// The releases that `rollback` steps go to, where that was decided before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inside: BTreeMap<StepName, u64>,
@@ -208,7 +214,8 @@ pub async fn prepare(
 ) -> Result<Prepared, PrepareError> {
     let flow = find_flow(project, &request.flow)?;
     let environment = find_environment(project, &request.environment, &world.git)?;
-    let releases = Releases::new(world.store.clone());
+    let all_releases = Releases::new(world.store.clone());
+    let releases = all_releases.before_run(request.resumes.as_ref());
     let target = match &request.back {
         None => None,
         Some(wish) => Some(backwards::target(&releases, &environment.name.value, &flow.name, wish)?),
@@ -261,6 +268,7 @@ pub async fn prepare(
             selection::select(&flow, &graph, &request.typed, &recorded).map_err(PrepareError::Selection)?;
         (graph, selection, None)
     };
+    let (graph, selection) = added_gates::add(graph, selection, &values);
     let cloud = Arc::new(Cloud::new(resolved.target, world.host.clone()));
     let beside = access::beside(project, &graph, &selection, &values, &world)?;
     let access::Beside { steps: others, read: elsewhere } = beside;
@@ -298,7 +306,7 @@ pub async fn prepare(
         live,
         current,
         good,
-        releases,
+        releases: all_releases,
         world,
         files_digest,
         back,
@@ -466,15 +474,16 @@ impl Prepared {
     pub fn is_outdated(&self) -> Result<bool, PrepareError> {
         let (environment, flow) = (&self.values.environment, &self.flow.name);
         let id = |release: &Option<Release>| release.as_ref().map(|release| release.id);
+        let releases = self.releases.before_run(self.request.resumes.as_ref());
         for inside in self.inside.values() {
-            if inside.is_outdated((&self.releases, &self.world.store))? {
+            if inside.is_outdated((&releases, &self.world.store))? {
                 return Ok(true);
             }
         }
         Ok(self.sequence != sequence::next(&self.world.store, environment, flow)?
-            || id(&self.live) != id(&self.releases.live(environment)?)
-            || id(&self.current) != id(&self.releases.current(environment, flow)?)
-            || id(&self.good) != id(&self.releases.good(environment, flow)?))
+            || id(&self.live) != id(&releases.live(environment)?)
+            || id(&self.current) != id(&releases.current(environment, flow)?)
+            || id(&self.good) != id(&releases.good(environment, flow)?))
     }
 
     /// The flow that a step goes back with inside this run, and what the step is called there.

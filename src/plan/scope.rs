@@ -32,6 +32,25 @@ pub struct Values {
     pub changes: Changes,
 }
 
+#[cfg(test)]
+impl Values {
+    /// Of the environment `dev`, in a checkout of nothing.
+    pub(super) fn for_tests() -> Self {
+        use crate::world::host::Host;
+
+        let git = Git::new(std::path::Path::new("."), Host::with(BTreeMap::new()));
+        Self {
+            environment: EnvName::new("dev"),
+            env: BTreeMap::from([("name".to_owned(), Value::text("dev"))]),
+            params: BTreeMap::new(),
+            changes: Changes::since_nothing(git.clone()),
+            git,
+            secrets: BTreeMap::new(),
+            run: RunFacts::default(),
+        }
+    }
+}
+
 /// What is known of the run.
 #[derive(Clone, Debug, Default)]
 pub struct RunFacts {

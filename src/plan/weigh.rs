@@ -52,8 +52,10 @@ impl Observer<'_> {
         let is_gate = node.step.kind.nature == Nature::Gate;
         basis.decided = !(self.fronts.made[id.0] && !recorded || node.finally || is_gate);
         if recorded {
-            if let Seen::Planned(look) = seen {
-                basis.baseline = look.proposal.baseline.clone();
+            match seen {
+                Seen::Planned(look) => basis.baseline = look.proposal.baseline.clone(),
+                Seen::After(step) => basis.after = Some(step.clone()),
+                Seen::Skipped | Seen::Unseen => {}
             }
             return Ok(basis);
         }
@@ -66,6 +68,10 @@ impl Observer<'_> {
         };
         basis.handed = handed(node, &scope, &stands, &p.sealer);
         basis.tree = node.step.kind.nature == Nature::Program && node.step.common.inputs.is_none();
+        // Such a plan is there to be read, not to be held against another.
+        if !p.world.host.trusts_the_checkout() {
+            return Ok(basis);
+        }
         let made = self.fronts.made[id.0];
         if matches!(seen, Seen::Skipped | Seen::Unseen) && !made {
             return Ok(basis);
@@ -120,7 +126,10 @@ impl Observer<'_> {
                 Err(failure)
                     if matches!(
                         failure.class,
-                        FailureClass::Missing | FailureClass::NotYet(_) | FailureClass::Passing
+                        FailureClass::Missing
+                            | FailureClass::NotYet(_)
+                            | FailureClass::Passing
+                            | FailureClass::Locked
                     ) =>
                 {
                     basis.after = after;

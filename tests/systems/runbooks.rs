@@ -182,10 +182,16 @@ fn a_drill_restores_and_deletes_and_the_real_thing_switches_rolls_and_goes_back(
     let told = logs.values().any(|bytes| String::from_utf8_lossy(bytes).contains("hunter22"));
     assert!(!told, "no log and no journal tells the password");
 
-    let back = ["rollback", "restore", "--env", "sandbox", "--yes"];
-    shop.project.run(&back).exits(5).says("nobody is asked");
-    assert!(shop.databases().contains("shop-sandbox-2"), "the drill before it had no gate");
-    shop.project.run(&[&back[..], &["-p", "drill=false"]].concat()).exits(0);
+    let back = ["rollback", "restore", "--env", "sandbox"];
+    // The drill before it had no gate: one is added, in front of all of it.
+    shop.project
+        .run(&back)
+        .exits(3)
+        .says("rollback/gate")
+        .says("going back deletes or replaces what is there");
+    assert!(shop.databases().contains("shop-sandbox-2"), "nobody has answered");
+    assert_eq!(shop.secret("shop/sandbox/connection"), switched);
+    shop.project.run(&[&back[..], &["--yes"]].concat()).exits(0);
     assert_eq!(shop.secret("shop/sandbox/connection"), connection);
     assert_eq!(shop.databases(), "shop-sandbox", "it was made since, and somebody was asked");
 }

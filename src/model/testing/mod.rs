@@ -228,6 +228,12 @@ pub static KINDS: [&KindSpec; 12] = [
 /// Reads files: their paths and texts.
 #[must_use]
 pub fn load(files: &[(&str, &str)]) -> (Sources, Project, Problems) {
+    load_with(files, &KINDS)
+}
+
+/// The same with other kinds.
+#[must_use]
+pub fn load_with(files: &[(&str, &str)], kinds: &[&'static KindSpec]) -> (Sources, Project, Problems) {
     let mut sources = Sources::default();
     let mut trees = Vec::new();
     let mut problems = Problems::default();
@@ -237,7 +243,7 @@ pub fn load(files: &[(&str, &str)]) -> (Sources, Project, Problems) {
         problems.extend(found);
         trees.push((id, nodes));
     }
-    let (project, found) = decode(&trees, &KINDS);
+    let (project, found) = decode(&trees, kinds);
     problems.extend(found);
     problems.sort();
     (sources, project, problems)

@@ -4,29 +4,15 @@ use serde_json::json;
 
 use super::*;
 use crate::model::testing;
-use crate::plan::scope::{RunFacts, Values};
-use crate::world::git::Git;
-use crate::world::host::Host;
+use crate::plan::scope::Values;
 
 /// A flow and its graph. Kinds are the tables' own; what they do in a rollback is [`back`].
 fn graph(steps: &str) -> (Flow, Graph) {
     let text = format!("environment \"dev\"\nflow \"f\" {{\n{steps}\n}}\n");
     let (_, project, problems) = testing::load(&[("flows/f.kdl", &text)]);
     assert!(problems.is_empty(), "{problems:?}");
-    let values = Values {
-        environment: EnvName::new("dev"),
-        env: BTreeMap::new(),
-        params: BTreeMap::new(),
-        git: Git::new(std::path::Path::new("."), Host::with(BTreeMap::new())),
-        secrets: BTreeMap::new(),
-        run: RunFacts::default(),
-        changes: crate::plan::changes::Changes::since_nothing(Git::new(
-            std::path::Path::new("."),
-            Host::with(BTreeMap::new()),
-        )),
-    };
     let flow = project.flows[0].clone();
-    let (graph, problems) = Graph::build(&flow, &values);
+    let (graph, problems) = Graph::build(&flow, &Values::for_tests());
     assert!(problems.is_empty(), "{problems:?}");
     (flow, graph)
 }

@@ -6,11 +6,7 @@ use super::*;
 use crate::journal::releases::Recorded;
 use crate::model::names::EnvName;
 use crate::model::testing;
-use crate::plan::changes::Changes;
-use crate::plan::scope::RunFacts;
 use crate::plan::selection;
-use crate::world::git::Git;
-use crate::world::host::Host;
 
 const FLOWS: &str = r#"
 environment "dev"
@@ -49,16 +45,8 @@ fn bench(lines: &str, mode: &str) -> Bench {
     assert!(problems.is_empty(), "{problems:?}");
     let folder = tempfile::tempdir().unwrap();
     let store = Store::folder(folder.path().to_owned());
-    let git = Git::new(std::path::Path::new("."), Host::with(BTreeMap::new()));
-    let values = Values {
-        environment: EnvName::new("dev"),
-        env: BTreeMap::from([("name".to_owned(), Value::text("dev"))]),
-        params: BTreeMap::from([("mode".to_owned(), Value::text(mode))]),
-        changes: Changes::since_nothing(git.clone()),
-        git,
-        secrets: BTreeMap::new(),
-        run: RunFacts::default(),
-    };
+    let params = BTreeMap::from([("mode".to_owned(), Value::text(mode))]);
+    let values = Values { params, ..Values::for_tests() };
     Bench { project, values, releases: Releases::new(store.clone()), store, _folder: folder }
 }
 
@@ -102,6 +90,8 @@ fn request(only: &[&str]) -> Request {
         typed: Typed { only, skip: Vec::new() },
         params: Vec::new(),
         no_cache: false,
+        untrusted: false,
+        resumes: None,
         back: None,
         inside: BTreeMap::new(),
     }

@@ -20,6 +20,7 @@ use super::{Back, Context, Done, Effect, Failure, FailureClass, Kind, Proposal, 
 use crate::event::Event;
 use crate::model::change::Action;
 use crate::model::kind::{KindSpec, Nature, OutputNames};
+use crate::model::names::EnvName;
 use crate::model::policy::Rule;
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::world::cancel::Stopped;
@@ -171,6 +172,19 @@ impl Effect for Ask {
     }
 }
 
+/// The protected environment that something behind a gate acts in, the run's own first: there `--yes`
+/// is no answer, and its name is typed.
+fn protected(cx: &Context) -> Option<&EnvName> {
+    let target = cx.cloud.target();
+    let others = cx.gatekeeper.policies.iter().filter(|policy| policy.protected);
+    target
+        .protected
+        .then_some(&target.environment)
+        .into_iter()
+        .chain(others.map(|policy| &policy.environment))
+        .next()
+}
+
 /// How a gate was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opened {
@@ -223,7 +237,7 @@ impl Ask {
             return Ok(None);
         }
         match &cx.answers {
-            Answers::Yes if !cx.cloud.target().protected => Ok(Some("--yes".to_owned())),
+            Answers::Yes if protected(cx).is_none() => Ok(Some("--yes".to_owned())),
             Answers::Yes | Answers::Nobody => Ok(None),
             Answers::Terminal(turn) => {
                 let _turn = turn.lock().await;
@@ -236,8 +250,9 @@ impl Ask {
     fn waiting(&self, verdict: &Verdict, keeping: &Keeping, cx: &Context) -> Result<Failure, Failure> {
         let nobody = cx.gatekeeper.policies.iter().all(|policy| policy.approvers.is_empty());
         if nobody && !self.gate.needs_signatures(&cx.gatekeeper) {
-            let failure = Failure::of(FailureClass::Waiting, self.gate.who(&cx.gatekeeper));
-            return Ok(if cx.cloud.target().protected {
+            let failure = Failure::of(FailureClass::Waiting, self.gate.who(&cx.gatekeeper))
+                .details((!self.gate.text.is_empty()).then(|| self.gate.text.clone()));
+            return Ok(if protected(cx).is_some() {
                 failure.help("run it in a terminal and type the environment's name")
             } else {
                 failure.help("run it in a terminal, or give --yes")
@@ -253,7 +268,7 @@ impl Ask {
     /// Asks at the terminal. In a protected environment its name must be typed.
     async fn ask(&self, cx: &Context) -> Result<String, Failure> {
         let target = cx.cloud.target();
-        let expected = if target.protected { target.environment.to_string() } else { "yes".to_owned() };
+        let expected = protected(cx).map_or_else(|| "yes".to_owned(), ToString::to_string);
         let text = if self.gate.text.is_empty() {
             format!("deploy to {}?", target.environment)
         } else {
