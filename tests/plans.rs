@@ -224,6 +224,43 @@ fn what_is_made_of_what_is_made_changes_no_digest_either() {
 }
 
 #[test]
+fn in_a_strangers_checkout_nothing_is_started_and_no_secret_is_read() {
+    let project = project(
+        r#"
+        secret "told" from="command:sh tell.sh"
+        secret "known" from="env:KNOWN"
+        run "probed" { probe { command "touch" "probed"; }; command "true" }
+        run "made" { inputs "flows/**"; outputs "out/made"; tool "t" version-from="sh ask.sh"; command "true" }
+        run "after" {
+            needs "made"; inputs "out/made"; outputs "out/after"; tool "t" version-from="sh ask.sh"; command "true"
+        }
+        run "tells" { command "echo" "${secret.told}"; probe { command "true"; } }
+        run "knows" { env KEY="${secret.known}"; command "true" }
+        run "plain" { command "true" }
+        "#,
+    )
+    .var("KNOWN", "known-4711")
+    .file("tell.sh", "touch told\necho told-4711\n")
+    .file("ask.sh", "touch asked\necho 1\n");
+    let looked = |more: &[&str]| project.run(&[&["plan", "f", "--env", "dev", "--json"], more].concat());
+    let left = || ["told", "probed", "asked"].map(|name| project.path(name).exists());
+
+    let plan = looked(&["--untrusted"]).exits(0).json();
+    let actions: Vec<&str> =
+        plan["steps"].as_array().unwrap().iter().map(|step| step["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["unknown", "unknown", "run", "unknown", "unknown", "run"], "{plan:#}");
+    assert_eq!(left(), [false; 3]);
+    assert!(!plan.to_string().contains("4711"));
+    let why = |step: usize| plan["steps"][step]["summary"].as_str().unwrap().to_owned();
+    assert_eq!(why(0), "touch is not started: the checkout is not trusted");
+    assert_eq!(why(4), "secret known is not read: the checkout is not trusted");
+    looked(&["--untrusted", "--out", "f.plan"]).exits(2);
+
+    looked(&[]).exits(0);
+    assert_eq!(left(), [true; 3]);
+}
+
+#[test]
 fn another_clone_with_the_same_store_runs_the_plan() {
     let project = varied();
     let store = tempfile::tempdir().unwrap();

@@ -72,6 +72,18 @@ fn forget(project: &Project) {
     std::fs::remove_dir_all(project.path(".flow")).unwrap();
 }
 
+/// Begins to make a stack that is not done before the test is.
+#[track_caller]
+fn somebody_makes(sandbox: &Sandbox, region: &str, stack: &str) {
+    let template = r#"{"Resources": {
+        "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
+        "Never": {"Type": "AWS::CloudFormation::WaitCondition",
+            "Properties": {"Handle": {"Ref": "Handle"}, "Timeout": "600", "Count": 1}}
+    }}"#;
+    let words = ["cloudformation", "create-stack", "--stack-name", stack, "--template-body", template];
+    aws(sandbox, region, &words);
+}
+
 /// When a CLI that is told to deploy dies of SIGKILL.
 #[derive(Clone, Copy, Debug)]
 enum Dies {

@@ -75,6 +75,8 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             typed: Typed { only: vec![args.step.clone()], skip: Vec::new() },
             params: args.param.clone(),
             no_cache: false,
+            untrusted: false,
+            resumes: None,
             back: None,
             inside: BTreeMap::new(),
         };

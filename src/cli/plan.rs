@@ -29,6 +29,7 @@ use crate::world::store::Store;
 
 /// Ask the world what a run would change; changes nothing
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags")]
 pub(super) struct Args {
     #[command(flatten)]
     selection: Selection,
@@ -45,6 +46,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     key: Option<String>,
 
+    /// The checkout may be a stranger's: start no program that it names, read no secret
+    #[arg(long, conflicts_with_all = ["out", "sign"])]
+    untrusted: bool,
+
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -59,6 +64,7 @@ impl Args {
     fn next(&self, plan: &Plan) -> Vec<String> {
         let run = self.selection.command_line("run");
         match &self.out {
+            None if self.untrusted => Vec::new(),
             None => vec![self.selection.saving(&saved::file_name(plan)), run],
             Some(file) => {
                 let words = ["flow", "run", plan.flow.as_str(), "--env", plan.environment.name.as_str()];
@@ -70,6 +76,10 @@ impl Args {
 }
 
 impl Args {
+    fn request(&self) -> Request {
+        Request { untrusted: self.untrusted, ..self.selection.request() }
+    }
+
     /// What it is about.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject::Flow(self.selection.flow())
@@ -81,7 +91,7 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         let canceller = Arc::new(Canceller::new());
         // No run will record them.
         let _signals = Signals::listen(Arc::clone(&canceller));
-        let (prepared, observed) = look(session, args.selection.request(), &canceller.view()).await?;
+        let (prepared, observed) = look(session, args.request(), &canceller.view()).await?;
         let plan = &observed.plan;
         if let Some(file) = &args.out {
             refuse_unknown(&observed)?;

@@ -115,6 +115,8 @@ impl Args {
             },
             params: self.param.clone(),
             no_cache: false,
+            untrusted: false,
+            resumes: None,
             inside: BTreeMap::new(),
             back: Some(Wish { to, incident: self.incident }),
         }

@@ -141,6 +141,8 @@ fn request(flow: &str, env: &str, part: &Part) -> Request {
         typed: Typed { only: all(&part.only), skip: all(&part.skip) },
         params: part.param.clone(),
         no_cache: part.no_cache,
+        untrusted: false,
+        resumes: None,
         inside: BTreeMap::new(),
         back: None,
     }

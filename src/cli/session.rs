@@ -114,7 +114,8 @@ impl Session {
         let project = self.project()?;
         let named = find_environment(project, &request.environment, &Git::new(&self.root, self.host.clone()));
         let store = self.store(named.ok().map(|environment| &environment.name.value))?;
-        let world = World::new(self.host.clone(), &self.root, store);
+        let host = if request.untrusted { self.host.clone().distrusting() } else { self.host.clone() };
+        let world = World::new(host, &self.root, store);
         Ok(prepare(project, request, world, self.loaded.digest.clone(), cancel).await?)
     }
 

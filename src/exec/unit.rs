@@ -22,6 +22,7 @@ use crate::world::cancel::{Cancel, Canceller, Urgency};
 use crate::world::clock::Clock;
 
 use self::making::NotBack;
+use super::unwind::keep_infrastructure;
 use super::{Shared, Stage, claim};
 
 /// How long a deploying step may take when its flow does not say.
@@ -230,6 +231,11 @@ impl Unit {
         let node = self.shared.prepared.graph.node(self.id);
         let Look { proposal, key, attributes, .. } = look;
         let begun = self.shared.prepared.world.clock.moment();
+        if self.shared.stage == Stage::Unwinding
+            && let Err(failure) = keep_infrastructure(node.step.kind.nature, &proposal)
+        {
+            return Attempt::Failed { failure, intended: false };
+        }
         let Some(effect) = proposal.effect else {
             if proposal.action == Action::UpToDate {
                 let done =
@@ -340,7 +346,11 @@ impl Unit {
         let node = self.shared.prepared.graph.node(self.id);
         let passing = failure.class == FailureClass::Passing;
         let retry = match given {
-            Some(retry) if passing || failure.class == FailureClass::Failed => retry,
+            Some(retry)
+                if passing || matches!(failure.class, FailureClass::Failed | FailureClass::Locked) =>
+            {
+                retry
+            }
             None if passing && node.step.kind.repeatable => DEFAULT_RETRY,
             _ => return None,
         };

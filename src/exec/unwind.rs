@@ -259,7 +259,7 @@ impl<'a> Unwinding<'a> {
             match looked {
                 Ok(proposal) => drop(self.proposals.insert(id, proposal)),
                 // It may go right when it is its turn.
-                Err(failure) if failure.class == FailureClass::Passing => {}
+                Err(failure) if matches!(failure.class, FailureClass::Passing | FailureClass::Locked) => {}
                 Err(failure) => {
                     self.refused.insert(id, failure.record.reason.clone());
                     let ended = StepEnded {
@@ -308,7 +308,8 @@ impl<'a> Unwinding<'a> {
             Err(NoProposal::Failure(failure)) => Err(failure),
             Err(NoProposal::Unresolved(error)) => Err(Failure::new(error.why.to_string())),
         };
-        (id, proposal.and_then(|proposal| keep_infrastructure(node.step.kind.nature, proposal)))
+        let nature = node.step.kind.nature;
+        (id, proposal.and_then(|proposal| keep_infrastructure(nature, &proposal).map(|()| proposal)))
     }
 
     /// Takes back, each step after those that came after it.
@@ -414,14 +415,14 @@ impl<'a> Unwinding<'a> {
 }
 
 /// Nothing is deleted or replaced without being asked.
-fn keep_infrastructure(nature: Nature, proposal: Proposal) -> Result<Proposal, Failure> {
+pub(super) fn keep_infrastructure(nature: Nature, proposal: &Proposal) -> Result<(), Failure> {
     let lost = match proposal.action {
         Action::Delete => "delete",
         Action::Replace => "replace",
-        _ => return Ok(proposal),
+        _ => return Ok(()),
     };
     if nature != Nature::Infrastructure {
-        return Ok(proposal);
+        return Ok(());
     }
     let why =
         format!("going back would {lost} infrastructure ({}), which is never done unasked", proposal.summary);

@@ -205,6 +205,8 @@ pub fn request(plan: &Plan) -> Request {
         typed: plan.selection.typed.clone(),
         params: plan.selection.given.iter().filter_map(text).collect(),
         no_cache: plan.selection.no_cache,
+        untrusted: false,
+        resumes: None,
         back: plan.back_to.map(|to| Wish { to: Some(to), incident: plan.incident }),
         inside: plan.inside.iter().map(|inside| (inside.step.clone(), inside.back_to)).collect(),
     }

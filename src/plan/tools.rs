@@ -29,7 +29,7 @@ pub async fn versions(
 
 async fn ask(tool: &str, argv: &[String], dir: Option<&str>, cx: &Context) -> Result<String, Failure> {
     let folder = cx.world.files.locate(dir.unwrap_or("."))?;
-    let program = Program::new(argv, folder, base_env(&cx.world.host));
+    let program = Program::new(argv, folder, base_env(&cx.world.host), &cx.world.host);
     let said = capture(&program, &cx.cancel, LONGEST).await?;
     if said.ending != Ending::Exited(0) {
         return Err(Failure::new(format!("{tool} does not tell its version: {}", argv.join(" ")))

@@ -111,8 +111,8 @@ pub(super) fn program<T: Into<String>>(
 ) -> Program {
     let argv = argv.into_iter().map(Into::into);
     let mut program = match &cx.trace {
-        Some(trace) => Program::new(tracer(trace).chain(argv), dir, env),
-        None => Program::new(argv, dir, env),
+        Some(trace) => Program::new(tracer(trace).chain(argv), dir, env, &cx.world.host),
+        None => Program::new(argv, dir, env, &cx.world.host),
     };
     program.timeout = attributes.timeout;
     program.grace = attributes.grace.unwrap_or(DEFAULT_GRACE);
@@ -201,7 +201,12 @@ fn signal_name(signal: i32) -> String {
 
 impl From<ProcessError> for Failure {
     fn from(error: ProcessError) -> Self {
-        let failure = Self::new(error.to_string());
+        let class = match error {
+            // Somebody who trusts it can ask.
+            ProcessError::Untrusted { .. } => FailureClass::Passing,
+            _ => FailureClass::Failed,
+        };
+        let failure = Self::of(class, error.to_string());
         match error.help() {
             Some(help) => failure.help(help),
             None => failure,

@@ -20,7 +20,7 @@ use super::cfn::plan::look;
 use super::cfn::reconcile;
 use super::cfn::record::{self, facts};
 use super::cfn::request::{Given, Maker, Request, tags};
-use super::cfn::stack::{CLEANING, Stack, busy};
+use super::cfn::stack::{CLEANING, Stack, cleaning};
 use super::cfn::template::Template;
 use super::infra::settings::{DIR, PREPARE, PROGRAM, PROTECT, VERSION};
 use super::infra::{Common, Sources, Tool, ToolSpec, Workplace};
@@ -168,7 +168,7 @@ impl Step for SamDeploy {
                 same.standing = json!(then);
                 same
             } else if stack.status == CLEANING {
-                return Err(busy(&self.stack, &stack));
+                return Err(cleaning(&self.stack, &stack));
             } else {
                 self.change(then.as_ref(), stack, body, template, tool, &now, &settings, cx)?
             }

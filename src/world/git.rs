@@ -222,7 +222,10 @@ impl Git {
     /// What a git command prints, or why it failed.
     fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new("git")
-            .args(["-c", "core.fsmonitor=false", "--no-optional-locks"])
+            // Nothing that a checkout brings along is started: no monitor, no program that verifies
+            // signatures, no filter of a repository that lies inside of it.
+            .args(["-c", "core.fsmonitor=false", "-c", "log.showSignature=false"])
+            .args(["-c", "safe.bareRepository=explicit", "--no-optional-locks"])
             .args(arguments)
             .current_dir(&self.root)
             .env_clear()

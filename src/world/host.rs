@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Host {
     vars: Arc<BTreeMap<String, String>>,
     guard: Option<PathBuf>,
+    distrusts: bool,
     /// Which programs are on `PATH`, of those that were asked for.
     programs: Arc<Mutex<BTreeMap<String, bool>>>,
 }
@@ -29,7 +30,7 @@ impl Host {
     /// A host with these variables, for tests.
     #[must_use]
     pub fn with(vars: BTreeMap<String, String>) -> Self {
-        Self { vars: Arc::new(vars), guard: None, programs: Arc::default() }
+        Self { vars: Arc::new(vars), guard: None, distrusts: false, programs: Arc::default() }
     }
 
     /// This process is `flow` itself, not a test of it: programs can be started under its guard.
@@ -39,6 +40,19 @@ impl Host {
         let itself = PathBuf::from("/proc/self/exe");
         self.guard = if itself.exists() { Some(itself) } else { std::env::current_exe().ok() };
         self
+    }
+
+    /// The checkout may be a stranger's: nothing that it names is started, and no secret is read.
+    #[must_use]
+    pub fn distrusting(mut self) -> Self {
+        self.distrusts = true;
+        self
+    }
+
+    /// Whether what the checkout names may be started, and given secrets.
+    #[must_use]
+    pub fn trusts_the_checkout(&self) -> bool {
+        !self.distrusts
     }
 
     /// What to start as a guard.

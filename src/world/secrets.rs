@@ -241,7 +241,7 @@ async fn program(argv: &[String], world: &World, cancel: &Cancel) -> Result<Stri
             .any(|prefix| name.starts_with(prefix))
     };
     env.extend(world.host.vars().filter(|(name, _)| wanted(name)).map(|(n, v)| (n.to_owned(), v.to_owned())));
-    let mut program = Program::new(argv, world.files.root(), env).guarded(&world.host);
+    let mut program = Program::new(argv, world.files.root(), env, &world.host).guarded(&world.host);
     program.timeout = Some(PATIENCE);
     let said = capture(&program, cancel, LARGEST).await?;
     let failed =

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Dies, aws, dies_at, edit, has, in_front_of, resume};
+use super::{Dies, aws, dies_at, edit, has, in_front_of, resume, somebody_makes};
 use crate::support::crash;
 use crate::support::project::{Project, Ran};
 use crate::support::sandbox::{Alone, Sandbox};
@@ -116,6 +116,46 @@ fn two_hundred_and_two_artefacts_are_promoted_with_a_reason_and_once() {
     assert_eq!(aws(&sandbox, REGION, &keys), "202");
     assert!(project.journal().iter().any(|record| record.to_string().contains("tested in develop")));
     super::nothing_changed(&flow(&project, "run", "promote", &[&reason[..], &["--yes"]].concat()).exits(0));
+}
+
+/// The functions, without what they are deployed with.
+const ALONE: &str = r#"flow "alone" {
+    sam-deploy "functions" {
+        stack "flux-alone"
+        dir "functions"
+        bucket "flux-alone"
+        parameter Stage="bed" Records="none"
+        capability "CAPABILITY_IAM"
+        version ">=1.100"
+    }
+}
+"#;
+
+#[test]
+fn a_missing_value_the_wrong_cli_and_a_stack_in_other_hands_are_named_while_planning() {
+    let Some((sandbox, mut project)) = flux() else { return };
+    aws(&sandbox, REGION, &["s3", "mb", "s3://flux-alone"]);
+    let plan = |project: &Project, from: &str, to: &str| {
+        assert!(ALONE.contains(from));
+        project.write("flows/alone.kdl", ALONE.replace(from, to));
+        flow(project, "plan", "alone", &[])
+    };
+    plan(&project, "", "").exits(0).prints("functions");
+    plan(&project, " Records=\"none\"", "").exits(1).says("Records").says("give it: parameter Records=");
+    plan(&project, "Stage=", "Stege=").exits(1).says("the template has no parameter Stege");
+    plan(&project, ">=1.100", ">=99")
+        .exits(2)
+        .says("is installed, which will not do")
+        .says("wanted is sam >=99")
+        .says("pip install aws-sam-cli");
+
+    somebody_makes(&sandbox, REGION, "flux-alone");
+    plan(&project, "", "")
+        .exits(4)
+        .says("the stack flux-alone is being changed by somebody else: CREATE_IN_PROGRESS");
+
+    project.set("PATH", "/usr/bin:/bin");
+    plan(&project, "", "").exits(2).says("sam is not installed").says("wanted is sam");
 }
 
 #[test]

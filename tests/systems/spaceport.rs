@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Dies, aws, aws_of, deploy, dies_at, edit, has, in_front_of, resume};
+use super::{Dies, aws, aws_of, deploy, dies_at, edit, has, in_front_of, resume, somebody_makes};
 use crate::support::crash;
 use crate::support::project::Project;
 use crate::support::sandbox::{Alone, Sandbox};
@@ -171,6 +171,37 @@ fn every_conflict_of_ownership_is_named_while_planning() {
     deploy(&project, "plan", &[]).exits(5).says(
         "spaceport-uploads-sandbox (AWS::S3::Bucket): spaceport-sandbox and spaceport-ml-sandbox both create it",
     );
+}
+
+#[test]
+fn a_wrong_stack_a_missing_value_the_wrong_cli_and_a_stack_in_other_hands_are_named_while_planning() {
+    let Some((sandbox, mut project)) = spaceport() else { return };
+    bootstrap(&sandbox, &project, "hnb659fds");
+    deploy(&project, "plan", &["--param", "stacks=spaceport-sandobx"])
+        .exits(1)
+        .says("the app has no stack spaceport-sandobx")
+        .says("did you mean spaceport-sandbox?");
+
+    let flow = project.read("flows/deploy.kdl");
+    project.write("flows/deploy.kdl", flow.replace("context { suffix \"${env.suffix}\"; }", ""));
+    deploy(&project, "plan", &[]).exits(1).says("No context value present for");
+
+    project.write("flows/deploy.kdl", flow.replace(">=2.1000", ">=99"));
+    deploy(&project, "plan", &[])
+        .exits(2)
+        .says("is installed, which will not do")
+        .says("wanted is cdk >=99")
+        .says("npm install --global aws-cdk");
+    project.write("flows/deploy.kdl", &flow);
+
+    somebody_makes(&sandbox, REGION, "spaceport-sandbox");
+    deploy(&project, "plan", &[])
+        .exits(4)
+        .says("the stack spaceport-sandbox is being changed by somebody else: CREATE_IN_PROGRESS")
+        .says("describe-stack-events --stack-name spaceport-sandbox");
+
+    project.set("PATH", "/usr/bin:/bin");
+    deploy(&project, "plan", &[]).exits(2).says("cdk is not installed").says("wanted is cdk");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use crate::steps::Failure;
+use crate::syntax::problem::nearest;
 use crate::world::files::{Files, digest};
 
 /// All stacks of an app.
@@ -84,7 +85,11 @@ impl Assembly {
             1 => format!("the app has no stack {first}"),
             _ => format!("the app has no stacks {}", missing.join(", ")),
         };
-        Err(Failure::new(reason).detail(format!("it has: {}", known.join(", "))))
+        let failure = Failure::new(reason).detail(format!("it has: {}", known.join(", ")));
+        Err(match nearest(first, known.iter().copied()) {
+            Some(near) => failure.help(format!("did you mean {near}?")),
+            None => failure,
+        })
     }
 
     /// Digest over the stacks that are deployed and what they publish.

@@ -66,7 +66,7 @@ pub static KIND: Kind = Kind {
             Setting::new(
                 "replace",
                 Shape::Bool,
-                "A toolkit with another qualifier may be replaced; it belongs behind a gate.",
+                "A toolkit with another qualifier may be replaced; somebody is asked before.",
             ),
             APP,
             CONTEXT,
@@ -271,11 +271,13 @@ impl Bootstrap {
         if !self.replace {
             return Err(Failure::of(
                 FailureClass::Refused,
-                format!("the stack {stack} is a toolkit with the qualifier {theirs}, and the app needs {own}"),
+                format!(
+                    "the stack {stack} is a toolkit with the qualifier {theirs}, and the app needs {own}"
+                ),
             )
             .detail(through)
             .detail(format!("replacing it takes away the roles and the bucket of {theirs}"))
-            .help("if that is meant, write replace #true and put a gate in front; else give the step a toolkit-stack of its own"));
+            .help("if that is meant, write replace #true; else give the step a toolkit-stack of its own"));
         }
         let mut proposal = Proposal::new(Action::Replace, format!("toolkit {theirs} → {own}"));
         proposal.subject.clone_from(stack);

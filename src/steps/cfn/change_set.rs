@@ -246,7 +246,7 @@ impl ChangeSet {
 
     fn overtaken(&self) -> Failure {
         let text = format!("the stack {} is being changed by somebody else", self.stack);
-        Failure::of(FailureClass::Passing, text).help("wait until it is done, and run it again")
+        Failure::of(FailureClass::Locked, text).help("wait until it is done, and run it again")
     }
 
     async fn describe(&self, cx: &Context, token: Option<&str>) -> Result<DescribeChangeSetOutput, AwsError> {

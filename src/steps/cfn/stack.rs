@@ -110,11 +110,22 @@ impl From<&Described> for Stack {
 
 /// Why nothing can be done with a stack that somebody else is changing.
 pub(in crate::steps) fn busy(name: &str, stack: &Stack) -> Failure {
+    if stack.status.ends_with("_CLEANUP_IN_PROGRESS") {
+        return cleaning(name, stack);
+    }
     Failure::of(
-        FailureClass::Passing,
+        FailureClass::Locked,
         format!("the stack {name} is being changed by somebody else: {}", stack.status),
     )
     .help(format!("wait until it is done: aws cloudformation describe-stack-events --stack-name {name}"))
+}
+
+/// Why a stack cannot be changed for some moments after it was.
+pub(in crate::steps) fn cleaning(name: &str, stack: &Stack) -> Failure {
+    let reason = format!("the stack {name} still tidies up after its last update: {}", stack.status);
+    Failure::of(FailureClass::Passing, reason).help(format!(
+        "wait until it is done: aws cloudformation wait stack-update-complete --stack-name {name}"
+    ))
 }
 
 /// Why nothing can be done with a stack before somebody repaired it, and how.

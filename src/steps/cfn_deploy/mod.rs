@@ -19,7 +19,7 @@ use super::cfn::plan::{look, plan_change, plan_new, up_to_date};
 use super::cfn::protect::guard;
 use super::cfn::record::facts;
 use super::cfn::request::{Given, Request, tags};
-use super::cfn::stack::{self, CLEANING, Stack, busy};
+use super::cfn::stack::{self, CLEANING, Stack, cleaning};
 use super::cfn::template::Template;
 use super::cfn::{back, exports, reconcile};
 use super::infra::Protect;
@@ -98,7 +98,7 @@ impl Step for CfnDeploy {
                 if stack.status != "UPDATE_FAILED" && request.is_met_by(&stack, &body) {
                     up_to_date(cx, &request, stack, &body)
                 } else if stack.status == CLEANING {
-                    return Err(busy(&self.stack, &stack));
+                    return Err(cleaning(&self.stack, &stack));
                 } else {
                     plan_change(cx, request, stack, &body, &|changes| guard(&self.protect, None, changes))
                         .await?

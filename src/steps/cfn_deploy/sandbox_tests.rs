@@ -186,6 +186,7 @@ async fn a_failed_change_is_taken_back_and_a_running_one_is_left_alone() {
         }
     };
     assert!(busy.record.reason.contains("being changed by somebody else"), "{busy:?}");
+    assert_eq!(busy.class, crate::steps::FailureClass::Locked);
     let failure = running.await.expect("joined").expect_err("failed");
     assert!(failure.record.reason.contains("put it back as it was"), "{failure:?}");
     assert!(failure.record.details[0].starts_with("Never ("), "{failure:?}");

@@ -39,7 +39,7 @@ pub(in crate::steps) const POLICY: Setting = Setting::new(
 );
 /// `destroy #true`
 pub(in crate::steps) const DESTROY: Setting =
-    Setting::new("destroy", Shape::Bool, "Everything is deleted; always behind a gate.");
+    Setting::new("destroy", Shape::Bool, "Everything is deleted; somebody is always asked before.");
 /// `protect TYPE|NAME…`
 pub(in crate::steps) const PROTECT: Setting = Setting::new(
     "protect",

@@ -183,7 +183,8 @@ impl Tool {
         limit: usize,
         cx: &Context,
     ) -> Result<Said, Failure> {
-        let program = Program { stdin, ..self.program(arguments, cx) };
+        let mut program = self.program(arguments, cx);
+        program.stdin = stdin;
         let said = capture(&program, &cx.cancel, limit).await?;
         let Ending::Exited(code) = said.ending else {
             let failed = harmless(judge(said.ending, said.stderr)).err();

@@ -3,7 +3,7 @@
 use super::{Found, VALUE, lacking};
 use crate::model::secret::Secret;
 use crate::model::value::{Outputs, Value};
-use crate::steps::{Context, Failure};
+use crate::steps::{Context, Failure, FailureClass};
 use crate::world::aws::{Kept, Parameter};
 
 /// The value of a parameter.
@@ -16,6 +16,10 @@ pub(super) async fn look(cx: &Context, name: &str) -> Result<Found, Failure> {
         let place = &cx.cloud.target().environment;
         return Err(lacking(&format!("there is no parameter {name} in {place}"), name, &known));
     };
+    if matches!(found.kept, Kept::Secret) && !cx.world.host.trusts_the_checkout() {
+        let reason = format!("parameter {name} is encrypted and is not read: the checkout is not trusted");
+        return Err(Failure::of(FailureClass::Passing, reason));
+    }
     let outputs = Outputs::from([(VALUE.to_owned(), value(found))]);
     Ok(Found { what: format!("parameter {name}"), outputs })
 }

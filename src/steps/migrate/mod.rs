@@ -146,6 +146,11 @@ impl From<DatabaseError> for Failure {
 impl Step for Migrate {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         cx.world.masker.learn([&self.url]);
+        if !cx.world.host.trusts_the_checkout() {
+            // It says where to, and what this machine keeps for databases goes with it.
+            let reason = "the database is not asked: the checkout is not trusted";
+            return Err(Failure::of(FailureClass::Passing, reason));
+        }
         let files = files::read(&cx.world.files, &self.dir, Dialect::of(Some(&self.url)))?;
         let (place, history) = cx.cancel.unless_stopped(Box::pin(self.ask())).await??;
         if let Some(version) = history.dirty {

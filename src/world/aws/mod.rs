@@ -142,7 +142,11 @@ pub enum IdentityError {
 impl Cloud {
     /// An environment's account; nothing is asked yet.
     #[must_use]
-    pub fn new(target: Target, host: Host) -> Self {
+    pub fn new(mut target: Target, host: Host) -> Self {
+        if !host.trusts_the_checkout() {
+            // The account's own gets a password.
+            target.registry = None;
+        }
         Self {
             target,
             host,

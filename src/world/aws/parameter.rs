@@ -36,9 +36,11 @@ impl Cloud {
         Ok(self.whole_parameter(name).await?.map(|parameter| parameter.value))
     }
 
-    /// A parameter; `None` when there is none.
+    /// A parameter; `None` when there is none. One that is encrypted stays so where the checkout is not
+    /// trusted.
     pub async fn whole_parameter(&self, name: &str) -> Result<Option<Parameter>, AwsError> {
-        let said = self.reads().await.ssm.get_parameter().name(name).with_decryption(true).send().await;
+        let asked = self.reads().await.ssm.get_parameter().name(name);
+        let said = asked.with_decryption(self.host.trusts_the_checkout()).send().await;
         let found = match said {
             Ok(said) => said.parameter,
             Err(error) => match AwsError::new("SSM", "GetParameter", &error) {

@@ -110,6 +110,9 @@ impl Child {
     /// Starts it.
     pub(super) async fn start(program: &Program, outlets: Outlets) -> Result<Self, ProcessError> {
         let fault = |source| ProcessError::Spawn { program: program.name(), source };
+        if !program.is_trusted() {
+            return Err(ProcessError::Untrusted { program: program.name() });
+        }
         let path = find(program)?;
         let (input, stdin) = if program.stdin.is_some() {
             let (read, write) = io::pipe().map_err(fault)?;

@@ -61,6 +61,12 @@ pub enum ProcessError {
     /// An empty argv.
     #[error("no program is named")]
     Empty,
+    /// The checkout that names it is not trusted.
+    #[error("{program} is not started: the checkout is not trusted")]
+    Untrusted {
+        /// As written.
+        program: String,
+    },
     /// Not in any folder of PATH.
     #[error("there is no program \"{program}\" in PATH")]
     NotFound {

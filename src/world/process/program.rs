@@ -38,6 +38,8 @@ pub struct Program {
     pub tty: bool,
     /// Who ends it when flow is killed.
     pub leash: Leash,
+    /// Whether it may be started at all: see [`Host::trusts_the_checkout`].
+    trusted: bool,
 }
 
 /// Who ends a program when flow is killed and cannot do it.
@@ -63,11 +65,13 @@ pub enum StopSignal {
 }
 
 impl Program {
-    /// A program without input, timeout and terminal.
+    /// A program without input, timeout and terminal. What it is comes from the checkout, so the host
+    /// says whether it may be started.
     pub fn new<T: Into<String>>(
         argv: impl IntoIterator<Item = T>,
         dir: impl Into<PathBuf>,
         env: BTreeMap<String, String>,
+        host: &Host,
     ) -> Self {
         Self {
             argv: argv.into_iter().map(Into::into).collect(),
@@ -79,7 +83,12 @@ impl Program {
             stop: StopSignal::default(),
             tty: false,
             leash: Leash::None,
+            trusted: host.trusts_the_checkout(),
         }
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted
     }
 
     /// With a guard, if this flow can be one.

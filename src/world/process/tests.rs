@@ -16,8 +16,12 @@ fn env() -> BTreeMap<String, String> {
     BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())])
 }
 
+fn host() -> Host {
+    Host::with(BTreeMap::new())
+}
+
 fn sh(dir: &Path, script: &str) -> Program {
-    Program::new(["sh", "-eu", "-c", script], dir, env())
+    Program::new(["sh", "-eu", "-c", script], dir, env(), &host())
 }
 
 #[derive(Default)]
@@ -91,7 +95,7 @@ async fn what_cannot_be_started_is_named() {
     std::fs::write(dir.path().join("gradlew"), "#!/no/such/interpreter\n").unwrap();
     let cancel = Canceller::new().view();
     let start = async |name: &str| {
-        let (result, _) = hear(&Program::new([name], dir.path(), env()), &cancel).await;
+        let (result, _) = hear(&Program::new([name], dir.path(), env(), &host()), &cancel).await;
         result.unwrap_err()
     };
     let error = start("gradlew").await;
@@ -102,7 +106,7 @@ async fn what_cannot_be_started_is_named() {
     assert!(matches!(start("./gradlew").await, ProcessError::NotExecutable { .. }));
     std::fs::set_permissions(dir.path().join("gradlew"), std::fs::Permissions::from_mode(0o755)).unwrap();
     assert!(matches!(start("./gradlew").await, ProcessError::NoInterpreter { .. }));
-    let nowhere = Program::new(["true"], dir.path().join("none"), env());
+    let nowhere = Program::new(["true"], dir.path().join("none"), env(), &host());
     assert!(matches!(hear(&nowhere, &cancel).await.0, Err(ProcessError::NoDir { .. })));
 }
 
@@ -285,7 +289,7 @@ async fn what_a_program_says_is_captured() {
 async fn a_thousand_programs_cost_little() {
     let dir = tempfile::tempdir().unwrap();
     let cancel = Canceller::new();
-    let program = Program::new(["true"], dir.path(), env());
+    let program = Program::new(["true"], dir.path(), env(), &host());
     let start = Instant::now();
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..1000 {
@@ -309,6 +313,18 @@ fn argv_is_shown_as_typed_and_the_environment_is_the_short_list() {
     let vars = [("PATH", "/bin"), ("LC_ALL", "C"), ("AWS_SECRET_ACCESS_KEY", "x"), ("HTTPS_PROXY", "p")];
     let host = Host::with(vars.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect());
     assert_eq!(base_env(&host).keys().collect::<Vec<_>>(), ["HTTPS_PROXY", "LC_ALL", "PATH"]);
-    let shown = format!("{:?}", Program::new(["x"], "/", BTreeMap::from([("A".into(), "secret".into())])));
+    let shown =
+        format!("{:?}", Program::new(["x"], "/", BTreeMap::from([("A".into(), "secret".into())]), &host));
     assert!(!shown.contains("secret"));
+}
+
+#[tokio::test]
+async fn what_a_checkout_names_that_is_not_trusted_is_not_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let stranger = Program::new(["touch", "was-here"], dir.path(), env(), &host().distrusting());
+    let (heard, _) = hear(&stranger, &Canceller::new().view()).await;
+    assert!(matches!(heard, Err(ProcessError::Untrusted { .. })), "{heard:?}");
+    let captured = capture(&stranger, &Canceller::new().view(), 10).await;
+    assert!(matches!(captured, Err(ProcessError::Untrusted { .. })), "{captured:?}");
+    assert!(!dir.path().join("was-here").exists());
 }

@@ -13,7 +13,7 @@ use crate::steps::cfn::plan::{look, plan_change, plan_new, plan_outline, up_to_d
 use crate::steps::cfn::protect::guard;
 use crate::steps::cfn::record::facts;
 use crate::steps::cfn::request::Request;
-use crate::steps::cfn::stack::{CLEANING, Stack, busy};
+use crate::steps::cfn::stack::{CLEANING, Stack, cleaning};
 use crate::steps::cfn::template::Template;
 use crate::steps::infra::Protect;
 use crate::steps::{Context, Failure, FailureClass, Proposal};
@@ -43,7 +43,7 @@ impl Look<'_> {
             Some((stack, body)) if stack.status != "UPDATE_FAILED" && request.is_met_by(&stack, &body) => {
                 up_to_date(cx, &request, stack, &body)
             }
-            Some((stack, _)) if stack.status == CLEANING => return Err(busy(name, &stack)),
+            Some((stack, _)) if stack.status == CLEANING => return Err(cleaning(name, &stack)),
             Some((stack, body)) => self.change(request, stack, &body, cx).await?,
         };
         let changes = proposal.changes.iter().map(ToString::to_string).collect::<Vec<_>>();
