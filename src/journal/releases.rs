@@ -162,10 +162,14 @@ impl Releases {
 
     /// Where a rollback goes that names no release: the newest good one before what stands there
     /// now. A release that went back stands where it went back to: going back twice goes back
-    /// further, never to what was left the first time.
+    /// further, never to what was left the first time. One that did not get there goes there again.
     pub fn before(&self, environment: &EnvName, flow: &FlowName) -> Result<Option<Release>, ReleaseError> {
         let Some(current) = self.current(environment, flow)? else { return Ok(None) };
-        let stands = current.rolled_back_to.filter(|_| !current.failed).unwrap_or(current.id);
+        let stands = match current.rolled_back_to {
+            Some(to) if current.failed => to + 1,
+            Some(to) => to,
+            None => current.id,
+        };
         self.newest(environment, |release| release.flow == *flow && !release.failed && release.id < stands)
     }
 
@@ -351,10 +355,12 @@ mod tests {
         assert_eq!(before(), Some(2), "what a failed run left is not good");
         releases.write(Release { rolled_back_to: Some(2), ..release("deploy", false, &[]) }).unwrap();
         assert_eq!(before(), Some(1), "what was left is not gone back to");
+        releases.write(Release { rolled_back_to: Some(1), ..release("deploy", true, &[]) }).unwrap();
+        assert_eq!(before(), Some(1), "half-way is no reason to turn round");
         releases.write(Release { rolled_back_to: Some(1), ..release("deploy", false, &[]) }).unwrap();
         assert_eq!(before(), Some(0));
         releases.write(release("deploy", false, &[])).unwrap();
-        assert_eq!(before(), Some(6), "a release that went back is as good as the one it went to");
+        assert_eq!(before(), Some(7), "a release that went back is as good as the one it went to");
     }
 
     #[test]

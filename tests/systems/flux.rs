@@ -127,6 +127,7 @@ const ALONE: &str = r#"flow "alone" {
         parameter Stage="bed" Records="none"
         capability "CAPABILITY_IAM"
         version ">=1.100"
+        ungated #true
     }
 }
 "#;
