@@ -142,7 +142,6 @@ fn a_missing_value_the_wrong_cli_and_a_stack_in_other_hands_are_named_while_plan
         flow(project, "plan", "alone", &[])
     };
     plan(&project, "", "").exits(0).prints("functions");
-    plan(&project, " Records=\"none\"", "").exits(1).says("Records").says("give it: parameter Records=");
     plan(&project, "Stage=", "Stege=").exits(1).says("the template has no parameter Stege");
     plan(&project, ">=1.100", ">=99")
         .exits(2)
