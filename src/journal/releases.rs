@@ -106,8 +106,9 @@ impl Releases {
         Self { store, without: None }
     }
 
-    /// The same as they stood before a run recorded anything: a run that is resumed compares with what
-    /// it began from, not with itself.
+    /// The same as they stood before a run recorded where it came to: a run that is resumed compares
+    /// with what it began from, not with itself. What it recorded when it failed counts, since it goes
+    /// on from there; a rollback goes on from what it was to leave.
     #[must_use]
     pub fn before_run(&self, run: Option<&RunId>) -> Self {
         Self { store: self.store.clone(), without: run.cloned() }
@@ -173,14 +174,20 @@ impl Releases {
         self.newest(environment, |release| release.flow == *flow && !release.failed && release.id < stands)
     }
 
+    fn counts(&self, release: &Release) -> bool {
+        let came_to_its_end = !release.failed || release.rolled_back_to.is_some();
+        self.without.as_ref() != Some(&release.run) || !came_to_its_end
+    }
+
     fn newest(
         &self,
         environment: &EnvName,
         wanted: impl Fn(&Release) -> bool,
     ) -> Result<Option<Release>, ReleaseError> {
         for id in self.ids(environment)? {
-            let others = |release: &Release| self.without.as_ref() != Some(&release.run);
-            if let Some(release) = self.get(environment, id)?.filter(others).filter(&wanted) {
+            if let Some(release) =
+                self.get(environment, id)?.filter(|release| self.counts(release) && wanted(release))
+            {
                 return Ok(Some(release));
             }
         }

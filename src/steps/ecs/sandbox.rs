@@ -389,12 +389,23 @@ async fn build(cloud: &Cloud) -> [String; 2] {
     let mut images = Vec::new();
     for version in ["1", "2"] {
         let tag = format!("127.0.0.1:4566/ecsdev-program:{version}-{}", unique());
-        duct::cmd!("docker", "build", "-q", "--label", format!("version={version}"), "-t", &tag, ".")
-            .dir(folder.path())
-            .env("DOCKER_BUILDKIT", "0")
-            .stdout_null()
-            .run()
-            .unwrap();
+        // Other tests remove images that a cache would name.
+        duct::cmd!(
+            "docker",
+            "build",
+            "-q",
+            "--no-cache",
+            "--label",
+            format!("version={version}"),
+            "-t",
+            &tag,
+            "."
+        )
+        .dir(folder.path())
+        .env("DOCKER_BUILDKIT", "0")
+        .stdout_null()
+        .run()
+        .unwrap();
         duct::cmd!("docker", "push", "-q", &tag).stdout_null().run().unwrap();
         let image =
             aws_sdk_ecr::types::ImageIdentifier::builder().image_tag(tag.rsplit_once(':').unwrap().1).build();
