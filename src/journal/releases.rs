@@ -107,8 +107,9 @@ impl Releases {
     }
 
     /// The same as they stood before a run recorded where it came to: a run that is resumed compares
-    /// with what it began from, not with itself. What it recorded when it failed counts, since it goes
-    /// on from there; a rollback goes on from what it was to leave.
+    /// with what it began from, not with itself. What it found and recorded counts, and what it
+    /// recorded when it failed, since it goes on from there; a rollback goes on from what it was to
+    /// leave.
     #[must_use]
     pub fn before_run(&self, run: Option<&RunId>) -> Self {
         Self { store: self.store.clone(), without: run.cloned() }
@@ -175,7 +176,7 @@ impl Releases {
     }
 
     fn counts(&self, release: &Release) -> bool {
-        let came_to_its_end = !release.failed || release.rolled_back_to.is_some();
+        let came_to_its_end = !release.adopted && (!release.failed || release.rolled_back_to.is_some());
         self.without.as_ref() != Some(&release.run) || !came_to_its_end
     }
 
