@@ -336,6 +336,28 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_goes_on_stands_on_what_it_began_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let releases = Releases::new(Store::folder(folder.path().to_owned()));
+        let own = RunId::new("h2x4");
+        let stands = |release: Release| {
+            releases.write(Release { run: own.clone(), ..release }).unwrap();
+            let before = releases.before_run(Some(&own));
+            before.current(&EnvName::new("prod"), &FlowName::new("deploy")).unwrap().unwrap().id
+        };
+        releases.write(release("deploy", false, &[])).unwrap();
+        assert_eq!(stands(release("deploy", false, &[])), 1, "not on what it came to");
+        assert_eq!(stands(release("deploy", true, &[])), 3, "it failed, and goes on from there");
+        let half_way = Release { rolled_back_to: Some(1), ..release("deploy", true, &[]) };
+        assert_eq!(stands(half_way), 3, "a rollback goes on from what it was to leave");
+        assert_eq!(
+            stands(Release { adopted: true, ..release("deploy", false, &[]) }),
+            5,
+            "what it found was there"
+        );
+    }
+
+    #[test]
     fn a_damaged_release_is_named_and_not_passed_over() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::folder(folder.path().to_owned());
