@@ -5,7 +5,7 @@
 aws_url=http://127.0.0.1:${aws_port:?}
 aws_requirements=${here:?}/lib/sandbox-requirements.txt
 # Named after its content: a changed pin makes a new environment, never a half-changed one.
-venv=${home:?}/venv-$(sha256sum "$aws_requirements" | cut -c1-12)
+venv=${FLOW_SANDBOX_VENV:-${home:?}/venv-$(sha256sum "$aws_requirements" | cut -c1-12)}
 # What marks the containers that this AWS started, on an engine that others use too.
 aws_instance=flow-sandbox
 

@@ -1,11 +1,12 @@
 //! The sandbox: a real Docker engine, an AWS and a PostgreSQL on this machine.
 //!
-//! There is one AWS, and the shop fits into it once: whoever deploys the shop
-//! holds [`Sandbox::alone`] and begins with nothing in it.
+//! The shop fits into an AWS once: whoever deploys it holds [`Sandbox::alone`]
+//! and begins with nothing in it. There may be a second AWS with its database,
+//! so that two do so at once.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use sqlx::{Connection, Row};
@@ -23,7 +24,13 @@ const VARIABLES: [&str; 7] = [
     "SANDBOX_DATABASE_URL",
 ];
 
-static ALONE: Mutex<()> = Mutex::new(());
+/// What nobody has alone; `None` before anybody asked.
+static FREE: Mutex<Option<Vec<Sandbox>>> = Mutex::new(None);
+static FREED: Condvar = Condvar::new();
+
+fn free() -> MutexGuard<'static, Option<Vec<Sandbox>>> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where the sandbox is.
 #[derive(Clone, Debug)]
@@ -36,18 +43,23 @@ pub(crate) struct Sandbox {
     variables: Vec<(String, String)>,
 }
 
-/// The sandbox for one test alone.
+/// A sandbox for one test alone.
 #[derive(Debug)]
-pub(crate) struct Alone {
-    sandbox: Sandbox,
-    _guard: MutexGuard<'static, ()>,
-}
+pub(crate) struct Alone(Sandbox);
 
 impl std::ops::Deref for Alone {
     type Target = Sandbox;
 
     fn deref(&self) -> &Sandbox {
-        &self.sandbox
+        &self.0
+    }
+}
+
+impl Drop for Alone {
+    /// A test that failed leaves nothing that the next one's reset does not remove.
+    fn drop(&mut self) {
+        free().get_or_insert_default().push(self.0.clone());
+        FREED.notify_one();
     }
 }
 
@@ -62,24 +74,39 @@ fn variable(name: &str) -> String {
 impl Sandbox {
     /// The sandbox that the environment names. A test that needs one fails without it.
     pub(crate) fn find() -> Self {
-        let programs = PathBuf::from(variable("SANDBOX_BIN"));
-        let home = programs.ancestors().nth(2).map(Path::to_owned);
         Self {
             endpoint: variable("SANDBOX_ENDPOINT"),
             database: variable("SANDBOX_DATABASE_URL"),
-            home: home
-                .unwrap_or_else(|| panic!("SANDBOX_BIN is no folder of a sandbox: {}", programs.display())),
+            home: variable("SANDBOX_HOME").into(),
             variables: VARIABLES.iter().map(|name| ((*name).to_owned(), variable(name))).collect(),
         }
     }
 
-    /// The sandbox for this test alone, and empty: no AWS resource, no table, no container.
+    /// The one beside it, where `scripts/sandbox second up` started one.
+    fn second() -> Option<Self> {
+        let second = |name: &str| std::env::var(format!("SECOND_{name}")).ok();
+        let its = |name: &&str| ((*name).to_owned(), second(name).unwrap_or_else(|| variable(name)));
+        Some(Self {
+            endpoint: second("SANDBOX_ENDPOINT")?,
+            database: second("SANDBOX_DATABASE_URL")?,
+            home: second("SANDBOX_HOME")?.into(),
+            variables: VARIABLES.iter().map(its).collect(),
+        })
+    }
+
+    /// A sandbox for this test alone, and empty: no AWS resource, no table, no container.
     pub(crate) fn alone() -> Alone {
-        // A test that failed while it had the sandbox leaves nothing that the reset does not remove.
-        let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let sandbox = Self::find();
-        sandbox.reset();
-        Alone { sandbox, _guard: guard }
+        let all = || [Some(Self::find()), Self::second()].into_iter().flatten().collect();
+        let mut free = free();
+        let alone = loop {
+            match free.get_or_insert_with(all).pop() {
+                Some(sandbox) => break Alone(sandbox),
+                None => free = FREED.wait(free).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        drop(free);
+        alone.reset();
+        alone
     }
 
     /// What a shell gets from `scripts/sandbox env`.
