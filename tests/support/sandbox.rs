@@ -124,7 +124,8 @@ impl Sandbox {
         format!("{}/_alb/shop-sandbox/{service}/", self.endpoint)
     }
 
-    fn reset(&self) {
+    /// Empties it.
+    pub(crate) fn reset(&self) {
         let port = |address: &str| address.rsplit(':').next().unwrap_or_default().to_owned();
         let database = self.database.split('/').nth(2).unwrap_or_default();
         let done = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/sandbox"))

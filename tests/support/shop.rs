@@ -31,7 +31,16 @@ pub(crate) struct Shop {
 impl Shop {
     /// The shop as it is in this repository, committed and never deployed.
     pub(crate) fn new() -> Self {
-        let sandbox = Sandbox::alone();
+        Self::in_front_of(Sandbox::alone())
+    }
+
+    /// The same once more, in front of the same sandbox, emptied.
+    pub(crate) fn again(self) -> Self {
+        self.sandbox.reset();
+        Self::in_front_of(self.sandbox)
+    }
+
+    fn in_front_of(sandbox: Alone) -> Self {
         let proxy = Proxy::start(sandbox.address());
         let mut project = Project::new();
         for (name, value) in sandbox.variables() {
