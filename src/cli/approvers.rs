@@ -112,9 +112,7 @@ async fn list(session: &Session, env: &str, json: bool) -> Done {
             "approvers": rows,
         }));
     } else {
-        for line in show(policy) {
-            out::data(&line);
-        }
+        out::lines(show(policy));
         out::data(&match &found {
             Some(found) => format!(
                 "  from the record in account {}, written {} and signed by {}",

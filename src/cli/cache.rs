@@ -104,9 +104,7 @@ fn verify(session: &Session, cache: &Cache, repair: bool, json: bool) -> Done {
 }
 
 fn show(lines: &[String]) {
-    for line in lines {
-        out::data(line);
-    }
+    out::lines(lines);
 }
 
 /// Nothing that a running flow uses is removed.

@@ -49,8 +49,6 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         out::json(&diff::json(&from, &to, &differences));
         return Ok(Exit::Success);
     }
-    for line in diff::lines(&session.look(), &from, &to, &differences) {
-        out::data(&line);
-    }
+    out::lines(diff::lines(&session.look(), &from, &to, &differences));
     Ok(Exit::Success)
 }

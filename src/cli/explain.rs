@@ -113,12 +113,8 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         }
         let look = session.look();
         for (one, found) in &explained {
-            for line in told::lines(&look, one, args.all, Clock.now()) {
-                out::data(&line);
-            }
-            for line in found.iter().flat_map(|found| told::audit(&look, found, args.all)) {
-                out::data(&line);
-            }
+            out::lines(told::lines(&look, one, args.all, Clock.now()));
+            out::lines(found.iter().flat_map(|found| told::audit(&look, found, args.all)));
         }
         Ok(exit)
     })

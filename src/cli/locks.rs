@@ -36,9 +36,7 @@ pub(super) fn exec(projects: &[Session], args: &Args) -> Done {
             out::note(&line);
         }
     }
-    for line in history::locks(&look, &rows, Clock.now()) {
-        out::data(&line);
-    }
+    out::lines(history::locks(&look, &rows, Clock.now()));
     for row in rows.iter().filter(|row| row.state == "held") {
         out::note(&look.text(&format!("  if it hangs: {}", unlock_command(&row.holder))));
     }

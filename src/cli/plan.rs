@@ -198,8 +198,6 @@ pub(super) fn show(
     all: bool,
 ) -> Result<(), CliError> {
     let plan = as_it_stands(plan, &approvals::all(store, &plan.digest)?);
-    for line in plan_view::lines(&session.look(), &PlanView::of(&plan, next), all) {
-        out::data(&line);
-    }
+    out::lines(plan_view::lines(&session.look(), &PlanView::of(&plan, next), all));
     Ok(())
 }

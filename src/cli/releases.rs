@@ -42,8 +42,6 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
             out::note(&line);
         }
     }
-    for line in history::releases(&look, &list, live, Clock.now()) {
-        out::data(&line);
-    }
+    out::lines(history::releases(&look, &list, live, Clock.now()));
     Ok(Exit::Success)
 }

@@ -41,8 +41,6 @@ pub(super) fn exec(projects: &[Session], args: &Args) -> Done {
             out::note(&line);
         }
     }
-    for line in history::runs(&look, &all, Clock.now()) {
-        out::data(&line);
-    }
+    out::lines(history::runs(&look, &all, Clock.now()));
     Ok(Exit::Success)
 }

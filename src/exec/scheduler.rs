@@ -17,6 +17,7 @@ use crate::model::names::StepId;
 use crate::plan::graph::NodeId;
 use crate::plan::scope::RunFacts;
 use crate::world::cancel::{Cancel, Urgency};
+use crate::world::parallel;
 
 use super::unit::{self, UnitEnd};
 use super::{Shared, Stage};
@@ -60,7 +61,7 @@ impl Scheduler {
     #[must_use]
     pub fn new(shared: Arc<Shared>, cancel: Cancel, finally: bool) -> Self {
         let facts = shared.prepared.values.run.clone();
-        let cores = shared.prepared.world.host.cores();
+        let cores = parallel::cores();
         let mut scheduler = Self {
             shared,
             cancel,

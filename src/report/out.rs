@@ -2,14 +2,25 @@
 //!
 //! A closed pipe means that whoever reads has seen enough: it is no error.
 
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 
 use super::text;
 use crate::world::terminal;
 
+/// What goes to standard output at once, in bytes.
+const BUFFER: usize = 1 << 16;
+
 /// A line of data.
 pub fn data(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Lines of data; there may be very many.
+pub fn lines<L: AsRef<str>>(lines: impl IntoIterator<Item = L>) {
+    let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
+    let mut lines = lines.into_iter();
+    let written: std::io::Result<()> = lines.try_for_each(|line| writeln!(out, "{}", line.as_ref()));
+    let _ = written.and_then(|()| out.flush());
 }
 
 /// JSON as data, indented for people and programs alike.

@@ -118,12 +118,6 @@ impl Host {
         job.map_or_else(|| format!("{user}@{host}"), |link| format!("{user}@{host} {link}"))
     }
 
-    /// How many programs can run at once without waiting for one another.
-    #[must_use]
-    pub fn cores(&self) -> usize {
-        std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
-    }
-
     /// The folder flow was started in.
     pub fn current_dir(&self) -> std::io::Result<PathBuf> {
         std::env::current_dir()

@@ -11,10 +11,19 @@ const FEW: usize = 32;
 /// More readers only make a disk seek.
 const MOST: usize = 8;
 
+/// How many programs can run at once without waiting for one another. Asked once: the answer lies in
+/// files of the control group.
+#[must_use]
+pub fn cores() -> usize {
+    static CORES: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get));
+    *CORES
+}
+
 /// How many threads work is spread over.
 #[must_use]
 pub fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST)
+    cores().min(MOST)
 }
 
 /// Does what blocks, such as reading files, without holding up everything else. A thousand steps ask
