@@ -209,10 +209,7 @@ fn stood(shared: &Shared, part: Part<'_>) -> BTreeMap<StepId, Recorded> {
         }
         let before = part.current(p).and_then(|release| release.steps.get(&own));
         let receipt = match (&step.receipt, before) {
-            // What this run did before it was interrupted is as it recorded it then.
-            (serde_json::Value::Null, Some(before)) if !p.done.contains_key(&step.id) => {
-                before.receipt.clone()
-            }
+            (serde_json::Value::Null, Some(before)) => before.receipt.clone(),
             (receipt, _) => receipt.clone(),
         };
         let outputs = step.outputs.iter().filter(|(_, value)| !value.is_secret());

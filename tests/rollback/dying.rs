@@ -104,10 +104,9 @@ fn a_program_that_died_while_it_was_taking_back_is_asked_about() {
         let log = || std::fs::read_to_string(world.state("log")).unwrap_or_default();
         until("b is taken back", || log().contains("undoing"));
         kill(flow);
+        world.touch("go");
         let run = world.project.newest_run()["id"].as_str().unwrap().to_owned();
         let ran = world.project.run(&["resume", &run]);
-        // The guard has ended it long since.
-        world.touch("go");
         if settles {
             assert_eq!(ran.code, Some(9), "{more}: {}", ran.err);
             assert_eq!(world.noted(), ["+a", "+b", "undoing", "-a"], "its probe says that it is gone");
