@@ -1,6 +1,8 @@
 //! What the commands that sign share: building a statement, signing it, and
 //! what is said when it would not count.
 
+use std::borrow::Cow;
+
 use crate::exit::Exit;
 use crate::journal::approvals::{self, Decision, Found, Marked, Signed, Statement};
 use crate::model::names::{EnvName, RunId, StepId};
@@ -276,8 +278,8 @@ fn with_case<T>(plan: &Plan, gate: &PlannedGate, judge: impl FnOnce(Case<'_>) ->
 }
 
 /// The plan with what its gates need by what is signed now. When it was made nobody had signed it.
-pub(super) fn as_it_stands(plan: &Plan, found: &[Found]) -> Plan {
-    let mut plan = plan.clone();
+pub(super) fn as_it_stands<'p>(plan: &'p Plan, found: &[Found]) -> Cow<'p, Plan> {
+    let mut plan = Cow::Borrowed(plan);
     for gate in plan.approvals.gates.clone() {
         let policies = plan.approvals.policies_of(&gate);
         if !gate.rule.wants_signatures(&policies) {
@@ -289,7 +291,7 @@ pub(super) fn as_it_stands(plan: &Plan, found: &[Found]) -> Plan {
             None if verdict.is_open() => format!("is approved by {}", verdict.by().join(", ")),
             None => verdict.needs(&plan.environment.name),
         };
-        if let Some(step) = plan.steps.iter_mut().find(|step| step.id == gate.id) {
+        if let Some(step) = plan.to_mut().steps.iter_mut().find(|step| step.id == gate.id) {
             step.summary = says;
         }
     }

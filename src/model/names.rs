@@ -1,20 +1,22 @@
 //! Names, each its own type, so that a flow cannot be taken for a step.
+//!
+//! They are handed on in thousands of copies; a copy shares its text.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $type(String);
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Takes a name as it stands.
-            pub fn new(name: impl Into<String>) -> Self {
-                Self(name.into())
+            pub fn new(name: impl AsRef<str>) -> Self {
+                Self(name.as_ref().into())
             }
 
             /// The name as text.
@@ -27,6 +29,18 @@ macro_rules! name {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(&self.0)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Ok(Self::new(String::deserialize(deserializer)?))
             }
         }
     };
@@ -61,14 +75,14 @@ pub struct StepId {
     /// The step as written.
     pub name: StepName,
     /// The value of each `each`, in order of declaration; empty without.
-    pub instance: Vec<String>,
+    pub instance: Arc<[String]>,
 }
 
 impl StepId {
     /// A step without `each`.
     #[must_use]
     pub fn plain(name: StepName) -> Self {
-        Self { name, instance: Vec::new() }
+        Self { name, instance: Arc::default() }
     }
 
     /// Reads `image` or `image[api,eu]`. Nothing is looked up.
@@ -94,13 +108,13 @@ impl fmt::Display for StepId {
 }
 
 impl Serialize for StepId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for StepId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self::parse(&String::deserialize(deserializer)?))
     }
 }

@@ -133,7 +133,7 @@ fn gate(graph: &Graph, front: &Front, first: NodeId) -> Node {
         span: behind.step.span,
     };
     Node {
-        id: StepId { name, instance: Vec::new() },
+        id: StepId::plain(name),
         step: Arc::new(written),
         each: Arc::default(),
         before: Vec::new(),

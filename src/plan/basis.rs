@@ -28,6 +28,7 @@ use crate::model::value::{Field, Value};
 use crate::world::host::Host;
 use crate::world::keyed::Sealer;
 
+use super::canonical::{Members, write_canonical, write_text};
 use super::fingerprint;
 use super::graph::{Goal, Node};
 use super::scope::{Known, StepScope, StepTable};
@@ -60,6 +61,33 @@ pub struct Basis {
     /// It may read any file of the checkout.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tree: bool,
+}
+
+impl Basis {
+    /// Adds it to a text as canonical JSON, for a digest; the same as from its JSON.
+    pub(super) fn write(&self, text: &mut String) {
+        let mut members = Members::begin(text);
+        if let Some(step) = &self.after {
+            write_text(&step.to_string(), members.name("after"));
+        }
+        write_canonical(&self.baseline, members.name("baseline"));
+        write_canonical(&self.decided.into(), members.name("decided"));
+        let rows = [
+            ("definition", &self.definition),
+            ("handed", &self.handed),
+            ("inputs", &self.inputs),
+            ("tools", &self.tools),
+        ];
+        for (name, rows) in rows.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+            let mut inner = Members::begin(members.name(name));
+            rows.iter().for_each(|(name, value)| write_text(value, inner.name(name)));
+            inner.end();
+        }
+        if self.tree {
+            write_canonical(&true.into(), members.name("tree"));
+        }
+        members.end();
+    }
 }
 
 /// What all steps of a plan count by.
@@ -116,7 +144,7 @@ impl Symbolic<'_> {
             let value = index.resolve(self.scope).map_err(|error| error.why)?;
             instance.push(value.known().and_then(Value::as_text).unwrap_or_default());
         }
-        let id = StepId { name: step.name.clone(), instance };
+        let id = StepId { name: step.name.clone(), instance: instance.into() };
         let ids =
             if id.instance.is_empty() { self.scope.steps.instances(&step.name) } else { vec![id.clone()] };
         Ok((id, ids))

@@ -20,6 +20,7 @@ use crate::model::value::Outputs;
 use crate::world::files::digest;
 
 use super::basis::{Basis, PlanBasis};
+use super::canonical::{Members, canonical, write_canonical, write_list, write_text};
 use super::gates::PlannedApprovals;
 use super::selection::Typed;
 
@@ -198,10 +199,15 @@ impl PlannedStep {
     pub fn covered(&self) -> String {
         let decided =
             self.basis.decided.then(|| serde_json::json!({ "action": self.action, "changes": self.changes }));
-        let covered = serde_json::json!({
-            "id": self.id, "kind": self.kind, "needs": self.needs, "basis": self.basis, "decided": decided,
-        });
-        digest(canonical(&covered).as_bytes())
+        let mut text = String::new();
+        let mut members = Members::begin(&mut text);
+        self.basis.write(members.name("basis"));
+        write_canonical(&decided.into(), members.name("decided"));
+        write_text(&self.id.to_string(), members.name("id"));
+        write_text(&self.kind, members.name("kind"));
+        write_list(&self.needs, members.name("needs"), |step, text| write_text(&step.to_string(), text));
+        members.end();
+        digest(text.as_bytes())
     }
 }
 
@@ -215,13 +221,17 @@ impl Plan {
             *self.counts.entry(name).or_default() += 1;
             step.digest = step.covered();
         }
-        self.digest = self.covered();
+        self.digest = self.over(self.steps.iter().map(|step| step.digest.clone()).collect());
     }
 
     /// Its digest, computed from all that it covers.
     #[must_use]
     pub fn covered(&self) -> String {
-        let steps: Vec<String> = self.steps.iter().map(PlannedStep::covered).collect();
+        self.over(self.steps.iter().map(PlannedStep::covered).collect())
+    }
+
+    /// Its digest, given those of its steps.
+    fn over(&self, steps: Vec<String>) -> String {
         let covered = serde_json::json!({
             "version": self.version, "flow": self.flow, "environment": self.environment,
             "sequence": self.sequence, "flow_version": self.flow_version, "policy": self.policy,
@@ -244,19 +254,41 @@ impl Plan {
     }
 }
 
-/// JSON as one text whatever the order of its members was.
-#[must_use]
-pub fn canonical(json: &Json) -> String {
-    match json {
-        Json::Object(members) => {
-            let sorted: BTreeMap<&String, &Json> = members.iter().collect();
-            let rows: Vec<String> = sorted
-                .into_iter()
-                .map(|(name, value)| format!("{}:{}", Json::from(name.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", rows.join(","))
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_steps_digest_can_be_computed_from_its_json_alone() {
+        let rows = |name: &str| BTreeMap::from([(format!("{name} \"a\""), "1f".to_owned())]);
+        let basis = Basis {
+            definition: rows("definition"),
+            handed: rows("handed"),
+            inputs: rows("inputs"),
+            tools: rows("tools"),
+            baseline: json!({ "b": 1, "a": [null, { "d": "x", "c": true }] }),
+            after: Some(StepId::parse("base")),
+            decided: true,
+            tree: true,
+        };
+        let full: PlannedStep = serde_json::from_value(json!({
+            "id": "service[api]", "kind": "ecs-deploy", "group": null, "needs": ["base", "image[api]"],
+            "action": "update", "summary": "", "subject": "", "warnings": [], "reversible": "auto",
+            "changes": [{ "what": "memory", "from": "512", "to": null }], "cached": false,
+            "basis": basis, "digest": "",
+        }))
+        .expect("a step");
+        let plain = PlannedStep { basis: Basis::default(), needs: Vec::new(), ..full.clone() };
+        for step in [full, plain] {
+            let decided =
+                step.basis.decided.then(|| json!({ "action": step.action, "changes": step.changes }));
+            let covered = json!({
+                "id": step.id, "kind": step.kind, "needs": step.needs, "basis": step.basis,
+                "decided": decided,
+            });
+            assert_eq!(step.covered(), digest(canonical(&covered).as_bytes()));
         }
-        Json::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        plain => plain.to_string(),
     }
 }

@@ -223,7 +223,7 @@ impl Graph {
                 }
             }
         }
-        let wanted = StepId { name: name.clone(), instance };
+        let wanted = StepId { name: name.clone(), instance: instance.into() };
         if let Some(found) = self.by_id.get(&wanted) {
             return vec![*found];
         }

@@ -17,6 +17,7 @@ mod added_gates;
 pub mod audit;
 pub mod backwards;
 pub mod basis;
+mod canonical;
 pub mod changes;
 pub mod compare;
 pub mod document;

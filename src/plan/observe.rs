@@ -6,10 +6,11 @@
 //! something behind it would change.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::join_all;
+use tokio::sync::Notify;
 
 use crate::event::Feed;
 use crate::model::change::{Action, Change, Reversible};
@@ -257,6 +258,77 @@ fn in_order(p: &Prepared, mut planned: BTreeMap<NodeId, PlannedStep>) -> Vec<Pla
     p.graph.order().iter().filter_map(|id| planned.remove(id)).collect()
 }
 
+/// Which steps are still to be looked at, and what came of the others.
+#[derive(Default)]
+struct Board {
+    /// The next one is the last.
+    ready: Vec<NodeId>,
+    /// How many are being looked at.
+    under_way: usize,
+    /// How many steps each of the others waits for.
+    waiting: BTreeMap<NodeId, usize>,
+    followers: Vec<Vec<NodeId>>,
+    planned: BTreeMap<NodeId, PlannedStep>,
+    failures: Vec<PlanFailure>,
+}
+
+/// What there is to be done.
+enum Next {
+    /// This step can be looked at.
+    Look(NodeId),
+    /// Those that are left wait for one that is being looked at.
+    Wait,
+    /// Nothing.
+    Done,
+}
+
+impl Board {
+    fn new(p: &Prepared, fronts: &Fronts) -> Mutex<Self> {
+        let mut board = Self { followers: vec![Vec::new(); p.graph.len()], ..Self::default() };
+        for (id, _) in p.graph.iter().filter(|(id, _)| p.selection.contains(*id)) {
+            let waits = &fronts.waits[id.0];
+            waits.iter().for_each(|before| board.followers[before.0].push(id));
+            if waits.is_empty() {
+                board.ready.push(id);
+            } else {
+                board.waiting.insert(id, waits.len());
+            }
+        }
+        board.ready.reverse();
+        Mutex::new(board)
+    }
+
+    fn next(&mut self) -> Next {
+        match self.ready.pop() {
+            Some(id) => {
+                self.under_way += 1;
+                Next::Look(id)
+            }
+            None if self.under_way > 0 => Next::Wait,
+            None => Next::Done,
+        }
+    }
+
+    fn settle(&mut self, p: &Prepared, id: NodeId, looked: Result<PlannedStep, NoProposal>) {
+        self.under_way -= 1;
+        match looked {
+            Ok(step) => drop(self.planned.insert(id, step)),
+            Err(why) => {
+                let why = why.masked(&p.world.masker);
+                self.failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why });
+            }
+        }
+        for follower in &self.followers[id.0] {
+            if let Some(left) = self.waiting.get_mut(follower) {
+                *left -= 1;
+                if *left == 0 {
+                    self.ready.push(*follower);
+                }
+            }
+        }
+    }
+}
+
 pub(super) struct Observer<'a> {
     pub(super) p: &'a Prepared,
     pub(super) cancel: &'a Cancel,
@@ -271,47 +343,31 @@ impl<'a> Observer<'a> {
     }
 
     async fn all(&self) -> Result<BTreeMap<NodeId, PlannedStep>, Vec<PlanFailure>> {
-        let p = self.p;
-        let mut waiting: BTreeMap<NodeId, usize> = BTreeMap::new();
-        let mut followers: Vec<Vec<NodeId>> = vec![Vec::new(); p.graph.len()];
-        let mut ready = Vec::new();
-        for (id, _) in p.graph.iter().filter(|(id, _)| p.selection.contains(*id)) {
-            self.fronts.waits[id.0].iter().for_each(|before| followers[before.0].push(id));
-            waiting.insert(id, self.fronts.waits[id.0].len());
-            if self.fronts.waits[id.0].is_empty() {
-                ready.push(id);
-            }
-        }
-        ready.reverse();
-        let mut planned = BTreeMap::new();
-        let mut failures = Vec::new();
-        let mut running = FuturesUnordered::new();
-        loop {
-            while running.len() < AT_ONCE {
-                let Some(id) = ready.pop() else { break };
-                running.push(async move { (id, self.look(id).await) });
-            }
-            let Some((id, looked)) = running.next().await else { break };
-            match looked {
-                Ok(step) => {
-                    planned.insert(id, step);
-                }
-                Err(why) => {
-                    let why = why.masked(&p.world.masker);
-                    failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why });
-                }
-            }
-            for follower in &followers[id.0] {
-                if let Some(left) = waiting.get_mut(follower) {
-                    *left -= 1;
-                    if *left == 0 {
-                        ready.push(*follower);
-                    }
-                }
-            }
-        }
+        let board = Board::new(self.p, &self.fronts);
+        let settled = Notify::new();
+        let places = AT_ONCE.min(self.p.graph.len());
+        join_all((0..places).map(|_| self.look_after_another(&board, &settled))).await;
+        let Board { planned, mut failures, .. } = board.into_inner().unwrap_or_else(PoisonError::into_inner);
         failures.sort_by(|a, b| a.step.cmp(&b.step));
         if failures.is_empty() { Ok(planned) } else { Err(failures) }
+    }
+
+    /// Looks at one step after another as long as there are any. So many of these at once are each
+    /// made once, and not anew for every step: there may be a hundred thousand.
+    async fn look_after_another(&self, board: &Mutex<Board>, settled: &Notify) {
+        let board = || board.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let next = board().next();
+            match next {
+                Next::Look(id) => {
+                    let looked = self.look(id).await;
+                    board().settle(self.p, id, looked);
+                    settled.notify_waiters();
+                }
+                Next::Wait => settled.notified().await,
+                Next::Done => return,
+            }
+        }
     }
 
     async fn look(&self, id: NodeId) -> Result<PlannedStep, NoProposal> {
@@ -334,13 +390,13 @@ impl<'a> Observer<'a> {
         let reads_after = self.reads_after(id, &scope);
         let around = Surroundings { reads_after: reads_after.as_ref(), ..Surroundings::of(p, &scope) };
         let cx = context(p, id, Feed::silent(node.id.clone()), self.cancel.clone());
-        let proposed = propose(node, around, &cx);
+        let mut proposed = pin!(propose(node, around, &cx));
         // Programs get their grace; what only asks is let go.
         let looked = if node.step.kind.starts_programs() && !self.cancel.is_stopping() {
-            proposed.await
+            proposed.as_mut().await
         } else {
             let interrupted = |_: Stopped| Failure::of(FailureClass::Interrupted, "interrupted");
-            self.cancel.unless_stopped(proposed).await.map_err(interrupted)?
+            self.cancel.unless_stopped(proposed.as_mut()).await.map_err(interrupted)?
         };
         match looked {
             Ok(Proposed::Ready(look)) => match done {
@@ -562,6 +618,9 @@ fn default_action(node: &Node) -> Action {
 /// A gate is needed when something behind it would change; one that flow added, when something right
 /// behind it would be taken away. Otherwise nobody is asked.
 fn settle_gates(p: &Prepared, steps: &mut [PlannedStep]) {
+    if !p.graph.iter().any(|(_, node)| node.step.kind.nature == Nature::Gate) {
+        return;
+    }
     let followers = p.graph.followers();
     let places: BTreeMap<NodeId, usize> = (steps.iter().enumerate())
         .filter_map(|(place, step)| Some((p.graph.find_id(&step.id)?, place)))

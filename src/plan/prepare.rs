@@ -489,6 +489,10 @@ impl Prepared {
     /// The flow that a step goes back with inside this run, and what the step is called there.
     #[must_use]
     pub fn guest(&self, id: &StepId) -> Option<(&Arc<Inside>, &StepId)> {
+        // Nearly always: it is asked several times for each step.
+        if self.inside.is_empty() {
+            return None;
+        }
         let guest = self.graph.node(self.graph.find_id(id)?).guest.as_ref()?;
         Some((self.inside.get(&guest.host)?, &guest.id))
     }

@@ -15,8 +15,9 @@ use crate::world::keyed::Sealer;
 use crate::world::store::Store;
 
 use super::backwards::Wish;
+use super::canonical::canonical;
 use super::compare::{Difference, differences};
-use super::document::{Plan, VERSION, canonical};
+use super::document::{Plan, VERSION};
 use super::prepare::Request;
 
 /// How long a plan may be run.

@@ -181,7 +181,7 @@ impl StepScope<'_> {
         let ids = if instance.is_empty() {
             self.steps.instances(&reference.name)
         } else {
-            vec![StepId { name: reference.name.clone(), instance }]
+            vec![StepId { name: reference.name.clone(), instance: instance.into() }]
         };
         match ids.as_slice() {
             [] => Err(Missing::NoStep(StepId::plain(reference.name.clone()))),

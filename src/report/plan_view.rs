@@ -17,7 +17,7 @@ const CHANGES: usize = 12;
 
 /// What is shown of a plan.
 #[derive(Clone, Debug, Default)]
-pub struct PlanView {
+pub struct PlanView<'p> {
     /// The flow.
     pub flow: String,
     /// The environment.
@@ -35,7 +35,7 @@ pub struct PlanView {
     /// The release that is live.
     pub live_release: Option<u64>,
     /// The steps, in the order of the file.
-    pub groups: Vec<GroupView>,
+    pub groups: Vec<GroupView<'p>>,
     /// What else to know: `Gate go needs an answer.` One sentence each.
     pub notes: Vec<String>,
     /// Digest of the plan, shortened here.
@@ -44,11 +44,11 @@ pub struct PlanView {
     pub next: Vec<String>,
 }
 
-impl PlanView {
+impl<'p> PlanView<'p> {
     /// A plan, made now or saved before, and what to type next.
     #[must_use]
-    pub fn of(plan: &Plan, next: Vec<String>) -> Self {
-        let mut groups: Vec<GroupView> = Vec::new();
+    pub fn of(plan: &'p Plan, next: Vec<String>) -> Self {
+        let mut groups: Vec<GroupView<'_>> = Vec::new();
         for step in &plan.steps {
             let heading = step.heading.as_ref().map(ToString::to_string).unwrap_or_default();
             match groups.last_mut().filter(|group| group.heading == heading) {
@@ -77,43 +77,43 @@ impl PlanView {
 
 /// Steps under one heading.
 #[derive(Clone, Debug, Default)]
-pub struct GroupView {
+pub struct GroupView<'p> {
     /// The group's name; empty for steps outside of groups.
     pub heading: String,
     /// Its steps.
-    pub rows: Vec<RowView>,
+    pub rows: Vec<RowView<'p>>,
 }
 
 /// A step.
 #[derive(Clone, Debug)]
-pub struct RowView {
+pub struct RowView<'p> {
     /// What would happen.
     pub action: Action,
     /// The step.
-    pub id: StepId,
+    pub id: &'p StepId,
     /// In a few words: `roll 2 tasks`.
-    pub summary: String,
+    pub summary: &'p str,
     /// What it is about: `shop-api:41 → :42`.
-    pub subject: String,
+    pub subject: &'p str,
     /// Every difference.
-    pub changes: Vec<Change>,
+    pub changes: Vec<&'p Change>,
     /// What to know before saying yes.
-    pub warnings: Vec<String>,
+    pub warnings: &'p [String],
     /// Whether it can be taken back.
     pub reversible: Reversible,
 }
 
-impl RowView {
-    fn of(step: &PlannedStep) -> Self {
+impl<'p> RowView<'p> {
+    fn of(step: &'p PlannedStep) -> Self {
         // What is known later is said once.
         let changes = step.changes.iter().filter(|change| change.to.as_ref() != Some(&step.summary));
         Self {
             action: step.action,
-            id: step.id.clone(),
-            summary: step.summary.clone(),
-            subject: step.subject.clone(),
-            changes: changes.cloned().collect(),
-            warnings: step.warnings.clone(),
+            id: &step.id,
+            summary: &step.summary,
+            subject: &step.subject,
+            changes: changes.collect(),
+            warnings: &step.warnings,
             reversible: step.reversible,
         }
     }
@@ -125,8 +125,8 @@ impl RowView {
 
 /// The lines of a plan; with `all`, steps that are as wanted are listed too.
 #[must_use]
-pub fn lines(look: &Look, plan: &PlanView, all: bool) -> Vec<String> {
-    let shown: Vec<(&str, Vec<&RowView>)> = plan
+pub fn lines(look: &Look, plan: &PlanView<'_>, all: bool) -> Vec<String> {
+    let shown: Vec<(&str, Vec<&RowView<'_>>)> = plan
         .groups
         .iter()
         .map(|group| {
@@ -152,7 +152,7 @@ pub fn lines(look: &Look, plan: &PlanView, all: bool) -> Vec<String> {
     lines
 }
 
-fn header(look: &Look, plan: &PlanView) -> Vec<String> {
+fn header(look: &Look, plan: &PlanView<'_>) -> Vec<String> {
     let mut parts = vec![format!("{} → {}", plan.flow, plan.environment)];
     let place: Vec<&str> = [&plan.account, &plan.region].into_iter().flatten().map(String::as_str).collect();
     if !place.is_empty() {
@@ -187,11 +187,11 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn fitting<'r>(look: &'a Look, rows: impl Iterator<Item = &'r RowView>) -> Self {
+    fn fitting<'r>(look: &'a Look, rows: impl Iterator<Item = &'r RowView<'r>>) -> Self {
         let (mut names, mut summaries) = (15, 12);
         for row in rows {
             names = names.max(text::width(&row.id.to_string()));
-            let summary = text::width(&row.summary);
+            let summary = text::width(row.summary);
             if !row.subject.is_empty() && summary <= SUMMARY {
                 summaries = summaries.max(summary);
             }
@@ -199,20 +199,20 @@ impl<'a> Columns<'a> {
         Self { look, names: names.min(look.right_edge() * 2 / 5), summaries }
     }
 
-    fn row(&self, lines: &mut Vec<String>, row: &RowView) {
+    fn row(&self, lines: &mut Vec<String>, row: &RowView<'_>) {
         let look = self.look;
         let id = text::cut_middle(&row.id.to_string(), self.names);
         let id = if look.utf8 { id } else { text::ascii(&id.replace('…', "~")) };
         let start = format!("  {} {}  ", look.mark(Mark::from(row.action)), text::pad(&id, self.names));
         let indent = 3 + look.mark_width() + self.names + 2;
         let room = look.right_edge().saturating_sub(indent);
-        let summary = text::clean(&row.summary);
-        let subject = text::clean(&row.subject);
+        let summary = text::clean(row.summary);
+        let subject = text::clean(row.subject);
         let cell = text::pad(&look.text(&summary), self.summaries);
         let middle = if subject.is_empty() { summary } else { format!("{cell}  {subject}") };
         lines.push(format!("{start}{}", look.cut(&middle, room)).trim_end().to_owned());
         self.changes(lines, row, indent);
-        for warning in &row.warnings {
+        for warning in row.warnings {
             let warning = look.text(&format!("warning: {}", text::clean(warning)));
             for line in text::wrap(&warning, room) {
                 lines.push(format!("{}{}", " ".repeat(indent), look.paint(Color::Yellow, &line)));
@@ -220,7 +220,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn changes(&self, lines: &mut Vec<String>, row: &RowView, indent: usize) {
+    fn changes(&self, lines: &mut Vec<String>, row: &RowView<'_>, indent: usize) {
         let look = self.look;
         let spaces = " ".repeat(indent);
         let room = look.right_edge().saturating_sub(indent);
@@ -252,8 +252,8 @@ fn values(change: &Change) -> String {
     }
 }
 
-fn closing(look: &Look, plan: &PlanView) -> Vec<String> {
-    let rows: Vec<&RowView> = plan.groups.iter().flat_map(|group| &group.rows).collect();
+fn closing(look: &Look, plan: &PlanView<'_>) -> Vec<String> {
+    let rows: Vec<&RowView<'_>> = plan.groups.iter().flat_map(|group| &group.rows).collect();
     let mut lines = Vec::new();
     let mut sentences = vec![counts(&rows)];
     if rows.iter().any(|row| row.action.will_run()) {
@@ -286,7 +286,7 @@ fn wrapped(look: &Look, text: &str) -> Vec<String> {
 }
 
 /// `6 to change, 27 up to date.`
-fn counts(rows: &[&RowView]) -> String {
+fn counts(rows: &[&RowView<'_>]) -> String {
     let number = |wanted: &dyn Fn(Action) -> bool| rows.iter().filter(|row| wanted(row.action)).count();
     let change = number(&|action| {
         matches!(action, Action::Create | Action::Update | Action::Replace | Action::Delete)
@@ -307,9 +307,9 @@ fn counts(rows: &[&RowView]) -> String {
 }
 
 /// `Nothing is replaced.`, or what is.
-fn losses(rows: &[&RowView]) -> String {
+fn losses(rows: &[&RowView<'_>]) -> String {
     let names = |action| -> Vec<&StepId> {
-        rows.iter().filter(|row| row.action == action).map(|row| &row.id).collect()
+        rows.iter().filter(|row| row.action == action).map(|row| row.id).collect()
     };
     let (replaced, deleted) = (names(Action::Replace), names(Action::Delete));
     let is = |ids: &[&StepId]| if ids.len() == 1 { "is" } else { "are" };
@@ -328,10 +328,10 @@ fn losses(rows: &[&RowView]) -> String {
 }
 
 /// `schema cannot be undone, the rest can.`
-fn ways_back(rows: &[&RowView]) -> Option<String> {
-    let running: Vec<&&RowView> = rows.iter().filter(|row| row.action.will_run()).collect();
+fn ways_back(rows: &[&RowView<'_>]) -> Option<String> {
+    let running: Vec<&&RowView<'_>> = rows.iter().filter(|row| row.action.will_run()).collect();
     let of = |wanted: Reversible| -> Vec<&StepId> {
-        running.iter().filter(|row| row.reversible == wanted).map(|row| &row.id).collect()
+        running.iter().filter(|row| row.reversible == wanted).map(|row| row.id).collect()
     };
     let forward = text::name_list(&of(Reversible::ForwardOnly), 3);
     let manual = text::name_list(&of(Reversible::Manual), 3);
@@ -351,23 +351,28 @@ fn ways_back(rows: &[&RowView]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn row(action: Action, id: &str, summary: &str, subject: &str) -> RowView {
+    /// A view borrows from its plan; the tests have none.
+    fn kept<T>(value: T) -> &'static T {
+        Box::leak(Box::new(value))
+    }
+
+    fn row(action: Action, id: &str, summary: &'static str, subject: &'static str) -> RowView<'static> {
         RowView {
             action,
-            id: StepId::parse(id),
-            summary: summary.to_owned(),
-            subject: subject.to_owned(),
+            id: kept(StepId::parse(id)),
+            summary,
+            subject,
             changes: Vec::new(),
-            warnings: Vec::new(),
+            warnings: &[],
             reversible: Reversible::Auto,
         }
     }
 
-    fn change(what: &str, from: Option<&str>, to: Option<&str>) -> Change {
-        Change::new(what, from.map(str::to_owned), to.map(str::to_owned))
+    fn change(what: &str, from: Option<&str>, to: Option<&str>) -> &'static Change {
+        kept(Change::new(what, from.map(str::to_owned), to.map(str::to_owned)))
     }
 
-    fn example() -> PlanView {
+    fn example() -> PlanView<'static> {
         let schema = RowView {
             reversible: Reversible::ForwardOnly,
             ..row(Action::Update, "schema", "1 migration", "0042_note.sql  expand")
@@ -377,10 +382,10 @@ mod tests {
                 change("image", Some("sha256:93ab04c1d2e7"), Some("(known after image[api])")),
                 change("memory", Some("512"), Some("1024")),
             ],
-            warnings: vec![
+            warnings: kept([
                 "the circuit breaker of ohi-prod-api is off: a broken image would not be rolled back by ECS"
                     .to_owned(),
-            ],
+            ]),
             ..row(Action::Update, "service[api]", "roll 2 tasks", "ohi-prod-api:41 → :42")
         };
         PlanView {
@@ -426,7 +431,7 @@ mod tests {
         }
     }
 
-    fn shown(look: &Look, plan: &PlanView, all: bool) -> String {
+    fn shown(look: &Look, plan: &PlanView<'_>, all: bool) -> String {
         let lines = lines(look, plan, all);
         assert!(lines.iter().all(|line| text::width(line) <= look.columns), "{lines:#?}");
         lines.join("\n")

@@ -1,12 +1,13 @@
 //! Points at which a test can end flow, or take its disk away.
 //!
-//! With the feature `crash-points` each point passed is counted, and three
+//! With the feature `crash-points` each point passed is counted, and four
 //! variables of flow's own environment decide what happens there:
 //!
 //! | variable | what it does |
 //! |---|---|
 //! | `FLOW_CRASH_LIST=FILE` | adds the name of each point to a file |
 //! | `FLOW_CRASH_AT=N` | at the N-th point flow ends itself as `kill -9` would |
+//! | `FLOW_CRASH_NAME=NAME` | points of this name alone are counted for that |
 //! | `FLOW_FULL_AT=N` | the N-th write and all after it find the disk full |
 //!
 //! Without the feature, which is how flow is shipped, the functions below are

@@ -17,7 +17,9 @@ const BLOCK: usize = 64;
 /// Makes keyed digests. Cheap to clone.
 #[derive(Clone)]
 pub struct Sealer {
-    key: [u8; 32],
+    /// Both halves of HMAC (RFC 2104) as they stand when the key is read: it is the same each time.
+    inner: Sha256,
+    outer: Sha256,
 }
 
 impl Sealer {
@@ -36,19 +38,23 @@ impl Sealer {
         }
         let text = store.get(KEY)?.unwrap_or_default();
         // Whatever lies there is a key; its digest has the right length.
-        Ok(Self { key: Sha256::digest(&text).into() })
+        Ok(Self::with(Sha256::digest(&text).into()))
     }
 
     /// HMAC-SHA-256 (RFC 2104) of a value, in hexadecimal.
     #[must_use]
     pub fn digest(&self, value: &str) -> String {
-        let pad = |with: u8| {
+        let inner = self.inner.clone().chain_update(value.as_bytes()).finalize();
+        hex(&self.outer.clone().chain_update(inner).finalize())
+    }
+
+    fn with(key: [u8; 32]) -> Self {
+        let padded = |with: u8| {
             let mut block = [with; BLOCK];
-            block.iter_mut().zip(self.key).for_each(|(byte, key)| *byte ^= key);
-            block
+            block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+            Sha256::new().chain_update(block)
         };
-        let inner = Sha256::new().chain_update(pad(0x36)).chain_update(value.as_bytes()).finalize();
-        hex(&Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize())
+        Self { inner: padded(0x36), outer: padded(0x5c) }
     }
 }
 

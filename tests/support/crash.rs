@@ -28,6 +28,15 @@ impl Project {
         if output.status.signal() == Some(9) { Went::Died } else { Went::Ended(output.into()) }
     }
 
+    /// Runs `flow` until it passes the n-th of the points of a name. How often it asks a service that
+    /// is not ready yet differs from run to run; how often it writes does not.
+    pub(crate) fn dies_at_the(&self, nth: usize, name: &str, arguments: &[&str]) -> Went {
+        let mut command = self.command(arguments);
+        command.env("FLOW_CRASH_AT", nth.to_string()).env("FLOW_CRASH_NAME", name);
+        let output = command.output().unwrap();
+        if output.status.signal() == Some(9) { Went::Died } else { Went::Ended(output.into()) }
+    }
+
     /// Runs `flow` to its end and writes the points that it passes into a file, which must be none of
     /// the checkout.
     pub(crate) fn lists(&self, list: &Path, arguments: &[&str]) -> Ran {

@@ -13,13 +13,13 @@ use serde_json::json;
 use super::compare::{Copy, same_bytes};
 use super::{Receipt, SourceAccount, moved, outputs};
 use crate::model::units::show_size;
-use crate::steps::s3_sync::apply::{changed_since, found, look_once_more};
-use crate::steps::s3_sync::listing::{self, Seen, bare, bucket_failure, look};
+use crate::steps::s3_sync::apply::{found, look_once_more, unmoved};
+use crate::steps::s3_sync::listing::{Seen, bare, bucket_failure, look};
 use crate::steps::s3_sync::manifest::{Entry, Manifest, Manifests, Open};
 use crate::steps::s3_sync::restore::encoded;
 use crate::steps::s3_sync::target::Target;
 use crate::steps::s3_sync::upload::Sent;
-use crate::steps::s3_sync::{LOOKS, count, observed};
+use crate::steps::s3_sync::{LOOKS, count};
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::repeat::{repeat, repeat_unless_done};
 use crate::world::aws::{AwsError, AwsErrorClass};
@@ -67,10 +67,8 @@ impl Effect for CopyEffect {
         let mut known: Vec<&str> = self.same.keys().map(String::as_str).collect();
         known.extend(self.copies.iter().map(|copy| copy.to.as_str()));
         known.sort_unstable();
-        let listed = listing::list(cx, &self.target, &known).await?;
-        if observed(&listed, self.copies.iter().map(|copy| &copy.to)) != self.observed {
-            return Err(changed_since(&self.target));
-        }
+        let touched = self.copies.iter().map(|copy| &copy.to);
+        let listed = unmoved(cx, &self.target, touched, &known, &self.observed).await?;
         let found = found(cx, &self.target, &self.foreign, &listed).await?;
         let keys = self.copies.iter().map(|copy| copy.to.clone()).collect();
         let open =

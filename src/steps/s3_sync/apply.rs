@@ -44,11 +44,8 @@ pub(super) struct SyncEffect {
 impl Effect for SyncEffect {
     async fn apply(mut self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let known: Vec<&str> = self.same.keys().map(String::as_str).collect();
-        let listed = listing::list(cx, &self.target, &known).await?;
         let touched = self.sends.iter().map(|wanted| &wanted.key).chain(&self.deletes);
-        if observed(&listed, touched) != self.observed {
-            return Err(changed_since(&self.target));
-        }
+        let listed = unmoved(cx, &self.target, touched, &known, &self.observed).await?;
         let found = found(cx, &self.target, &self.foreign, &listed).await?;
         let keys = self.sends.iter().map(|wanted| wanted.key.clone()).collect();
         let open =
@@ -117,10 +114,23 @@ impl SyncEffect {
     }
 }
 
-/// Somebody wrote between plan and effect.
-pub(in crate::steps) fn changed_since(target: &Target) -> Failure {
-    let reason = format!("objects in {target} changed since the plan");
-    Failure::of(FailureClass::Refused, reason).help("plan again and look at the difference")
+/// What lies under the keys that an effect is about to touch, by key; refused when it is not what the
+/// plan saw. Without those that it leaves alone, where these are many: see
+/// [`listing::list_touched`].
+pub(in crate::steps) async fn unmoved<'a>(
+    cx: &Context,
+    target: &Target,
+    touched: impl Iterator<Item = &'a String>,
+    known: &[&str],
+    planned: &str,
+) -> Result<BTreeMap<String, Listed>, Failure> {
+    let touched: Vec<&String> = touched.collect();
+    let listed = listing::list_touched(cx, target, &touched, known).await?;
+    if observed(&listed, touched.into_iter()) != planned {
+        let reason = format!("objects in {target} changed since the plan");
+        return Err(Failure::of(FailureClass::Refused, reason).help("plan again and look at the difference"));
+    }
+    Ok(listed)
 }
 
 /// What was there before flow and goes now, by key.

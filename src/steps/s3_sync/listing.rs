@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::types::{ChecksumMode, Object};
 use aws_smithy_types::DateTime;
 use base64::Engine as _;
+use futures_util::future::try_join_all;
 
+use super::LOOKS;
 use super::headers::Headers;
 use super::manifest::Entry;
 use super::pages;
@@ -83,6 +85,25 @@ pub(in crate::steps) async fn list(
 ) -> Result<BTreeMap<String, Listed>, Failure> {
     let listed = cx.cancel.unless_stopped(all(cx, target, known)).await?;
     listed.map_err(|error| bucket_failure(error, target, cx))
+}
+
+/// How the objects of these keys stand, by key. A few of many are asked for one by one: that costs a
+/// request each, and not the whole listing. `known` as for [`list`].
+pub(in crate::steps) async fn list_touched(
+    cx: &Context,
+    target: &Target,
+    touched: &[&String],
+    known: &[&str],
+) -> Result<BTreeMap<String, Listed>, Failure> {
+    if touched.len() > LOOKS || known.len() <= pages::PAGE {
+        return list(cx, target, known).await;
+    }
+    let s3 = &cx.cloud.reads().await.s3;
+    let asked = touched.iter().map(|key| pages::one(s3, &target.bucket, key));
+    let listed = cx.cancel.unless_stopped(try_join_all(asked)).await?;
+    let listed = listed.map_err(|error| bucket_failure(error, target, cx))?;
+    let keys = touched.iter().map(|key| (*key).clone());
+    Ok(keys.zip(listed).filter_map(|(key, listed)| Some((key, listed?))).collect())
 }
 
 /// The same, as S3 answers it.

@@ -16,7 +16,7 @@ use super::ranges::{Range, cut};
 use crate::world::aws::AwsError;
 
 /// Keys in a page.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 /// Ranges read at a time.
 const RANGES: usize = 16;
 
@@ -41,6 +41,14 @@ pub(in crate::steps) async fn all(
     }
     let whole = read(s3, bucket, Range::all(prefix)).await?;
     Ok(whole.into_iter().flatten().collect())
+}
+
+/// One object as a listing tells it, `None` where there is none: of all keys that begin with a key, it
+/// is the first.
+pub(super) async fn one(s3: &Client, bucket: &str, key: &str) -> Result<Option<Listed>, AwsError> {
+    let request = s3.list_objects_v2().bucket(bucket).prefix(key).max_keys(1);
+    let page = request.send().await.map_err(|error| AwsError::new("S3", "ListObjectsV2", &error))?;
+    Ok(page.contents().iter().find(|object| object.key() == Some(key)).map(Listed::of))
 }
 
 async fn read(s3: &Client, bucket: &str, range: Range) -> Result<Read, AwsError> {

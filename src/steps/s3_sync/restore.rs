@@ -9,7 +9,7 @@ use aws_sdk_s3::types::MetadataDirective;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
-use super::apply::{changed_since, look_once_more};
+use super::apply::{look_once_more, unmoved};
 use super::back::seen_as;
 use super::delete::delete;
 use super::listing::{self, Listed, bare};
@@ -17,7 +17,7 @@ use super::manifest::{Entry, Manifest, Manifests, Open};
 use super::order::Phase;
 use super::target::Target;
 use super::upload::Sent;
-use super::{LOOKS, State, count, observed, outputs};
+use super::{LOOKS, State, count, outputs};
 use crate::model::units::show_size;
 use crate::steps::{Context, Done, Effect, Failure};
 use crate::world::aws::AwsError;
@@ -96,10 +96,8 @@ pub(super) struct RestoreEffect {
 impl Effect for RestoreEffect {
     async fn apply(mut self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let known: Vec<&str> = self.same.keys().map(String::as_str).collect();
-        let listed = listing::list(cx, &self.target, &known).await?;
-        if observed(&listed, self.sends.iter().map(|send| &send.key).chain(&self.deletes)) != self.observed {
-            return Err(changed_since(&self.target));
-        }
+        let touched = self.sends.iter().map(|send| &send.key).chain(&self.deletes);
+        unmoved(cx, &self.target, touched, &known, &self.observed).await?;
         let keys = self.sends.iter().map(|send| send.key.clone()).collect();
         let open = Open { changed: self.changed_now.clone(), keys, found: BTreeMap::new() }
             .on_top_of(self.manifests.unfinished()?);

@@ -12,6 +12,7 @@ static WANTED: OnceLock<Wanted> = OnceLock::new();
 #[derive(Debug, Default)]
 struct Wanted {
     crash_at: Option<u64>,
+    named: Option<String>,
     full_at: Option<u64>,
     list: Option<Mutex<File>>,
 }
@@ -23,6 +24,7 @@ fn wanted() -> &'static Wanted {
             .and_then(|path| File::options().create(true).append(true).open(path).ok());
         Wanted {
             crash_at: number("FLOW_CRASH_AT"),
+            named: std::env::var("FLOW_CRASH_NAME").ok(),
             full_at: number("FLOW_FULL_AT"),
             list: list.map(Mutex::new),
         }
@@ -31,13 +33,15 @@ fn wanted() -> &'static Wanted {
 
 pub(super) fn point(name: &str) {
     let wanted = wanted();
-    let number = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
     if let Some(list) = &wanted.list {
         let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
         // A test that misses a name sees it; there is nobody to tell here.
         let _ = list.write_all(format!("{name}\n").as_bytes());
     }
-    if wanted.crash_at == Some(number) {
+    if wanted.named.as_deref().is_some_and(|named| named != name) {
+        return;
+    }
+    if wanted.crash_at == Some(PASSED.fetch_add(1, Ordering::SeqCst) + 1) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
