@@ -6,6 +6,7 @@ mod happyrobot;
 mod ohi;
 mod partner;
 mod runbooks;
+mod snapshots;
 mod spaceport;
 
 use std::os::unix::fs::PermissionsExt as _;

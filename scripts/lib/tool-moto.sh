@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # tools_home, tools_bin, say, skip_tool: sandbox-tools.sh
-# A second stand-in for AWS, for the one thing that the sandbox's own does not have: restoring a
-# database to a point in time. A test starts its server itself.
+# A second stand-in for AWS, for what the sandbox's own does not have: restoring a database to a point
+# in time, and sharing a snapshot with another account. A test starts its server itself.
 
 moto_pins=('moto[server]==5.2.*')
 tools+=(moto)

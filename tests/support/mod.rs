@@ -5,6 +5,7 @@ pub(crate) mod beanstalk;
 pub(crate) mod crash;
 pub(crate) mod http;
 pub(crate) mod keys;
+pub(crate) mod moto;
 pub(crate) mod project;
 pub(crate) mod proxy;
 pub(crate) mod sandbox;

@@ -63,6 +63,11 @@ impl Project {
         self.vars.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Takes a variable out of flow's environment.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.vars.remove(name);
+    }
+
     /// Writes a file now.
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.path(path);

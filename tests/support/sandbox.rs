@@ -114,6 +114,11 @@ impl Sandbox {
         &self.variables
     }
 
+    /// The same, reached by another address.
+    pub(crate) fn at(&self, endpoint: String) -> Self {
+        Self { endpoint, ..self.clone() }
+    }
+
     /// `127.0.0.1:4566`
     pub(crate) fn address(&self) -> &str {
         self.endpoint.trim_start_matches("http://")

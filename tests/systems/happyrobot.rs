@@ -37,6 +37,17 @@ impl Happyrobot {
         super::edit(&self.project, path, from, to);
     }
 
+    /// Whether the newest run's image found nothing that its layers could come from.
+    fn found_no_layers(&self, service: &str) -> bool {
+        let newest = self.project.newest_run();
+        let log =
+            self.project.run(&["log", newest["id"].as_str().unwrap(), &format!("image[{service}]")]).exits(0);
+        log.out.contains(&format!(
+            "importing cache manifest from {}/happyrobot-{service}:cache: ",
+            self.sandbox.address()
+        ))
+    }
+
     fn answers(&self, path: &str) -> String {
         let answer = http::get(&format!("{}/_alb/happyrobot-fde{path}", self.sandbox.endpoint)).unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -55,6 +66,7 @@ fn happyrobot_from_nothing_through_a_change_and_a_failure_and_back() {
     }
 
     robot.run(&[]).exits(0);
+    assert!(robot.found_no_layers("api") && robot.found_no_layers("frontend"), "there is no image yet");
     assert_eq!(robot.answers("/api/v1/health"), "1.0.0");
     assert_eq!(robot.answers("/health"), "1.0.0");
     let plan = robot.plan();
@@ -70,6 +82,7 @@ fn happyrobot_from_nothing_through_a_change_and_a_failure_and_back() {
         "nothing of the API"
     );
     robot.run(&[]).exits(0);
+    assert!(!robot.found_no_layers("frontend"), "the image before is its cache");
 
     // A test that fails stops everything before anything is deployed.
     robot.edit("app/rates.py", "miles * cents_a_mile // 100", "miles * cents_a_mile");

@@ -1,9 +1,12 @@
 //! OHI: Pulumi owns everything but what the services run, and eleven of those roll at the same time.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::support::http;
 use crate::support::project::{Project, Ran};
+use crate::support::proxy::Proxy;
 use crate::support::sandbox::{Alone, Sandbox};
 use crate::support::shop::Plan;
 use crate::support::system::system;
@@ -35,9 +38,24 @@ impl Ohi {
             return None;
         }
         let sandbox = Sandbox::alone();
-        let project = system("ohi", &sandbox).var("SANDBOX_PASSPHRASE", "eine lange Losung");
+        let project = system("ohi", &sandbox);
+        Some(Self::in_front_of(sandbox, project))
+    }
+
+    /// The same, with everything that is asked of the AWS counted.
+    fn counted() -> Option<(Self, Proxy)> {
+        if !super::has("pulumi") {
+            return None;
+        }
+        let sandbox = Sandbox::alone();
+        let proxy = Proxy::start(sandbox.address());
+        let project = system("ohi", &sandbox.at(proxy.url()));
+        Some((Self::in_front_of(sandbox, project), proxy))
+    }
+
+    fn in_front_of(sandbox: Alone, project: Project) -> Self {
         sandbox.rest("PUT", "/ohi-sandbox-pulumi", &[], b"");
-        Some(Self { project, sandbox })
+        Self { project: project.var("SANDBOX_PASSPHRASE", "eine lange Losung"), sandbox }
     }
 
     fn run(&self, more: &[&str]) -> Ran {
@@ -127,6 +145,39 @@ fn ohi_from_nothing_through_a_change_and_a_failure_and_back() {
     );
     assert_eq!(ohi.task_definitions(), before);
     assert_eq!(ohi.health("graphql")["version"], "1.1.0");
+}
+
+#[test]
+fn ohi_goes_back_with_few_questions() {
+    let Some((ohi, proxy)) = Ohi::counted() else { return };
+    ohi.run(&[]).exits(0);
+    for service in SERVICES {
+        ohi.version(service, "\"2.0.0\"");
+    }
+    ohi.project.write("frontend/src/app.js", "document.title = \"OHI 2\";\n");
+    ohi.commit("version 2");
+    ohi.run(&[]).exits(0);
+
+    proxy.forget();
+    ohi.project.run(&["rollback", "deploy", "--env", "sandbox", "--yes", "--to", "1"]).exits(0);
+    assert_eq!(ohi.health("sse")["version"], "1.0.0");
+    let calls = proxy.calls();
+    let mut asked: BTreeMap<&str, usize> = BTreeMap::new();
+    for call in &calls {
+        *asked.entry(call).or_default() += 1;
+    }
+    println!("{} calls: {asked:#?}", calls.len());
+    let count = |operation: &str| asked.get(operation).copied().unwrap_or_default();
+    assert_eq!(count("ecs:UpdateService"), SERVICES.len());
+    // For the plan and right before the effect: what runs, and what is gone back to.
+    assert_eq!(count("ecs:DescribeTaskDefinition"), 4 * SERVICES.len());
+    // Each image with its tags, and that a service can pull it: for the plan and right before the effect.
+    assert_eq!(count("ecr:BatchGetImage"), 3 * SERVICES.len());
+    // Ten services fit into a question; how many ask in the same moment, the machine decides.
+    let before = calls.iter().take_while(|call| *call != "ecs:UpdateService");
+    let looks = before.filter(|call| *call == "ecs:DescribeServices").count();
+    println!("{looks} looks at services before the first is rolled");
+    assert!(looks <= SERVICES.len(), "{looks} looks at services before the first is rolled");
 }
 
 #[test]

@@ -98,15 +98,14 @@ impl Step for Return {
             Failure::missing(reason)
                 .help("push that image again, or roll back to a release whose images are there")
         };
-        let image = match repository.by_digest(&to.digest).await {
-            Ok(Some(image)) => image,
-            Ok(None) => return Err(gone(format!("{short} is no longer in {}", repository.name))),
+        let (image, found) = match repository.by_digest_and_tags(&to.digest, &to.tags).await {
+            Ok((Some(image), found)) => (image, found),
+            Ok((None, _)) => return Err(gone(format!("{short} is no longer in {}", repository.name))),
             Err(error) if error.is_not_found() => {
                 return Err(gone(format!("{short} is gone with its repository {}", repository.name)));
             }
             Err(error) => return Err(error.into()),
         };
-        let found = repository.images(to.tags.iter().map(String::as_str)).await?;
         let mut wrong: Vec<String> = to
             .tags
             .iter()

@@ -71,7 +71,11 @@ pub static KIND: Kind = Kind {
                 .target(),
             Setting::new("tag", Shape::Texts, "Tags that the image gets besides that of its content."),
             Setting::new("existing", Shape::Bool, "Take the image that the tag names; never build."),
-            Setting::new("cache-from", Shape::Texts, "Images whose layers may be taken."),
+            Setting::new(
+                "cache-from",
+                Shape::Texts,
+                "Images whose layers may be taken; :TAG is one of this repository.",
+            ),
             Setting::new(
                 "cache-to",
                 Shape::Choice(&["inline"]),
@@ -128,7 +132,7 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
         return Err(invalid("tag", format!("\"{wrong}\" is no tag; it takes letters, digits, _, . and -")));
     }
     let cache_from = settings.texts("cache-from")?;
-    if let Some(wrong) = cache_from.iter().find(|image| ImageReference::parse(image).is_err()) {
+    if let Some(wrong) = cache_from.iter().find(|image| !is_cache(image)) {
         return Err(invalid(
             "cache-from",
             format!("\"{wrong}\" is no image; the engine takes layers from images only"),
@@ -154,6 +158,12 @@ fn make(settings: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
     }))
 }
 
+/// An image as people write it, or `:TAG` for one of the repository that is pushed to: its registry
+/// is another one in each account, and a flow file need not know it.
+fn is_cache(text: &str) -> bool {
+    text.strip_prefix(':').map_or_else(|| ImageReference::parse(text).is_ok(), is_tag)
+}
+
 fn secrets(settings: &Ready) -> Result<BTreeMap<String, Secret>, Unready> {
     let mut secrets = BTreeMap::new();
     for (id, value) in settings.map("secret") {
@@ -169,4 +179,19 @@ fn secrets(settings: &Ready) -> Result<BTreeMap<String, Secret>, Unready> {
         secrets.insert(id.clone(), secret);
     }
     Ok(secrets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_cache;
+
+    #[test]
+    fn layers_come_from_images_of_any_registry_or_by_tag_from_the_own_repository() {
+        for image in [":cache", "alpine", "111111111111.dkr.ecr.eu-west-1.amazonaws.com/shop-api:cache"] {
+            assert!(is_cache(image), "{image}");
+        }
+        for other in [":", ":a:b", ":-x", "", "type=registry,ref=alpine", "type=local,src=/tmp"] {
+            assert!(!is_cache(other), "{other}");
+        }
+    }
 }

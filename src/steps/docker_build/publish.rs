@@ -147,8 +147,12 @@ impl Publish {
         if step.inline_cache {
             args.insert("BUILDKIT_INLINE_CACHE".to_owned(), "1".to_owned());
         }
+        let whole = |image: &String| {
+            if image.starts_with(':') { format!("{}{image}", repository.uri()) } else { image.clone() }
+        };
+        let cache_from: Vec<String> = step.cache_from.iter().map(whole).collect();
         let bases = &self.prepared.bases;
-        let private = bases.iter().map(|base| &base.name).chain(&step.cache_from);
+        let private = bases.iter().map(|base| &base.name).chain(&cache_from);
         let login = if private.into_iter().any(|name| name.starts_with(&repository.host)) {
             Some(repository.login().await?)
         } else {
@@ -160,7 +164,7 @@ impl Publish {
             target: step.target.clone(),
             platform: step.platform.clone(),
             args,
-            cache_from: step.cache_from.clone(),
+            cache_from,
             pull: !bases.is_empty() && bases::may_pull(engine, bases).await?,
             secrets: step.secrets.clone(),
             login,

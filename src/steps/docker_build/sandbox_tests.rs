@@ -1,6 +1,8 @@
 //! The kind against a real engine and registry. Needs the sandbox's variables; says so without them.
 
 mod bench;
+mod build_cache;
+mod layers;
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};

@@ -63,6 +63,16 @@ pub(crate) struct Sandbox {
 type Death = Arc<Mutex<Option<(&'static str, oneshot::Sender<()>)>>>;
 
 impl Sandbox {
+    /// An image that nobody pushed.
+    pub(crate) fn no_image(&self) -> String {
+        format!("{}:none-yet", repository(&self.cloud))
+    }
+
+    /// An image by a digest that nothing has.
+    pub(crate) fn ghost(&self) -> String {
+        format!("{}@sha256:{}", repository(&self.cloud), "0".repeat(64))
+    }
+
     /// `None`, said on stderr, where there is no sandbox.
     pub(crate) async fn open(name: &str) -> Option<Self> {
         Self::behind(name, None).await
@@ -377,6 +387,11 @@ fn unique() -> String {
     format!("{:x}", Clock.now().as_microsecond())
 }
 
+/// Where the images of all these tests lie.
+fn repository(cloud: &Cloud) -> String {
+    format!("{}/ecsdev-program", cloud.target().registry.as_deref().unwrap())
+}
+
 async fn build(cloud: &Cloud) -> [String; 2] {
     let writes = cloud.writes().await;
     let _ = writes.ecr.create_repository().repository_name("ecsdev-program").send().await;
@@ -388,7 +403,7 @@ async fn build(cloud: &Cloud) -> [String; 2] {
     duct::cmd!("gcc", "-static", "-Os", "-o", "program", "program.c").dir(folder.path()).run().unwrap();
     let mut images = Vec::new();
     for version in ["1", "2"] {
-        let tag = format!("127.0.0.1:4566/ecsdev-program:{version}-{}", unique());
+        let tag = format!("{}:{version}-{}", repository(cloud), unique());
         // Other tests remove images that a cache would name.
         duct::cmd!(
             "docker",
@@ -412,7 +427,7 @@ async fn build(cloud: &Cloud) -> [String; 2] {
         let call = cloud.reads().await.ecr.describe_images().repository_name("ecsdev-program");
         let found = call.image_ids(image).send().await.unwrap();
         let digest = found.image_details()[0].image_digest().unwrap().to_owned();
-        images.push(format!("127.0.0.1:4566/ecsdev-program@{digest}"));
+        images.push(format!("{}@{digest}", repository(cloud)));
     }
     images.try_into().unwrap()
 }

@@ -61,7 +61,7 @@ impl From<Absent> for Failure {
 
 /// The service, which is there and stays.
 pub async fn find(ecs: Ecs<'_>, cluster: &str, service: &str) -> Result<Service, Absent> {
-    let found = match ecs.services(cluster, &[service.to_owned()]).await {
+    let found = match ecs.service(cluster, service).await {
         Ok(found) => found,
         Err(error) if error.code.as_deref() == Some("ClusterNotFoundException") => {
             return Err(Absent::Cluster(cluster.to_owned()));
@@ -70,7 +70,7 @@ pub async fn find(ecs: Ecs<'_>, cluster: &str, service: &str) -> Result<Service,
     };
     // A missing service is no error of the call: it is an empty list and a row of failures.
     let names = || (cluster.to_owned(), service.to_owned());
-    let Some(found) = found.services.into_iter().next() else {
+    let Some(found) = found else {
         let (cluster, service) = names();
         return Err(Absent::Service { cluster, service });
     };

@@ -25,8 +25,8 @@ pub(super) struct Observed {
     pub(super) service: Service,
     /// What the service runs; absent when ECS has deleted it.
     pub(super) running: Option<Registered>,
-    /// The newest revisions of the wanted family, the newest first. More than one only where one that
-    /// says what is wanted may stand behind it.
+    /// The newest revisions of the wanted family, the newest first: none where the wanted one is known
+    /// without them, and more than one only where it may stand behind the newest.
     pub(super) recent: Vec<Registered>,
 }
 
@@ -101,13 +101,15 @@ async fn recent(
 ) -> Result<Vec<Registered>, Failure> {
     let looks = Patience::for_a_look(cx.world.clock);
     let family = wanted.definition.family();
-    let newest = looks.ask(&cx.cancel, || service::any_definition(ecs, family)).await?;
-    let Some(newest) = newest else { return Ok(Vec::new()) };
     let form = Canonical::of(&wanted.definition);
     let same = |registered: &Registered| Canonical::of(&Definition::of(registered)) == form;
-    let mut found = !wanted.unknown.is_empty()
-        || wanted.from.as_ref().is_some_and(Registered::is_active)
-        || running.into_iter().chain([&newest]).any(same);
+    let started_from = || wanted.from.iter().filter(|from| from.is_active());
+    if wanted.unknown.is_empty() && running.into_iter().chain(started_from()).any(same) {
+        return Ok(Vec::new());
+    }
+    let newest = looks.ask(&cx.cancel, || service::any_definition(ecs, family)).await?;
+    let Some(newest) = newest else { return Ok(Vec::new()) };
+    let mut found = !wanted.unknown.is_empty() || started_from().next().is_some() || same(&newest);
     let last = newest.revision();
     let after = running.filter(|running| running.family() == family).map_or(0, Registered::revision);
     let mut recent = vec![newest];

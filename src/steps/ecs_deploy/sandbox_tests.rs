@@ -35,7 +35,7 @@ fn text(failure: &Failure) -> String {
 async fn a_roll_and_then_nothing_to_do() {
     let Some(sandbox) = Sandbox::open("roll").await else { return };
     let [first, second] = sandbox.images().await;
-    sandbox.service(&sandbox.definition("127.0.0.1:4566/ecsdev-program:none-yet", &[]), 0, true).await;
+    sandbox.service(&sandbox.definition(&sandbox.no_image(), &[]), 0, true).await;
     let cx = sandbox.context(None);
 
     let wanted = || deploy(&sandbox.name, image(first).env(&[("SAY", "hello")])).with("desired", 2).ready();
@@ -126,7 +126,7 @@ async fn a_program_that_exits_at_once_is_rolled_back_and_explained() {
 async fn a_first_deployment_that_fails_goes_back_to_the_placeholder() {
     let Some(sandbox) = Sandbox::open("first").await else { return };
     let [first, _] = sandbox.images().await;
-    sandbox.service(&sandbox.definition("127.0.0.1:4566/ecsdev-program:none-yet", &[]), 0, true).await;
+    sandbox.service(&sandbox.definition(&sandbox.no_image(), &[]), 0, true).await;
     let bad = deploy(&sandbox.name, image(first).env(&[("EXIT", "3")])).with("desired", 2).ready();
     let failure = sandbox.run(&KIND, &bad, &sandbox.context(None)).await.unwrap_err();
     let text = text(&failure);

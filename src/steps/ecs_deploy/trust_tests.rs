@@ -39,8 +39,7 @@ fn runs(sandbox: &Sandbox, revision: u32, tasks: u32) -> String {
 async fn a_rollback_goes_to_the_recorded_revision_with_its_settings() {
     let Some(sandbox) = Sandbox::open("back").await else { return };
     let [first, second] = sandbox.images().await;
-    let nothing = "127.0.0.1:4566/ecsdev-program:none-yet";
-    sandbox.service(&sandbox.definition(nothing, &[]), 0, true).await;
+    sandbox.service(&sandbox.definition(&sandbox.no_image(), &[]), 0, true).await;
     let cx = sandbox.context(None);
     let a = deploy(&sandbox.name, image(first).env(&[("SAY", "hello")])).with("desired", 2).ready();
     let cold = sandbox.plan(&KIND, &a, &cx).await.unwrap();
@@ -133,8 +132,8 @@ async fn an_inactive_revision_is_registered_again_and_a_deleted_one_is_named() {
     );
 
     // Its image is deleted from the registry.
-    let ghost = format!("127.0.0.1:4566/ecsdev-program@sha256:{}", "0".repeat(64));
-    let registered = sandbox.cloud.ecs().await.register(&sandbox.definition(&ghost, &[])).await.unwrap();
+    let registered =
+        sandbox.cloud.ecs().await.register(&sandbox.definition(&sandbox.ghost(), &[])).await.unwrap();
     deleted["taskDefinition"] = registered.arn().into();
     let failure = back(&cx, &now, &deleted).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Missing);

@@ -147,8 +147,7 @@ async fn a_task_that_nobody_saw_the_end_of_is_neither_lost_nor_repeated() {
 #[tokio::test]
 async fn a_container_that_never_ran_is_a_failure() {
     let Some(sandbox) = Sandbox::open("never").await else { return };
-    let nothing = "127.0.0.1:4566/ecsdev-program:none-yet";
-    sandbox.service(&sandbox.definition(nothing, &[]), 0, true).await;
+    sandbox.service(&sandbox.definition(&sandbox.no_image(), &[]), 0, true).await;
     let failure = sandbox.run(&KIND, &run(&sandbox.name).ready(), &sandbox.context(None)).await.unwrap_err();
     assert!(failure.record.reason.starts_with("container app never ran: "), "{failure:?}");
     assert_eq!(failure.class, FailureClass::Failed);

@@ -22,7 +22,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::OnceCell;
 
 pub use self::credentials::{NoCredentials, ProgramAccess};
-use self::ecs::{Ecs, ServicePoller};
+use self::ecs::{Ecs, ServiceLooks, ServicePoller};
 pub use self::error::{AwsError, AwsErrorClass};
 pub use self::parameter::{Kept, Parameter};
 use super::host::Host;
@@ -81,6 +81,7 @@ pub struct Cloud {
     invocations: OnceCell<aws_sdk_lambda::Client>,
     identity: OnceCell<Identity>,
     poller: ServicePoller,
+    looks: ServiceLooks,
 }
 
 /// Who the credentials belong to.
@@ -157,6 +158,7 @@ impl Cloud {
             invocations: OnceCell::new(),
             identity: OnceCell::new(),
             poller: ServicePoller::default(),
+            looks: ServiceLooks::default(),
         }
     }
 
@@ -202,7 +204,7 @@ impl Cloud {
 
     /// ECS, with the whole of every answer.
     pub async fn ecs(&self) -> Ecs<'_> {
-        Ecs::new(&self.reads().await.ecs, &self.writes().await.ecs)
+        Ecs::new(&self.reads().await.ecs, &self.writes().await.ecs, &self.looks)
     }
 
     /// What all steps that wait for services of this account share.

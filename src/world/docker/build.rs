@@ -83,6 +83,8 @@ impl Build<'_> {
 pub(super) struct Trace {
     events: VecDeque<BuildEvent>,
     started: HashSet<String>,
+    /// Caches that could not be read.
+    failed: HashSet<String>,
     /// The unfinished line of each vertex.
     open: HashMap<String, Vec<u8>>,
     last: VecDeque<String>,
@@ -93,8 +95,13 @@ impl Trace {
         for vertex in status.vertexes {
             // BuildKit's own chores say nothing that an operator could use.
             let own = vertex.name.starts_with("[internal]");
-            if vertex.started.is_some() && !own && self.started.insert(vertex.digest) {
-                self.events.push_back(BuildEvent::Step(vertex.name));
+            if vertex.started.is_some() && !own && self.started.insert(vertex.digest.clone()) {
+                self.events.push_back(BuildEvent::Step(vertex.name.clone()));
+            }
+            // A cache that cannot be read fails no build, so nothing else would tell.
+            let cache = vertex.name.starts_with("importing cache manifest");
+            if cache && !vertex.error.is_empty() && self.failed.insert(vertex.name.clone()) {
+                self.events.push_back(BuildEvent::Line(format!("{}: {}", vertex.name, vertex.error)));
             }
         }
         for log in status.logs {
@@ -163,6 +170,26 @@ mod tests {
             [BuildEvent::Step("[1/2] RUN a".to_owned()), line("one"), line("other"), line("two")]
         );
         assert_eq!(trace.last_lines(), ["one", "other", "two", "rest"]);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_read_is_said_once() {
+        let mut trace = Trace::default();
+        let import = "importing cache manifest from shop-api:cache";
+        for _ in 0..2 {
+            let failed = |name| Vertex { error: "not found".to_owned(), ..vertex(name, true) };
+            trace.take(StatusResponse {
+                vertexes: vec![failed(import), failed("[1/2] RUN a")],
+                ..StatusResponse::default()
+            });
+        }
+        let step = |text: &str| BuildEvent::Step(text.to_owned());
+        let line = BuildEvent::Line(format!("{import}: not found"));
+        assert_eq!(
+            trace.events,
+            [step(import), line, step("[1/2] RUN a")],
+            "the build's own end tells the other"
+        );
     }
 
     #[test]

@@ -24,6 +24,9 @@ const MANIFESTS: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
 ];
 
+/// The most images that one `BatchGetImage` is about.
+const MOST_IDS: usize = 100;
+
 /// One repository of the account's registry.
 #[derive(Clone, Debug)]
 pub struct Repository<'a> {
@@ -145,8 +148,7 @@ impl<'a> Repository<'a> {
         let tags: BTreeSet<&str> = tags.into_iter().collect();
         let tags: Vec<&str> = tags.into_iter().collect();
         let mut found = BTreeMap::new();
-        // The most that one call takes.
-        for tags in tags.chunks(100) {
+        for tags in tags.chunks(MOST_IDS) {
             let answer = self.batch_get(tags).await?;
             if let Some(named) = answer.by_tag(tags) {
                 found.extend(named);
@@ -170,6 +172,32 @@ impl<'a> Repository<'a> {
     pub async fn by_digest(&self, digest: &str) -> Result<Option<StoredImage>, AwsError> {
         let id = ImageIdentifier::builder().image_digest(digest).build();
         Ok(self.ask(vec![id]).await?.images.pop().map(|(_, image)| image))
+    }
+
+    /// The image of that digest and the images that these tags name, in one question where the answer
+    /// can be told apart.
+    pub async fn by_digest_and_tags(
+        &self,
+        digest: &str,
+        tags: &[String],
+    ) -> Result<(Option<StoredImage>, BTreeMap<String, StoredImage>), AwsError> {
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
+        if tags.len() < MOST_IDS {
+            let id = ImageIdentifier::builder().image_digest(digest).build();
+            let ids = tags.iter().map(|tag| ImageIdentifier::builder().image_tag(*tag).build());
+            let answer = self.ask(std::iter::once(id).chain(ids).collect()).await?;
+            let image = answer.images.iter().find(|(_, image)| image.digest == digest);
+            let image = image.map(|(_, image)| image.clone());
+            // All of them are that image, or none of the tags is there: nothing has to be told apart.
+            if answer.images.iter().all(|(_, image)| image.digest == digest) {
+                let there = tags.iter().filter(|tag| !answer.missing.contains(**tag));
+                let named = image
+                    .iter()
+                    .flat_map(|image| there.clone().map(|tag| ((*tag).to_owned(), image.clone())));
+                return Ok((image.clone(), named.collect()));
+            }
+        }
+        Ok((self.by_digest(digest).await?, self.images(tags).await?))
     }
 
     async fn batch_get(&self, tags: &[&str]) -> Result<Answer, AwsError> {

@@ -3,6 +3,7 @@
 //! Calls that change nothing retry by themselves; those that change something
 //! never do (see [`super::Cloud`]).
 
+mod looks;
 mod poller;
 mod raw;
 mod view;
@@ -11,6 +12,7 @@ use aws_sdk_ecs::Client;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+pub use self::looks::ServiceLooks;
 pub use self::poller::{Following, ServicePoller};
 use self::raw::Exchange;
 pub use self::view::{
@@ -33,6 +35,7 @@ const PAGES: usize = 10;
 pub struct Ecs<'a> {
     reads: &'a Client,
     writes: &'a Client,
+    looks: &'a ServiceLooks,
 }
 
 /// A registered task definition.
@@ -75,8 +78,15 @@ macro_rules! exchange {
 }
 
 impl<'a> Ecs<'a> {
-    pub(super) fn new(reads: &'a Client, writes: &'a Client) -> Self {
-        Self { reads, writes }
+    pub(super) fn new(reads: &'a Client, writes: &'a Client, looks: &'a ServiceLooks) -> Self {
+        Self { reads, writes, looks }
+    }
+
+    /// A service as it is now, `None` when there is none of that name; asked together with those that
+    /// others look at in the same moment.
+    pub async fn service(&self, cluster: &str, name: &str) -> Result<Option<Service>, AwsError> {
+        let ask = |names: Vec<String>| async move { self.services(cluster, &names).await };
+        self.looks.look(cluster, name, ask).await
     }
 
     /// Services of a cluster by name, at most ten.
