@@ -15,6 +15,7 @@ mod audit;
 mod cache;
 mod crash;
 mod deploy;
+mod destroy;
 mod failures;
 mod language;
 mod layers;

@@ -229,8 +229,12 @@ impl Unit {
 
     async fn act(&self, number: u32, look: Look, cx: &Context, canceller: &Canceller) -> Attempt {
         let node = self.shared.prepared.graph.node(self.id);
-        let Look { proposal, key, attributes, .. } = look;
+        let Look { mut proposal, key, attributes, .. } = look;
         let begun = self.shared.prepared.world.clock.moment();
+        // Whatever was to take it away has run by now.
+        if let Some(failure) = proposal.held.take() {
+            return Attempt::Failed { failure, intended: false };
+        }
         if self.shared.stage == Stage::Unwinding
             && let Err(failure) = keep_infrastructure(node.step.kind.nature, &proposal)
         {

@@ -63,10 +63,13 @@ pub enum Rule {
 
 impl KindSpec {
     /// Whether its steps start programs, in the plan too: those get their time to end. A kind that
-    /// drives a program of somebody else's says which version will do.
+    /// drives a program of somebody else's says which version will do; a policy is one of the
+    /// project's own.
     #[must_use]
     pub fn starts_programs(&self) -> bool {
-        self.nature == Nature::Program || self.setting("version").is_some()
+        self.nature == Nature::Program
+            || self.setting("version").is_some()
+            || self.setting("policy").is_some()
     }
 
     /// The row of a setting.

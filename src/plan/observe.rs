@@ -399,12 +399,16 @@ impl<'a> Observer<'a> {
             self.cancel.unless_stopped(proposed.as_mut()).await.map_err(interrupted)?
         };
         match looked {
-            Ok(Proposed::Ready(look)) => match done {
+            Ok(Proposed::Ready(mut look)) => match done {
                 Some(done) if look.proposal.action == Action::UpToDate => {
                     self.done_before(id, &cx, done).await
                 }
                 // What was read may be what the step in front replaces.
                 _ => {
+                    if let Some(held) = look.proposal.held.take() {
+                        let Some(front) = self.running_creator(id) else { return Err(held.into()) };
+                        look.proposal.warnings.push(format!("only after {front}: {}", held.in_one_line()));
+                    }
                     if let Some(creator) = self.running_creator(id).filter(|_| only_read(node, &look)) {
                         let basis = self.basis(id, &cx, Seen::After(creator)).await?;
                         return Ok(self.later(id, creator, Action::Run, basis));

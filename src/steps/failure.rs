@@ -58,6 +58,14 @@ impl Failure {
         Self::of(FailureClass::Missing, what)
     }
 
+    /// The reason and what stands below it.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let lines = std::iter::once(self.record.reason.as_str());
+        let lines = lines.chain(self.record.details.iter().map(String::as_str));
+        lines.collect::<Vec<_>>().join("; ")
+    }
+
     /// Adds a line below the reason.
     #[must_use]
     pub fn detail(mut self, line: impl Into<String>) -> Self {

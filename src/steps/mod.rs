@@ -250,6 +250,10 @@ pub struct Proposal {
     pub standing: serde_json::Value,
     /// The state that stands, for steps that are up to date.
     pub receipt: serde_json::Value,
+    /// Why it cannot be done as things stand, unless an infrastructure step in front of it, which will
+    /// run, takes away what is in the way: exports of a stack that another one still imports. Without
+    /// such a step it is the step's failure.
+    pub held: Option<Failure>,
     /// The change itself; `None` when there is nothing to do or something is not known yet. A step
     /// that is up to date may have one all the same: upkeep that changes nothing for anybody, such as
     /// a further tag on an image.
@@ -276,6 +280,7 @@ impl Proposal {
             inputs: BTreeMap::new(),
             standing: serde_json::Value::Null,
             receipt: serde_json::Value::Null,
+            held: None,
             effect: None,
         }
     }

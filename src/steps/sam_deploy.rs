@@ -5,6 +5,9 @@
 //! others than those of the last deployment, and what its template shows. The
 //! effect has the CLI publish and make a change set; flow reads it, refuses what
 //! would take away something protected, executes it and follows it to the end.
+//!
+//! With `destroy #true` flow deletes the stack itself, and starts no program: what
+//! was published stays, so that the stack can be deployed again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +20,12 @@ use super::cfn::apply::{Deploy, Planned};
 use super::cfn::back::Return;
 use super::cfn::change_set::ChangeSet;
 use super::cfn::plan::look;
-use super::cfn::reconcile;
 use super::cfn::record::{self, facts};
 use super::cfn::request::{Given, Maker, Request, tags};
 use super::cfn::stack::{CLEANING, Stack, cleaning};
 use super::cfn::template::Template;
-use super::infra::settings::{DIR, PREPARE, PROGRAM, PROTECT, VERSION};
+use super::cfn::{destroy, policy, reconcile};
+use super::infra::settings::{DESTROY, DIR, POLICY, PREPARE, PROGRAM, PROTECT, VERSION};
 use super::infra::{Common, Sources, Tool, ToolSpec, Workplace};
 use super::program::{harmless, judge};
 use crate::model::change::{Action, Change, Reversible};
@@ -84,7 +87,9 @@ pub static KIND: Kind = Kind {
             VERSION,
             PROGRAM,
             PREPARE,
+            POLICY,
             PROTECT,
+            DESTROY,
         ],
         rules: &[Rule::Needs("prefix", "bucket")],
         outputs: OutputNames::Open,
@@ -145,6 +150,11 @@ struct State {
 #[async_trait]
 impl Step for SamDeploy {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        if self.common.destroy {
+            let mut proposal = destroy::plan_one(cx, &self.stack, &self.common).await?;
+            proposal.standing = standing(std::mem::take(&mut proposal.standing), cx);
+            return Ok(proposal);
+        }
         let sources = self.sources(cx).await?;
         self.common.prepare(&Workplace::here(cx), cx).await?;
         let tool = Tool::find(&SAM, &self.common, &Workplace::here(cx), &variables(), cx).await?;
@@ -154,7 +164,7 @@ impl Step for SamDeploy {
         if let Some(facts) = baseline.as_object_mut() {
             facts.insert("program".to_owned(), json!(tool.facts()));
         }
-        let notes = template.notes.clone();
+        let (notes, text) = (template.notes.clone(), template.body.clone());
         let (now, settings) = (digest(json!(sources.digests()).to_string().as_bytes()), self.settings(cx));
         let mut proposal = if let Some((stack, body)) = found {
             let then = recorded(cx).filter(|then| {
@@ -181,21 +191,32 @@ impl Step for SamDeploy {
             new.with(effect(request, Planned::Create, &now, &settings))
         };
         proposal.warnings.extend(notes);
+        let told = policy::alone(&self.stack, &proposal, &text);
+        self.common.judge(&told, cx).await?;
         Ok(Proposal { baseline, inputs: sources.digests(), ..proposal })
     }
 
     async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        if self.common.destroy {
+            return destroy::observe(cx, &self.stack).await;
+        }
         let found = look(cx, &self.stack).await?;
         Ok(facts(&self.stack, found.as_ref().map(|(stack, body)| (stack, body.as_str()))))
     }
 
     async fn inputs(&self, cx: &Context) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        if self.common.destroy {
+            return Ok(Some(BTreeMap::new()));
+        }
         Ok(Some(self.sources(cx).await?.digests()))
     }
 
     /// What CloudFormation came to is seen in the stack; the code behind it is content-addressed, so
     /// that publishing it again changes nothing.
     async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        if self.common.destroy {
+            return destroy::settle(open, cx, std::slice::from_ref(&self.stack)).await;
+        }
         reconcile::rest(open, cx).await?;
         Ok(Settled::NotDone)
     }
@@ -209,6 +230,14 @@ fn effect(request: Request, planned: Planned, sources: &str, settings: &str) -> 
 fn recorded(cx: &Context) -> Option<State> {
     let recorded = cx.recorded.as_ref()?;
     serde_json::from_value(recorded.receipt.clone()).ok()
+}
+
+/// What a release records of a stack that stands, as far as that is known.
+fn standing(stack: Json, cx: &Context) -> Json {
+    let Ok(stack) = serde_json::from_value::<record::State>(stack) else { return Json::Null };
+    let then = recorded(cx).filter(|then| then.stack.template == stack.template);
+    let (sources, settings) = then.map(|then| (then.sources, then.settings)).unwrap_or_default();
+    json!(State { stack, sources, settings })
 }
 
 fn variables() -> [(&'static str, String); 1] {
@@ -239,6 +268,7 @@ impl SamDeploy {
         let mut request = Request::new(&self.stack, template, parameters, capabilities, tags, existing)?;
         let maker = Publish { step: self.clone(), tool: tokio::sync::Mutex::new(tool) };
         request.protect = self.common.protect.clone();
+        request.policy = Some(Arc::new(self.common.clone()));
         request.maker = Some(Arc::new(maker));
         Ok(request)
     }
@@ -425,6 +455,10 @@ struct Returned {
 
 #[async_trait]
 impl Step for Returned {
+    fn equip(&mut self, settings: &Ready, attributes: &Attributes) {
+        self.to.equip(settings, attributes);
+    }
+
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
         let mut proposal = self.to.plan(cx).await?;
         let wrap = |stack: Json| {

@@ -207,3 +207,80 @@ fn a_run_of_flux_that_is_killed_at_any_moment_is_gone_on_with() {
     assert_eq!(version(&sandbox, &project), "5");
     super::nothing_changed(&project.run(&run).exits(0));
 }
+
+/// All that flux is made of, taken away from behind.
+const CLEAR: &str = r#"flow "clear" {
+    param "protect" default="AWS::KMS::Key"
+    sam-deploy "functions" {
+        stack "${env.functions}"
+        dir "functions"
+        destroy #true
+        ungated #true
+        policy { command "sh" "-c" "cat > ../seen.json"; }
+    }
+    cfn-deploy "application" {
+        needs "functions"
+        stack "${env.application}"
+        template "infrastructure/application.yaml"
+        protect "${param.protect}"
+        destroy #true
+        ungated #true
+    }
+    cfn-deploy "base" {
+        needs "application"
+        stack "${env.base}"
+        template "infrastructure/base.yaml"
+        protect "${param.protect}"
+        destroy #true
+        ungated #true
+    }
+}
+"#;
+
+#[test]
+fn all_of_it_is_deleted_behind_gates_and_what_survives_is_said() {
+    let Some((sandbox, project)) = flux() else { return };
+    flow(&project, "run", "base", &["--yes"]).exits(0);
+    flow(&project, "run", "deploy", &["--yes"]).exits(0);
+    project.write("flows/clear.kdl", CLEAR);
+
+    flow(&project, "plan", "clear", &[])
+        .exits(5)
+        .says("Records  there → none")
+        .says("Database  there → none");
+    let may_go = ["--param", "protect=none"];
+    let plan = flow(&project, "plan", "clear", &may_go).exits(0);
+    plan.prints("a last snapshot of Database is taken").prints("flux-pilot-artefacts-bed");
+    // What SAM made of its template is what is judged, and what goes.
+    let seen: serde_json::Value = serde_json::from_str(&project.read("seen.json")).unwrap();
+    let functions = &seen["flux-systems-pilot-functions"];
+    assert_eq!(functions["action"], "delete");
+    let changes = functions["changes"].to_string();
+    assert!(changes.contains("AWS::Lambda::Alias") && changes.contains("AWS::IAM::Role"), "{changes}");
+    flow(&project, "run", "clear", &may_go).exits(3).says("functions/gate");
+
+    flow(&project, "run", "clear", &[&may_go[..], &["--yes"]].concat()).exits(0);
+    let left = ["cloudformation", "describe-stacks", "--query", "Stacks[].StackName"];
+    assert!(!aws(&sandbox, REGION, &left).contains("flux-systems"));
+    aws(&sandbox, REGION, &["s3api", "head-bucket", "--bucket", "flux-pilot-artefacts-bed"]);
+    let plan = flow(&project, "plan", "clear", &["--all"]).exits(0);
+    plan.prints("there is no stack flux-systems-pilot-functions");
+
+    // The functions come back without anything being built or published.
+    project.run(&["rollback", "clear", "--env", "bed", "--only", "functions", "--yes"]).exits(0);
+    assert_eq!(version(&sandbox, &project), "1");
+}
+
+#[test]
+fn a_policy_judges_what_sam_makes_of_a_template_before_it_is_done() {
+    let Some((sandbox, project)) = flux() else { return };
+    aws(&sandbox, REGION, &["s3", "mb", "s3://flux-alone"]);
+    let judge = "grep -q AWS::IAM::Role && echo no roles here && exit 1 || exit 0";
+    let policy = format!("policy {{ command \"sh\" \"-c\" \"{judge}\"; }}\n        ungated #true");
+    project.write("flows/alone.kdl", ALONE.replace("ungated #true", &policy));
+    // The role that a function gets is in no file.
+    flow(&project, "plan", "alone", &[]).exits(0);
+    flow(&project, "run", "alone", &["--yes"]).exits(5).says("the policy").says("no roles here");
+    let left = ["cloudformation", "describe-stacks", "--query", "Stacks[].StackName"];
+    assert!(!aws(&sandbox, REGION, &left).contains("flux-alone"), "nothing was made");
+}

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::{Dies, aws, aws_of, deploy, dies_at, edit, has, in_front_of, resume, somebody_makes};
 use crate::support::crash;
-use crate::support::project::Project;
+use crate::support::project::{Project, Ran};
 use crate::support::sandbox::{Alone, Sandbox};
 use crate::support::system::system;
 
@@ -254,4 +254,89 @@ fn a_run_of_spaceport_that_is_killed_at_any_moment_is_gone_on_with() {
     resume(&project).exits(0);
     assert_eq!(aws(&sandbox, REGION, LAMBDA_TIMEOUT), "34");
     super::nothing_changed(&project.run(&run).exits(0));
+}
+
+/// The stacks, and nothing of them left.
+const CLEAR: &str = r#"flow "clear" {
+    param "protect" default="AWS::KMS::Key"
+    cdk-deploy "stacks" {
+        stacks "${env.stacks}"
+        dir "infrastructure"
+        app "${env.python} app.py"
+        context { suffix "${env.suffix}"; }
+        protect "${param.protect}"
+        destroy #true
+        ungated #true
+    }
+}
+"#;
+
+const DATA_MAY_GO: [&str; 2] = ["--param", "protect=none"];
+
+fn clear(project: &Project, command: &str, more: &[&str]) -> Ran {
+    project.run(&[&[command, "clear", "--env", "sandbox"], more].concat())
+}
+
+/// What the newest run asked CloudFormation to delete, in this order.
+fn deleted(project: &Project) -> Vec<String> {
+    let noted = |record: &serde_json::Value| {
+        let told = record.to_string().contains("\"deleting\"");
+        let event =
+            told.then(|| record.as_object()?.values().find_map(|value| value["data"]["name"].as_str()))?;
+        event.or_else(|| record["data"]["name"].as_str()).map(str::to_owned)
+    };
+    project.journal().iter().filter_map(noted).collect()
+}
+
+/// Whether there is such a stack.
+fn is_there(sandbox: &Sandbox, stack: &str) -> bool {
+    let listed = ["cloudformation", "describe-stacks", "--query", "Stacks[].StackName"];
+    aws(sandbox, REGION, &listed).split_whitespace().any(|name| name == stack)
+}
+
+#[test]
+fn its_stacks_are_deleted_the_last_one_first_also_when_that_is_interrupted() {
+    let Some((sandbox, project)) = spaceport() else { return };
+    project.write("flows/clear.kdl", CLEAR);
+    edit(&project, STACKS, "cdk.RemovalPolicy.RETAIN", "cdk.RemovalPolicy.DESTROY");
+    clear(&project, "plan", &["--all"]).exits(0).prints("not there: spaceport-auth-sandbox");
+    deploy(&project, "run", &["--yes"]).exits(0);
+
+    clear(&project, "plan", &[])
+        .exits(5)
+        .says("this would replace or delete protected resources")
+        .says("spaceport-sandbox/Files")
+        .says("spaceport-auth-sandbox/Users");
+    let plan = clear(&project, "plan", &DATA_MAY_GO).exits(0);
+    plan.prints("3 of 3 stacks").prints("leaves the stack, and stays").prints("spaceport-models-sandbox");
+    clear(&project, "run", &DATA_MAY_GO).exits(3).says("stacks/gate");
+    assert!(is_there(&sandbox, "spaceport-auth-sandbox"), "nobody said yes");
+
+    let run = [&["run", "clear", "--env", "sandbox", "--yes"], &DATA_MAY_GO[..]].concat();
+    let beside = tempfile::tempdir().unwrap();
+    let list = beside.path().join("points");
+    project.lists(&list, &run).exits(0);
+    assert_eq!(deleted(&project), ["spaceport-auth-sandbox", "spaceport-ml-sandbox", "spaceport-sandbox"]);
+    assert_eq!(
+        aws(
+            &sandbox,
+            REGION,
+            &["s3api", "list-buckets", "--query", "Buckets[?contains(Name,'spaceport')].Name"]
+        ),
+        "spaceport-models-sandbox"
+    );
+    clear(&project, "plan", &["--all"]).exits(0).prints("not there: spaceport-auth-sandbox");
+    clear(&project, "run", &[]).exits(0);
+
+    // Once more, and it dies when the first of three is on its way.
+    aws(&sandbox, REGION, &["s3", "rb", "s3://spaceport-models-sandbox"]);
+    aws(&sandbox, REGION, &["logs", "delete-log-group", "--log-group-name", "/spaceport/training-sandbox"]);
+    deploy(&project, "run", &["--yes"]).exits(0);
+    let points = crash::read(&list);
+    let at = points.iter().position(|point| point.contains("DeleteStack.after")).unwrap() + 1;
+    assert!(matches!(project.dies_at(at, &run), crash::Went::Died), "{points:#?}");
+    assert!(is_there(&sandbox, "spaceport-sandbox"), "it comes last");
+    resume(&project).exits(0);
+    assert!(!is_there(&sandbox, "spaceport-sandbox"));
+    clear(&project, "plan", &["--all"]).exits(0).prints("not there: spaceport-auth-sandbox");
 }

@@ -1,25 +1,23 @@
 //! The effect: a change set that says what the plan said, executed and followed
 //! to its end.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use aws_sdk_cloudformation::types::ChangeSetType;
 use serde_json::json;
 
 use super::change_set::{ChangeSet, Execution, Reading, ResourceChange, What};
 use super::events::Events;
+use super::follow::{events_command, follow};
+use super::policy;
 use super::protect::guard;
 use super::reconcile::EXECUTING;
 use super::record::State;
 use super::request::{Maker, Request};
 use super::stack::{Stack, delete_command, describe};
+use crate::model::change::{Action, Change};
 use crate::steps::infra::keep_bytes;
 use crate::steps::{Context, Done, Effect, Failure, FailureClass};
 use crate::world::aws::AwsError;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// What the plan knows of the stack.
 #[derive(Clone, Debug)]
@@ -121,6 +119,7 @@ impl Deploy {
         };
         let name = &self.request.stack;
         guard(&self.request.protect, None, &changes)?;
+        self.judge(cx, set, &changes).await?;
         let id = self.now(cx).await?.id;
         let (same, differing) = match &self.planned {
             Planned::Create => (changes.iter().all(|change| change.what == What::Add), &[][..]),
@@ -145,6 +144,19 @@ impl Deploy {
             .help("plan again and look at the difference"))
     }
 
+    /// Asks the policy about what the plan could not know; what it knew was judged with it.
+    async fn judge(&self, cx: &Context, set: &ChangeSet, changes: &[ResourceChange]) -> Result<(), Failure> {
+        let Some(policy) = &self.request.policy else { return Ok(()) };
+        let action = match &self.planned {
+            Planned::Update { .. } => return Ok(()),
+            Planned::Create => Action::Create,
+            Planned::Outline { .. } | Planned::Unseen { .. } => super::change_set::action(changes),
+        };
+        let shown: Vec<Change> = changes.iter().map(ResourceChange::shown).collect();
+        let told = policy::told(action, &shown, &set.template(cx).await?);
+        policy.judge(&policy::together([(self.request.stack.clone(), told)]), cx).await
+    }
+
     async fn carry_out(
         &self,
         cx: &Context,
@@ -166,7 +178,7 @@ impl Deploy {
         }
         self.execute(cx, set).await?;
         cx.feed.note("executed", json!({ "stack": id })).await?;
-        let status = self.follow(cx, &mut events, changes.len()).await?;
+        let status = follow(cx, &self.request.stack, &mut events, changes.len()).await?;
         if matches!(status.as_str(), "CREATE_COMPLETE" | "UPDATE_COMPLETE") {
             let summary = match &self.planned {
                 Planned::Create => format!("created, {} resources", changes.len()),
@@ -195,37 +207,10 @@ impl Deploy {
         if error.is_unclear() {
             let text =
                 format!("CloudFormation did not say whether it changes {}: {error}", self.request.stack);
-            return Err(Failure::of(FailureClass::Unknown, text).help(self.events_command()));
+            return Err(Failure::of(FailureClass::Unknown, text).help(events_command(&self.request.stack)));
         }
         self.discard(cx, set).await;
         Err(error.into())
-    }
-
-    /// Tells every event until the stack says that it is done, and returns its state.
-    async fn follow(&self, cx: &Context, events: &mut Events, total: usize) -> Result<String, Failure> {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let fresh = cx.cancel.unless_stopped(events.fresh(cx)).await.map_err(|_| self.left_running())?;
-            // A throttled or broken look is repeated: what CloudFormation does goes on without it.
-            let fresh = match fresh {
-                Ok(fresh) => fresh,
-                Err(error) if is_passing(&error) => Vec::new(),
-                Err(error) => return Err(self.lost(&error)),
-            };
-            for event in &fresh {
-                cx.feed.output(event.line()).await;
-            }
-            if let Some(status) = events.ended() {
-                return Ok(status.to_owned());
-            }
-            if fresh.is_empty() {
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            } else {
-                pause = FIRST_PAUSE;
-                cx.feed.progress(format!("{} of {total} resources", events.complete().min(total))).await;
-            }
-            cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await.map_err(|_| self.left_running())?;
-        }
     }
 
     /// The stack as it is.
@@ -292,21 +277,6 @@ impl Deploy {
             _ => Failure::new(format!("the stack {name} ended as {status}")),
         }
     }
-
-    fn left_running(&self) -> Failure {
-        let text = format!("CloudFormation goes on changing {} by itself", self.request.stack);
-        Failure::of(FailureClass::Unknown, text).help(self.events_command())
-    }
-
-    fn lost(&self, error: &AwsError) -> Failure {
-        let text =
-            format!("{} is being changed, and how it ends cannot be seen: {error}", self.request.stack);
-        Failure::of(FailureClass::Unknown, text).help(self.events_command())
-    }
-
-    fn events_command(&self) -> String {
-        format!("aws cloudformation describe-stack-events --stack-name {}", self.request.stack)
-    }
 }
 
 /// Upkeep: the text of a template that was deployed before flow, or into another store.
@@ -331,9 +301,4 @@ fn is_foreseen(change: &ResourceChange, outline: &[ResourceChange]) -> bool {
         // What only may change because another one does is no surprise.
         _ => planned.is_some() || !change.certain,
     }
-}
-
-fn is_passing(error: &AwsError) -> bool {
-    use crate::world::aws::AwsErrorClass;
-    matches!(error.class, AwsErrorClass::Unclear | AwsErrorClass::Throttled)
 }

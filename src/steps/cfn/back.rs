@@ -2,27 +2,34 @@
 //! change set like every other change.
 //!
 //! Secret parameters keep the value that they have. What would delete or
-//! replace a resource is refused and named: flow never does that by itself.
+//! replace a resource is refused and named: flow never does that by itself. A
+//! stack that was deleted is made anew, with the secrets that the flow gives
+//! today.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value as Json;
 
 use super::change_set::{ResourceChange, What};
-use super::plan::{look, plan_change, up_to_date};
+use super::deletion_policy::{Fate, fates};
+use super::plan::{look, plan_change, plan_new, up_to_date};
+use super::policy;
 use super::record::{State, facts, kept};
 use super::request::{Given, Request};
-use super::stack::{self, Stack, delete_command};
+use super::stack::{self, Stack};
 use super::template::Template;
+use crate::model::settings::Ready;
 use crate::steps::back::{Stays, read};
-use crate::steps::{Context, Failure, FailureClass, Open, Proposal, Settled, Step, Way};
+use crate::steps::infra::Common;
+use crate::steps::{Attributes, Context, Failure, FailureClass, Open, Proposal, Settled, Step, Way};
 
 /// The step that returns to a recorded stack.
 pub(in crate::steps) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
     let to = way.to.as_ref().filter(|to| !to.is_null());
     match (to, way.now.is_null()) {
-        (Some(to), _) => Ok(Box::new(Return { to: read(to)? })),
+        (Some(to), _) => Ok(Box::new(Return::new(read(to)?))),
         (None, true) => Ok(Box::new(Stays::new("not there, as it was", Json::Null))),
         (None, false) => Ok(Box::new(Made { now: read(&way.now)? })),
     }
@@ -44,7 +51,7 @@ impl Step for Made {
                 FailureClass::Refused,
                 format!("the stack {name} was made since, and going back would delete it"),
             )
-            .help(format!("leave it out of the rollback, or delete it yourself: {}", delete_command(name)))),
+            .help("leave it out of the rollback, or delete it with a step that says destroy #true")),
         }
     }
 }
@@ -53,34 +60,26 @@ impl Step for Made {
 #[derive(Debug)]
 pub(in crate::steps) struct Return {
     to: State,
+    /// Values that the flow gives today, for those that are recorded nowhere.
+    given: BTreeMap<String, Given>,
+    /// Whose policy is asked; what may be done today is for today's to say.
+    policy: Option<Arc<Common>>,
 }
 
 #[async_trait]
 impl Step for Return {
+    fn equip(&mut self, settings: &Ready, attributes: &Attributes) {
+        self.given = Given::read(settings).unwrap_or_default();
+        self.policy = Common::read(settings, attributes).ok().map(Arc::new);
+    }
+
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
-        let name = &self.to.name;
-        let Some((stack, body)) = look(cx, name).await? else {
-            return Err(Failure::missing(format!("the stack {name} no longer exists"))
-                .help("deploy the older commit again: that makes a new one"));
-        };
-        let text = match kept(&cx.world.store, &self.to.template)? {
-            Some(text) => text,
-            None if crate::world::files::digest(body.as_bytes()) == self.to.template => body.clone(),
-            None => {
-                let digest: String = self.to.template.chars().take(12).collect();
-                let reason = format!("the template {digest} of the stack {name} is no longer in the store");
-                return Err(Failure::missing(reason).help("deploy the older commit again"));
-            }
-        };
-        let template = Template::of(cx, &format!("the recorded template of {name}"), text).await?;
-        let request = self.request(template, &stack)?;
-        let mut proposal = if request.is_met_by(&stack, &body) {
-            up_to_date(cx, &request, stack.clone(), &body)
-        } else {
-            plan_change(cx, request, stack.clone(), &body, &destroys).await?
-        };
-        proposal.warnings.extend(self.secrets_that_stay(&stack, &body, cx));
-        Ok(Proposal { baseline: facts(name, Some((&stack, &body))), ..proposal })
+        let (proposal, template) = self.propose(cx).await?;
+        if let Some(common) = &self.policy {
+            let told = policy::alone(&self.to.name, &proposal, &template);
+            common.judge(&told, cx).await?;
+        }
+        Ok(proposal)
     }
 
     async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
@@ -96,7 +95,59 @@ impl Step for Return {
 impl Return {
     /// To that state.
     pub(in crate::steps) fn new(to: State) -> Self {
-        Self { to }
+        Self { to, given: BTreeMap::new(), policy: None }
+    }
+
+    /// What would change, before any policy is asked, and the template that the stack would have.
+    pub(in crate::steps) async fn propose(&self, cx: &Context) -> Result<(Proposal, String), Failure> {
+        let name = &self.to.name;
+        let found = look(cx, name).await?;
+        let body = found.as_ref().map(|(_, body)| body.as_str()).unwrap_or_default();
+        let text = match kept(&cx.world.store, &self.to.template)? {
+            Some(text) => text,
+            None if crate::world::files::digest(body.as_bytes()) == self.to.template => body.to_owned(),
+            None => {
+                let digest: String = self.to.template.chars().take(12).collect();
+                let reason = format!("the template {digest} of the stack {name} is no longer in the store");
+                return Err(Failure::missing(reason).help("deploy the older commit again"));
+            }
+        };
+        let template = Template::of(cx, &format!("the recorded template of {name}"), text.clone()).await?;
+        let Some((stack, body)) = found else { return Ok((self.anew(template)?, text)) };
+        let request = self.request(template, &stack)?;
+        let mut proposal = if request.is_met_by(&stack, &body) {
+            up_to_date(cx, &request, stack.clone(), &body)
+        } else {
+            plan_change(cx, request, stack.clone(), &body, &destroys).await?
+        };
+        proposal.warnings.extend(self.secrets_that_stay(&stack, &body, cx));
+        Ok((Proposal { baseline: facts(name, Some((&stack, &body))), ..proposal }, text))
+    }
+
+    /// The stack was deleted: it is made once more.
+    fn anew(&self, template: Template) -> Result<Proposal, Failure> {
+        let State { name, .. } = &self.to;
+        let plain =
+            self.to.parameters.iter().map(|(name, value)| (name.clone(), Given::Plain(value.clone())));
+        let mut parameters: BTreeMap<String, Given> = plain.collect();
+        for secret in self.to.secrets.keys() {
+            let Some(given) = self.given.get(secret) else {
+                let reason = format!(
+                    "the stack {name} no longer exists, and its secret parameter {secret} is recorded nowhere"
+                );
+                return Err(Failure::missing(reason)
+                    .help("give it to the step again, or deploy the older commit, which gives it"));
+            };
+            parameters.insert(secret.clone(), given.clone());
+        }
+        let (capabilities, tags) = (self.to.capabilities.clone(), Some(self.to.tags.clone()));
+        let stayed = stayed(&template.body);
+        let mut request = Request::new(name, template, parameters, capabilities, tags, None)?;
+        request.policy.clone_from(&self.policy);
+        let mut proposal = plan_new(request);
+        proposal.warnings.push(format!("{name} is made anew: what its resources held does not come back"));
+        proposal.warnings.extend(stayed);
+        Ok(Proposal { baseline: facts(name, None), ..proposal })
     }
 
     fn request(&self, template: Template, stack: &Stack) -> Result<Request, Failure> {
@@ -129,6 +180,18 @@ impl Return {
         let names = self.to.secrets.keys().filter(differ);
         names.map(|name| format!("the secret parameter {name} keeps the value that it has now")).collect()
     }
+}
+
+/// What stayed when the stack went is in the way where the template names it.
+fn stayed(template: &str) -> Option<String> {
+    let all = fates(template).into_iter().filter(|(_, fate)| *fate == Fate::Stays);
+    let ids: Vec<String> = all.map(|(id, _)| id).collect();
+    (!ids.is_empty()).then(|| {
+        format!(
+            "what stayed when it was deleted cannot be made again under the same name: {}",
+            ids.join(", ")
+        )
+    })
 }
 
 /// Refuses what takes away a resource, or what is in it.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_cloudformation::operation::describe_change_set::DescribeChangeSetOutput;
 use aws_sdk_cloudformation::types::{
-    ChangeAction, ChangeSetType, ExecutionStatus, Replacement, ResourceAttribute, ResourceChange as Described,
+    ChangeAction, ChangeSetType, ExecutionStatus, Replacement, ResourceAttribute,
+    ResourceChange as Described, TemplateStage,
 };
 use serde::Serialize;
 
@@ -237,6 +238,15 @@ impl ChangeSet {
         .map_err(|error| format!("the change set {} of {} is left behind: {error}", self.name, self.stack))
     }
 
+    /// The template that it would deploy, with all that macros make of it.
+    pub(super) async fn template(&self, cx: &Context) -> Result<String, Failure> {
+        let call = cx.cloud.reads().await.cloudformation.get_template();
+        let call = call.stack_name(&self.stack).change_set_name(&self.name);
+        let answer = cx.cancel.unless_stopped(call.template_stage(TemplateStage::Processed).send()).await?;
+        let answer = answer.map_err(|error| AwsError::new("CloudFormation", "GetTemplate", &error))?;
+        Ok(answer.template_body().unwrap_or_default().to_owned())
+    }
+
     async fn look(&self, cx: &Context, token: Option<&str>) -> Result<DescribeChangeSetOutput, Failure> {
         self.describe(cx, token).await.map_err(|error| {
             // Executing another one drops all others of the stack.
@@ -257,8 +267,8 @@ impl ChangeSet {
     }
 }
 
-/// A name of this attempt alone: letters, digits and hyphens.
-fn name(cx: &Context) -> String {
+/// A name of this attempt alone: letters, digits and hyphens, at most 128. Also a request's token.
+pub(super) fn name(cx: &Context) -> String {
     let run = cx.run.as_ref().map_or("plan", |run| run.as_str());
     let text = format!("flow-{run}-{}-{}", cx.id, cx.world.clock.now().as_nanosecond());
     let clean = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });

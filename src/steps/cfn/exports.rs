@@ -41,3 +41,23 @@ pub(in crate::steps) async fn demand(cx: &Context, path: &str, body: &str) -> Re
     Err(Failure::missing(format!("{path} imports {what}: {}", missing.join(", ")))
         .help("deploy the stack that exports it first"))
 }
+
+/// Names of the stacks that take an export.
+pub(in crate::steps) async fn importers(cx: &Context, export: &str) -> Result<Vec<String>, Failure> {
+    let (mut all, mut token) = (Vec::new(), None);
+    loop {
+        let call = cx.cloud.reads().await.cloudformation.list_imports().export_name(export);
+        let page = cx.cancel.unless_stopped(call.set_next_token(token.take()).send()).await?;
+        let page = match page.map_err(|error| AwsError::new("CloudFormation", "ListImports", &error)) {
+            Ok(page) => page,
+            // Nobody at all is an error to CloudFormation.
+            Err(error) if error.message.contains("is not imported by any stack") => return Ok(all),
+            Err(error) => return Err(error.into()),
+        };
+        all.extend(page.imports().iter().cloned());
+        match page.next_token() {
+            Some(next) => token = Some(next.to_owned()),
+            None => return Ok(all),
+        }
+    }
+}

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::change_set::{ChangeSet, Execution};
 use super::events::was_asked_by;
+use super::follow::{is_at_work, rested};
 use super::record::State;
 use super::request::Request;
 use super::stack::{self, describe};
@@ -39,8 +40,7 @@ pub(in crate::steps) async fn settle(
             return Ok(Settled::NotDone);
         };
         let execution = cx.cancel.unless_stopped(set.execution(cx)).await??;
-        let works = stack.status.ends_with("_IN_PROGRESS")
-            && !matches!(stack.status.as_str(), "REVIEW_IN_PROGRESS" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS");
+        let works = is_at_work(&stack.status);
         match execution {
             Execution::NotYet | Execution::Failed if !works => return Ok(Settled::NotDone),
             Execution::Complete if !works => return ended(cx, name, &stack, request).await,
@@ -65,19 +65,7 @@ pub(in crate::steps) async fn settle(
 /// Waits until the stack that an effect was about when it ended is no longer being changed.
 pub(in crate::steps) async fn rest(open: &Open, cx: &Context) -> Result<(), Failure> {
     let Some((_, note)) = open.notes.iter().rev().find(|(key, _)| key == EXECUTING) else { return Ok(()) };
-    let id = note["stack"].as_str().unwrap_or_default();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let stack = cx.cancel.unless_stopped(describe(cx, id)).await??;
-        let works = |status: &str| {
-            status.ends_with("_IN_PROGRESS")
-                && !matches!(status, "REVIEW_IN_PROGRESS" | "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
-        };
-        let Some(stack) = stack.filter(|stack| works(&stack.status)) else { return Ok(()) };
-        cx.feed.progress(format!("CloudFormation still works on {id}: {}", stack.status)).await;
-        cx.cancel.unless_stopped(cx.world.clock.pause(pause)).await?;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
+    rested(cx, note["stack"].as_str().unwrap_or_default()).await.map(drop)
 }
 
 /// For a step of several stacks at rest: done when nothing of it is left to do. Executing a change

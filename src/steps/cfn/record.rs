@@ -124,6 +124,8 @@ mod tests {
             tags: BTreeMap::new(),
             capabilities: Vec::new(),
             outputs: Outputs::new(),
+            exports: Vec::new(),
+            keeps_itself: false,
         };
         let given = BTreeMap::from([("Key".to_owned(), "aa".to_owned())]);
         let state = State::of("shop", &stack, "Resources: {}", &given);

@@ -14,7 +14,7 @@ use crate::model::change::Change;
 use crate::model::secret::Secret;
 use crate::model::settings::{Ready, Unready, known};
 use crate::model::value::Value;
-use crate::steps::infra::Protect;
+use crate::steps::infra::{Common, Protect};
 use crate::steps::{Context, Failure, FailureClass};
 use crate::world::keyed::Sealer;
 
@@ -77,6 +77,8 @@ pub(in crate::steps) struct Request {
     pub maker: Option<Arc<dyn Maker>>,
     /// What is never replaced or deleted.
     pub protect: Protect,
+    /// Whose policy is asked about what only the change set says.
+    pub policy: Option<Arc<Common>>,
 }
 
 /// A program that makes change sets, since it publishes what a template refers to.
@@ -145,6 +147,7 @@ impl Request {
             tags,
             maker: None,
             protect: Protect::default(),
+            policy: None,
         })
     }
 
@@ -259,6 +262,8 @@ mod tests {
             tags: BTreeMap::new(),
             capabilities: Vec::new(),
             outputs: Outputs::new(),
+            exports: Vec::new(),
+            keeps_itself: false,
         }
     }
 

@@ -13,14 +13,23 @@ pub(in crate::steps) struct Part {
     pub proposal: Proposal,
 }
 
+impl Part {
+    /// What is said of it where nothing changes.
+    fn unchanged(&self) -> &'static str {
+        if self.proposal.receipt.is_null() { "not there" } else { "no change" }
+    }
+}
+
 /// All of them as one. Outputs are `STACK.KEY`; the recorded state is theirs, in order.
-pub(in crate::steps) fn together(parts: Vec<Part>) -> Proposal {
+pub(in crate::steps) fn together(mut parts: Vec<Part>) -> Proposal {
+    let held = parts.iter_mut().filter_map(|part| part.proposal.held.take());
+    let held = held.reduce(|first, next| first.details(next.record.details));
     let (changing, same): (Vec<&Part>, Vec<&Part>) =
         parts.iter().partition(|part| part.proposal.action.will_run());
     let names = |parts: &[&Part]| parts.iter().map(|part| part.stack.as_str()).collect::<Vec<_>>().join(", ");
     let mut proposal = Proposal::new(action(&changing), String::new());
     proposal.summary = match (changing.as_slice(), same.as_slice()) {
-        ([], same) => format!("no change: {}", names(same)),
+        ([], same) => unchanged(same),
         ([one], _) => one.proposal.summary.clone(),
         (several, _) => format!("{} of {} stacks", several.len(), parts.len()),
     };
@@ -43,7 +52,7 @@ pub(in crate::steps) fn together(parts: Vec<Part>) -> Proposal {
                 |change: &Change| Change { what: format!("{stack}/{}", change.what), ..change.clone() };
             proposal.changes.extend(own.changes.iter().map(prefixed));
         } else if !changing.is_empty() {
-            proposal.changes.push(Change::new(stack.as_str(), None, "no change".to_owned()));
+            proposal.changes.push(Change::new(stack.as_str(), None, part.unchanged().to_owned()));
         }
         proposal.warnings.extend(own.warnings.iter().map(|warning| format!("{stack}: {warning}")));
         baseline.insert(stack.clone(), own.baseline.clone());
@@ -52,11 +61,22 @@ pub(in crate::steps) fn together(parts: Vec<Part>) -> Proposal {
         }
     }
     proposal.baseline = Json::Object(baseline);
+    proposal.held = held;
     if parts.iter().any(|part| part.proposal.effect.is_some()) {
         proposal.with(Several { parts })
     } else {
         proposal
     }
+}
+
+/// `no change: main, auth`, `not there: old`
+fn unchanged(parts: &[&Part]) -> String {
+    let of = |words: &str| {
+        let names = parts.iter().filter(|part| part.unchanged() == words).map(|part| part.stack.as_str());
+        let names = names.collect::<Vec<_>>().join(", ");
+        (!names.is_empty()).then(|| format!("{words}: {names}"))
+    };
+    ["no change", "not there"].into_iter().filter_map(of).collect::<Vec<_>>().join("; ")
 }
 
 fn action(changing: &[&Part]) -> Action {
@@ -96,7 +116,9 @@ struct Several {
 impl Effect for Several {
     async fn apply(self: Box<Self>, cx: &Context) -> Result<Done, Failure> {
         let (mut outputs, mut states, mut told) = (Outputs::new(), Vec::new(), Vec::new());
-        for Part { stack, mut proposal } in self.parts {
+        for part in self.parts {
+            let unchanged = part.unchanged();
+            let Part { stack, mut proposal } = part;
             let changes = proposal.action.will_run();
             let done = match proposal.effect.take() {
                 None => Done { summary: String::new(), outputs: proposal.outputs, receipt: proposal.receipt },
@@ -108,9 +130,9 @@ impl Effect for Several {
                     done.map_err(|failure| after(&told, failure))?
                 }
             };
-            let text = if changes { done.summary } else { "no change".to_owned() };
+            let text = if changes { done.summary } else { unchanged.to_owned() };
             if !changes {
-                cx.feed.output(format!("{stack}: no change")).await;
+                cx.feed.output(format!("{stack}: {unchanged}")).await;
             }
             told.push(format!("{stack}: {text}"));
             outputs.extend(named(&stack, &done.outputs));
@@ -118,7 +140,8 @@ impl Effect for Several {
                 states.push(done.receipt);
             }
         }
-        Ok(Done { summary: told.join("; "), outputs, receipt: json!({ "stacks": states }) })
+        let receipt = if states.is_empty() { Json::Null } else { json!({ "stacks": states }) };
+        Ok(Done { summary: told.join("; "), outputs, receipt })
     }
 }
 
@@ -134,7 +157,8 @@ mod tests {
 
     fn part(stack: &str, action: Action) -> Part {
         let outputs = Outputs::from([("Url".to_owned(), Value::text("x"))]);
-        let mut proposal = Proposal { outputs, ..Proposal::new(action, "1 changed") };
+        let receipt = json!({ "name": stack });
+        let mut proposal = Proposal { outputs, receipt, ..Proposal::new(action, "1 changed") };
         proposal.changes.push(Change::new("A", None, "new".to_owned()));
         Part { stack: stack.to_owned(), proposal }
     }
@@ -152,5 +176,29 @@ mod tests {
 
         let both = together(vec![part("main", Action::Create), part("auth", Action::Replace)]);
         assert_eq!((both.action, both.summary.as_str()), (Action::Replace, "2 of 2 stacks"));
+    }
+
+    #[test]
+    fn stacks_that_are_gone_are_said_to_be() {
+        let gone = |stack: &str| Part {
+            stack: stack.to_owned(),
+            proposal: Proposal::up_to_date("there is no stack", Outputs::new()),
+        };
+        let all = together(vec![gone("main"), gone("auth")]);
+        assert_eq!((all.summary.as_str(), &all.receipt), ("not there: main, auth", &Json::Null));
+        let one = together(vec![part("main", Action::Delete), gone("auth")]);
+        assert_eq!(one.action, Action::Delete);
+        assert_eq!(one.changes.last().map(ToString::to_string).as_deref(), Some("auth  not there"));
+    }
+
+    #[test]
+    fn what_holds_one_back_holds_all_back() {
+        let held = |stack: &str| {
+            let mut part = part(stack, Action::Delete);
+            part.proposal.held = Some(Failure::new("in use").detail(stack));
+            part
+        };
+        let all = together(vec![held("main"), part("auth", Action::Delete), held("ml")]);
+        assert_eq!(all.held.expect("held").record.details, ["main", "ml"]);
     }
 }

@@ -25,6 +25,10 @@ pub(in crate::steps) struct Stack {
     pub capabilities: Vec<String>,
     /// By key.
     pub outputs: Outputs,
+    /// Names of the exports among them.
+    pub exports: Vec<String>,
+    /// CloudFormation refuses to delete it.
+    pub keeps_itself: bool,
 }
 
 /// It is updated, and old resources are still being removed.
@@ -85,8 +89,17 @@ pub(in crate::steps) fn is_absent(error: &AwsError) -> bool {
 
 /// The template that the stack was last deployed with, byte for byte.
 pub(in crate::steps) async fn template(cx: &Context, id: &str) -> Result<String, Failure> {
+    template_at(cx, id, TemplateStage::Original).await
+}
+
+/// The same with all that macros made of it.
+pub(in crate::steps) async fn processed(cx: &Context, id: &str) -> Result<String, Failure> {
+    template_at(cx, id, TemplateStage::Processed).await
+}
+
+async fn template_at(cx: &Context, id: &str, stage: TemplateStage) -> Result<String, Failure> {
     let request = cx.cloud.reads().await.cloudformation.get_template().stack_name(id);
-    let answer = cx.cancel.unless_stopped(request.template_stage(TemplateStage::Original).send()).await?;
+    let answer = cx.cancel.unless_stopped(request.template_stage(stage).send()).await?;
     let answer = answer.map_err(|error| AwsError::new("CloudFormation", "GetTemplate", &error))?;
     Ok(answer.template_body().unwrap_or_default().to_owned())
 }
@@ -104,6 +117,8 @@ impl From<&Described> for Stack {
             tags: stack.tags().iter().map(|tag| (text(tag.key()), text(tag.value()))).collect(),
             capabilities: stack.capabilities().iter().map(|c| c.as_str().to_owned()).collect(),
             outputs: outputs.map(|o| (text(o.output_key()), Value::text(text(o.output_value())))).collect(),
+            exports: stack.outputs().iter().filter_map(|o| o.export_name()).map(str::to_owned).collect(),
+            keeps_itself: stack.enable_termination_protection() == Some(true),
         }
     }
 }
@@ -169,6 +184,8 @@ mod tests {
                 tags: BTreeMap::new(),
                 capabilities: Vec::new(),
                 outputs: Outputs::new(),
+                exports: Vec::new(),
+                keeps_itself: false,
             };
             match State::of(stack) {
                 State::Absent => "absent",

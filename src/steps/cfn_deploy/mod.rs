@@ -5,12 +5,16 @@
 //! set that is read and deleted again. A stack that does not exist yet is
 //! planned from its template. The effect makes the change set once more,
 //! refuses to go on when it says something else than the plan, and follows the
-//! stack's events to their end.
+//! stack's events to their end. With `destroy #true` the stack goes, and its
+//! template is not read.
 
+#[cfg(test)]
+mod destroy_tests;
 #[cfg(test)]
 mod sandbox_tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value as Json;
@@ -21,9 +25,9 @@ use super::cfn::record::facts;
 use super::cfn::request::{Given, Request, tags};
 use super::cfn::stack::{self, CLEANING, Stack, cleaning};
 use super::cfn::template::Template;
-use super::cfn::{back, exports, reconcile};
-use super::infra::Protect;
-use super::infra::settings::PROTECT;
+use super::cfn::{back, destroy, exports, policy, reconcile};
+use super::infra::Common;
+use super::infra::settings::{DESTROY, POLICY, PROTECT};
 use super::{Attributes, Back, Context, Failure, Kind, Open, Proposal, Settled, Step};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
@@ -49,7 +53,9 @@ pub static KIND: Kind = Kind {
                 "What the template may do: CAPABILITY_IAM, CAPABILITY_NAMED_IAM, CAPABILITY_AUTO_EXPAND.",
             ),
             Setting::new("tags", Shape::Map, "Tags of the stack and of all that it creates; without it they stay as they are."),
+            POLICY,
             PROTECT,
+            DESTROY,
         ],
         rules: &[],
         outputs: OutputNames::Open,
@@ -68,27 +74,30 @@ struct CfnDeploy {
     parameters: BTreeMap<String, Given>,
     capabilities: Vec<String>,
     tags: Option<BTreeMap<String, String>>,
-    protect: Protect,
+    common: Common,
 }
 
-fn make(ready: &Ready, _: &Attributes) -> Result<Box<dyn Step>, Unready> {
+fn make(ready: &Ready, attributes: &Attributes) -> Result<Box<dyn Step>, Unready> {
     Ok(Box::new(CfnDeploy {
         stack: ready.text("stack")?,
         template: ready.text("template")?,
         parameters: Given::read(ready)?,
         capabilities: ready.texts("capability")?,
         tags: ready.get("tags").map(|_| tags(ready)).transpose()?,
-        protect: Protect::new(ready.texts("protect")?),
+        common: Common::read(ready, attributes)?,
     }))
 }
 
 #[async_trait]
 impl Step for CfnDeploy {
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
+        if self.common.destroy {
+            return destroy::plan_one(cx, &self.stack, &self.common).await;
+        }
         let (template, found) = tokio::try_join!(Template::read(cx, &self.template), look(cx, &self.stack))?;
         let inputs = BTreeMap::from([(self.template.clone(), template.digest())]);
         exports::demand(cx, &self.template, &template.body).await?;
-        let notes = template.notes.clone();
+        let (notes, text) = (template.notes.clone(), template.body.clone());
         let baseline = facts(&self.stack, found.as_ref().map(|(stack, body)| (stack, body.as_str())));
         let proposal = match found {
             None => plan_new(self.request(template, None)?),
@@ -100,22 +109,36 @@ impl Step for CfnDeploy {
                 } else if stack.status == CLEANING {
                     return Err(cleaning(&self.stack, &stack));
                 } else {
-                    plan_change(cx, request, stack, &body, &|changes| guard(&self.protect, None, changes))
-                        .await?
+                    plan_change(cx, request, stack, &body, &|changes| {
+                        guard(&self.common.protect, None, changes)
+                    })
+                    .await?
                 }
             }
         };
         let mut proposal = Proposal { baseline, inputs, ..proposal };
         proposal.warnings.extend(notes);
+        let told = policy::alone(&self.stack, &proposal, &text);
+        self.common.judge(&told, cx).await?;
         Ok(proposal)
     }
 
     async fn observe(&self, cx: &Context) -> Result<Json, Failure> {
+        if self.common.destroy {
+            return destroy::observe(cx, &self.stack).await;
+        }
         let found = look(cx, &self.stack).await?;
         Ok(facts(&self.stack, found.as_ref().map(|(stack, body)| (stack, body.as_str()))))
     }
 
+    async fn inputs(&self, _: &Context) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        Ok(self.common.destroy.then(BTreeMap::new))
+    }
+
     async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        if self.common.destroy {
+            return destroy::settle(open, cx, std::slice::from_ref(&self.stack)).await;
+        }
         // The file may be another by now; it only tells which secrets were given.
         let existing = stack::describe(cx, &self.stack).await?;
         let template = Template::read(cx, &self.template).await.ok();
@@ -129,7 +152,8 @@ impl CfnDeploy {
         let (parameters, capabilities) = (self.parameters.clone(), self.capabilities.clone());
         let mut request =
             Request::new(&self.stack, template, parameters, capabilities, self.tags.clone(), existing)?;
-        request.protect = self.protect.clone();
+        request.protect = self.common.protect.clone();
+        request.policy = Some(Arc::new(self.common.clone()));
         Ok(request)
     }
 }

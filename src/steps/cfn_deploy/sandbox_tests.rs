@@ -42,18 +42,18 @@ const FAILING: &str = "Resources:
       Count: 1
 ";
 
-struct Stack(Bench);
+pub(super) struct Stack(pub(super) Bench);
 
 impl Stack {
-    fn new(name: &str) -> Option<Self> {
+    pub(super) fn new(name: &str) -> Option<Self> {
         Some(Self(Bench::new(name)?))
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         Settings::default().one("stack", self.0.unique.as_str()).one("template", "stack.yaml")
     }
 
-    fn named(&self, more: Vec<(&str, Value)>) -> Ready {
+    pub(super) fn named(&self, more: Vec<(&str, Value)>) -> Ready {
         let mut pairs = vec![("Name", Value::text(&self.0.unique))];
         pairs.extend(more);
         self.settings().map("parameter", pairs).ready()
@@ -69,7 +69,7 @@ impl Stack {
         listed.summaries().iter().filter(open).count()
     }
 
-    async fn delete(&self) {
+    pub(super) async fn delete(&self) {
         let call = self.0.aws().await.cloudformation.delete_stack().stack_name(&self.0.unique);
         call.send().await.expect("deleted");
     }
@@ -244,7 +244,7 @@ async fn lost_answers_are_settled() {
     }
 }
 
-fn back(now: &Json, to: Option<&Json>) -> Box<dyn Step> {
+pub(super) fn back(now: &Json, to: Option<&Json>) -> Box<dyn Step> {
     let Back::To(back) = KIND.back else { panic!("it returns to states") };
     back(&Way { now: now.clone(), to: to.cloned() }).expect("a state")
 }
@@ -328,7 +328,7 @@ async fn observing_needs_no_template_and_says_the_same() {
     stack.delete().await;
 }
 
-async fn settle(step: &dyn Step, notes: &[(&str, Json)], cx: &Context) -> Settled {
+pub(super) async fn settle(step: &dyn Step, notes: &[(&str, Json)], cx: &Context) -> Settled {
     let open = Open {
         intent: crate::journal::replay::OpenIntent {
             attempt: 1,

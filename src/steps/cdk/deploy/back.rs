@@ -5,12 +5,15 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::model::change::Action;
+use crate::model::settings::Ready;
 use crate::steps::back::{Stays, read};
 use crate::steps::cfn::back::Return;
-use crate::steps::cfn::reconcile;
 use crate::steps::cfn::record::State;
 use crate::steps::cfn::several::{Part, together};
-use crate::steps::{Context, Failure, Open, Proposal, Settled, Step, Way};
+use crate::steps::cfn::{policy, reconcile};
+use crate::steps::infra::Common;
+use crate::steps::{Attributes, Context, Failure, Open, Proposal, Settled, Step, Way};
 
 /// What a release records of a step: its stacks, in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,7 +31,7 @@ pub(super) fn back(way: &Way) -> Result<Box<dyn Step>, Failure> {
         return Ok(Box::new(Stays::new("not there, as it was", Json::Null)));
     }
     let made = now.into_iter().filter(|state| to.iter().all(|then| then.name != state.name));
-    Ok(Box::new(Back { made: made.map(|state| state.name).collect(), to }))
+    Ok(Box::new(Back { made: made.map(|state| state.name).collect(), to, policy: None }))
 }
 
 #[derive(Debug)]
@@ -36,16 +39,30 @@ struct Back {
     to: Vec<State>,
     /// Names of those that were made since.
     made: Vec<String>,
+    /// Whose policy is asked, about all of them together.
+    policy: Option<Common>,
 }
 
 #[async_trait]
 impl Step for Back {
+    fn equip(&mut self, settings: &Ready, attributes: &Attributes) {
+        self.policy = Common::read(settings, attributes).ok();
+    }
+
     async fn plan(&self, cx: &Context) -> Result<Proposal, Failure> {
-        let mut parts = Vec::new();
-        // Those that came last may use what the first ones export.
-        for state in self.to.iter().rev() {
-            let proposal = Return::new(state.clone()).plan(cx).await?;
+        let (mut parts, mut told) = (Vec::new(), Vec::new());
+        for state in &self.to {
+            let (proposal, template) = Return::new(state.clone()).propose(cx).await?;
+            told.push((state.name.clone(), policy::proposed(&proposal, &template)));
             parts.push(Part { stack: state.name.clone(), proposal });
+        }
+        if let Some(common) = &self.policy {
+            common.judge(&policy::together(told), cx).await?;
+        }
+        // Those that came last may use what the first ones export; stacks that are made anew need
+        // those exports first.
+        if !parts.iter().any(|part| part.proposal.action == Action::Create) {
+            parts.reverse();
         }
         let mut proposal = if parts.is_empty() {
             Stays::new("the stacks stay", Json::Null).plan(cx).await?

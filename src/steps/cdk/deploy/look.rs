@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::prepare::{Cli, Prepare};
-use crate::model::change::Action;
 use crate::steps::cdk::assembly::AppStack;
 use crate::steps::cdk::ownership::waits_for_exports;
 use crate::steps::cfn::outline::outline;
@@ -15,7 +14,7 @@ use crate::steps::cfn::record::facts;
 use crate::steps::cfn::request::Request;
 use crate::steps::cfn::stack::{CLEANING, Stack, cleaning};
 use crate::steps::cfn::template::Template;
-use crate::steps::infra::Protect;
+use crate::steps::infra::Common;
 use crate::steps::{Context, Failure, FailureClass, Proposal};
 
 /// What the CLI acknowledges for every app.
@@ -24,19 +23,20 @@ const CAPABILITIES: [&str; 3] = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPA
 /// One stack.
 pub(super) struct Look<'a> {
     pub stack: &'a AppStack,
-    pub protect: &'a Protect,
+    pub common: &'a Common,
     pub account: &'a str,
     pub region: &'a str,
 }
 
 impl Look<'_> {
-    /// Its proposal, and its changes for a policy.
-    pub(super) async fn plan(&self, cli: &Arc<Cli>, cx: &Context) -> Result<(Proposal, Json), Failure> {
+    /// Its proposal.
+    pub(super) async fn plan(&self, cli: &Arc<Cli>, cx: &Context) -> Result<Proposal, Failure> {
         let name = &self.stack.name;
         let found = look(cx, name).await?;
         let baseline = facts(name, found.as_ref().map(|(stack, body)| (stack, body.as_str())));
         let mut request = self.request(found.as_ref().map(|(stack, _)| stack))?;
-        request.protect = self.protect.clone();
+        request.protect = self.common.protect.clone();
+        request.policy = Some(Arc::new(self.common.clone()));
         request.maker = Some(Arc::new(Prepare::new(cli, self.stack)));
         let proposal = match found {
             None => plan_new(request),
@@ -44,11 +44,9 @@ impl Look<'_> {
                 up_to_date(cx, &request, stack, &body)
             }
             Some((stack, _)) if stack.status == CLEANING => return Err(cleaning(name, &stack)),
-            Some((stack, body)) => self.change(request, stack, &body, cx).await?,
+            Some((stack, body)) => Box::pin(self.change(request, stack, &body, cx)).await?,
         };
-        let changes = proposal.changes.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let changes = if proposal.action == Action::UpToDate { Vec::new() } else { changes };
-        Ok((Proposal { baseline, ..proposal }, json!(changes)))
+        Ok(Proposal { baseline, ..proposal })
     }
 
     async fn change(
@@ -58,7 +56,7 @@ impl Look<'_> {
         body: &str,
         cx: &Context,
     ) -> Result<Proposal, Failure> {
-        let allowed = |changes: &[_]| guard(self.protect, Some(&self.stack.name), changes);
+        let allowed = |changes: &[_]| guard(&self.common.protect, Some(&self.stack.name), changes);
         let waits = waits_for_exports(self.stack, self.account, self.region, cx).await?;
         if request.template.is_portable() && !waits {
             return plan_change(cx, request, stack, body, &allowed).await;

@@ -3,7 +3,8 @@
 //! The plan synthesises, looks whose the resources are, and asks CloudFormation
 //! about every stack that exists: nothing is published, and no change set stays.
 //! The effect has the CLI publish and prepare a change set for each stack that
-//! changes, compares it with the plan, and executes it itself.
+//! changes, compares it with the plan, and executes it itself. With `destroy #true`
+//! the stacks go, the last one first.
 
 mod back;
 mod look;
@@ -15,16 +16,16 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use self::look::Look;
-use super::assembly::Assembly;
+use super::assembly::{AppStack, Assembly};
 use super::ownership::Check;
 use super::synth::{APP, App, CONTEXT};
 use super::{bootstrap, toolkit};
 use crate::model::kind::{KindSpec, Nature, OutputNames};
 use crate::model::settings::{Ready, Setting, Shape, Unready};
 use crate::model::units::short_digest;
-use crate::steps::cfn::reconcile;
 use crate::steps::cfn::several::{Part, together};
-use crate::steps::infra::settings::{DIR, POLICY, PREPARE, PROGRAM, PROTECT, VERSION};
+use crate::steps::cfn::{destroy, policy, reconcile};
+use crate::steps::infra::settings::{DESTROY, DIR, POLICY, PREPARE, PROGRAM, PROTECT, VERSION};
 use crate::steps::infra::{Common, Sources, Tool, Workplace};
 use crate::steps::{Attributes, Back, Context, Failure, Kind, Open, Proposal, Settled, Step};
 
@@ -49,6 +50,7 @@ pub static KIND: Kind = Kind {
             PREPARE,
             POLICY,
             PROTECT,
+            DESTROY,
         ],
         rules: &[],
         outputs: OutputNames::Open,
@@ -85,6 +87,10 @@ impl Step for CdkDeploy {
         let account = cx.cloud.verify().await?.account.clone();
         let region = bootstrap::region(cx).await?;
         look::places(&stacks, &account, &region)?;
+        if self.common.destroy {
+            let proposal = together(destroy::plan(cx, &leaving(&stacks), &self.common).await?);
+            return Ok(Proposal { inputs: sources.digests(), ..proposal });
+        }
         let check = Check {
             app: &assembly.stacks,
             chosen: &stacks,
@@ -97,14 +103,14 @@ impl Step for CdkDeploy {
         toolkit::check(cx, &needs).await?;
         let cli = prepare::Cli::new(tool, &assembly.folder);
         let mut parts = Vec::new();
-        let mut previews = serde_json::Map::new();
+        let mut told = Vec::new();
         for stack in &stacks {
-            let look = Look { stack, protect: &self.common.protect, account: &account, region: &region };
-            let (proposal, changes) = look.plan(&cli, cx).await?;
-            previews.insert(stack.name.clone(), json!({ "changes": changes, "template": stack.template }));
+            let look = Look { stack, common: &self.common, account: &account, region: &region };
+            let proposal = look.plan(&cli, cx).await?;
+            told.push((stack.name.clone(), policy::proposed(&proposal, &stack.body)));
             parts.push(Part { stack: stack.name.clone(), proposal });
         }
-        self.common.judge(&Json::Object(previews), cx).await?;
+        self.common.judge(&policy::together(told), cx).await?;
         let mut proposal = together(parts);
         if let Some(facts) = proposal.baseline.as_object_mut() {
             facts.insert("assembly".to_owned(), json!(short_digest(&Assembly::digest(&stacks))));
@@ -116,6 +122,12 @@ impl Step for CdkDeploy {
         let (_, _, assembly) = self.synth(cx).await?;
         let stacks = assembly.select(&self.stacks)?;
         let mut facts = serde_json::Map::new();
+        if self.common.destroy {
+            for name in leaving(&stacks) {
+                facts.insert(name.clone(), destroy::observe(cx, &name).await?);
+            }
+            return Ok(Json::Object(facts));
+        }
         for stack in &stacks {
             facts.insert(stack.name.clone(), look::facts_of(cx, &stack.name).await?);
         }
@@ -129,9 +141,18 @@ impl Step for CdkDeploy {
 
     /// Once CloudFormation has come to rest, the stacks themselves say what is left to do.
     async fn reconcile(&self, open: &Open, cx: &Context) -> Result<Settled, Failure> {
+        if self.common.destroy {
+            let (_, _, assembly) = self.synth(cx).await?;
+            return destroy::settle(open, cx, &leaving(&assembly.select(&self.stacks)?)).await;
+        }
         reconcile::rest(open, cx).await?;
         reconcile::by_plan(self, cx).await
     }
+}
+
+/// Names in the order in which stacks go: what came last may use what the first ones export.
+fn leaving(stacks: &[&AppStack]) -> Vec<String> {
+    stacks.iter().rev().map(|stack| stack.name.clone()).collect()
 }
 
 impl CdkDeploy {

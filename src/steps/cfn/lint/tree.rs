@@ -32,11 +32,11 @@ pub(in crate::steps) enum Value {
 }
 
 impl Node {
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(in crate::steps::cfn) fn get(&self, key: &str) -> Option<&Self> {
         self.pairs().iter().find(|(name, _)| name == key).map(|(_, node)| node)
     }
 
-    pub(super) fn pairs(&self) -> &[(String, Self)] {
+    pub(in crate::steps::cfn) fn pairs(&self) -> &[(String, Self)] {
         match &self.value {
             Value::Map(pairs) => pairs,
             _ => &[],
@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(in crate::steps::cfn) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text { text, .. } => Some(text),
             _ => None,
