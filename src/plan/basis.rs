@@ -80,7 +80,9 @@ impl Basis {
         ];
         for (name, rows) in rows.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             let mut inner = Members::begin(members.name(name));
-            rows.iter().for_each(|(name, value)| write_text(value, inner.name(name)));
+            for (name, value) in rows {
+                write_text(value, inner.name(name));
+            }
             inner.end();
         }
         if self.tree {

@@ -221,17 +221,18 @@ impl Plan {
             *self.counts.entry(name).or_default() += 1;
             step.digest = step.covered();
         }
-        self.digest = self.over(self.steps.iter().map(|step| step.digest.clone()).collect());
+        let steps: Vec<String> = self.steps.iter().map(|step| step.digest.clone()).collect();
+        self.digest = self.over(&steps);
     }
 
     /// Its digest, computed from all that it covers.
     #[must_use]
     pub fn covered(&self) -> String {
-        self.over(self.steps.iter().map(PlannedStep::covered).collect())
+        self.over(&self.steps.iter().map(PlannedStep::covered).collect::<Vec<_>>())
     }
 
     /// Its digest, given those of its steps.
-    fn over(&self, steps: Vec<String>) -> String {
+    fn over(&self, steps: &[String]) -> String {
         let covered = serde_json::json!({
             "version": self.version, "flow": self.flow, "environment": self.environment,
             "sequence": self.sequence, "flow_version": self.flow_version, "policy": self.policy,

@@ -287,7 +287,9 @@ impl Board {
         let mut board = Self { followers: vec![Vec::new(); p.graph.len()], ..Self::default() };
         for (id, _) in p.graph.iter().filter(|(id, _)| p.selection.contains(*id)) {
             let waits = &fronts.waits[id.0];
-            waits.iter().for_each(|before| board.followers[before.0].push(id));
+            for before in waits {
+                board.followers[before.0].push(id);
+            }
             if waits.is_empty() {
                 board.ready.push(id);
             } else {
