@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::crash::{self, Went};
 use crate::support::project::{Project, Ran};
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Alone, Sandbox};
 
 const BASE: &str = "Parameters:
   Name:
@@ -55,11 +55,13 @@ struct Stacks {
     project: Project,
     name: String,
     environment: String,
+    /// Others empty theirs when they begin.
+    _sandbox: Alone,
 }
 
 impl Stacks {
     fn new() -> Self {
-        let sandbox = Sandbox::find();
+        let sandbox = Sandbox::alone();
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let name = format!("clear-{}", nanos % 1_000_000_000_000);
         let mut project = Project::new();
@@ -70,7 +72,7 @@ impl Stacks {
             "environment \"dev\" {{ account \"000000000000\"; region \"us-east-1\"; endpoint \"{}\" }}\n",
             sandbox.endpoint
         );
-        let stacks = Self { project, name, environment };
+        let stacks = Self { project, name, environment, _sandbox: sandbox };
         stacks.project.write("base.yaml", BASE);
         stacks
             .project

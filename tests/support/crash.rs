@@ -11,7 +11,7 @@ use std::path::Path;
 use super::project::{Project, Ran};
 
 /// Points of a scenario that a normal test run tries.
-const SAMPLE: usize = 6;
+const SAMPLE: usize = 4;
 
 /// How a run with a crash point in it went.
 pub(crate) enum Went {

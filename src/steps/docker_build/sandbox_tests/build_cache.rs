@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -10,6 +11,10 @@ use serde_json::{Value as Json, json};
 use tokio::net::UnixStream;
 
 use crate::world::host::Host;
+
+/// How long the engine may be busy with what others do to it.
+const PATIENCE: Duration = Duration::from_secs(60);
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// Speaks the engine's API by itself: the client library reads only the newer form of these answers.
 pub(super) struct BuildCache {
@@ -75,7 +80,15 @@ impl BuildCache {
     }
 
     async fn records(&self) -> Vec<Record> {
-        let usage = self.ask(http::Method::GET, "/v1.41/system/df").await;
+        // The engine counts for one at a time, and not while somebody else removes what it counts.
+        let begun = Instant::now();
+        let usage = loop {
+            match self.ask(http::Method::GET, "/v1.41/system/df").await {
+                Ok(usage) => break usage,
+                Err(said) => assert!(begun.elapsed() < PATIENCE, "{said}"),
+            }
+            tokio::time::sleep(BETWEEN).await;
+        };
         let text = |record: &Json, name: &str| record[name].as_str().unwrap_or_default().to_owned();
         let all = usage["BuildCache"].as_array().cloned().unwrap_or_default();
         all.iter()
@@ -90,18 +103,23 @@ impl BuildCache {
     async fn prune(&self, id: &str) {
         let filters = json!({ "id": { id: true } }).to_string();
         let filters = filters.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
-        self.ask(http::Method::POST, &format!("/v1.41/build/prune?all=true&filters={filters}")).await;
+        let path = format!("/v1.41/build/prune?all=true&filters={filters}");
+        self.ask(http::Method::POST, &path).await.unwrap();
     }
 
-    async fn ask(&self, method: http::Method, path: &str) -> Json {
+    /// What the engine answers, or what it says is wrong.
+    async fn ask(&self, method: http::Method, path: &str) -> Result<Json, String> {
         let stream = TokioIo::new(UnixStream::connect(&self.socket).await.unwrap());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         let connection = tokio::spawn(connection);
         let request = http::Request::builder().method(method).uri(path).header("Host", "docker");
         let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        let status = answer.status();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         connection.abort();
-        serde_json::from_slice(&body).unwrap()
+        if !status.is_success() {
+            return Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&body)));
+        }
+        Ok(serde_json::from_slice(&body).unwrap())
     }
 }
