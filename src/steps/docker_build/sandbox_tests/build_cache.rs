@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use crate::world::host::Host;
 
 /// How long the engine may be busy with what others do to it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// Speaks the engine's API by itself: the client library reads only the newer form of these answers.
