@@ -23,7 +23,7 @@ use crate::journal::replay::{Phase, RunState};
 use crate::model::kind::Nature;
 use crate::model::names::{RunId, StepId};
 use crate::model::policy::Policy;
-use crate::plan::observe::Table;
+use crate::plan::known::Table;
 use crate::plan::prepare::Prepared;
 use crate::report::out;
 use crate::steps::{Done as Made, Open, Settled};

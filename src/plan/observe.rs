@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::event::Feed;
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::kind::Nature;
-use crate::model::names::{StepId, StepName};
+use crate::model::names::StepId;
 use crate::model::step::Undo;
 use crate::model::template::{Missing, Unresolved};
 use crate::model::value::{Field, Outputs};
@@ -30,8 +30,10 @@ use super::fronts::Fronts;
 use super::gates::{self, PlannedApprovals};
 use super::graph::{Goal, Node, NodeId};
 use super::inside::Inside;
+use super::known::{Table, known_before};
 use super::prepare::{DoneBefore, Prepared};
 use super::propose::{Look, NoProposal, Proposed, Surroundings, propose};
+use super::queue::{Next, Queue};
 use super::saved::LIFETIME;
 use super::scope::{Known, StepScope, StepTable, each_scope};
 use super::weigh::{self, Seen};
@@ -72,73 +74,6 @@ pub struct PlanFailure {
     pub step: StepId,
     /// Why.
     pub why: NoProposal,
-}
-
-/// What is known of each instance's outputs.
-#[derive(Debug, Default)]
-pub struct Table {
-    known: Mutex<BTreeMap<StepId, Known>>,
-    by_name: BTreeMap<StepName, Vec<StepId>>,
-}
-
-impl Table {
-    /// What is known before anything was looked at.
-    #[must_use]
-    pub fn new(p: &Prepared) -> Self {
-        let mut table = Self::default();
-        for (id, node) in p.graph.iter() {
-            table.by_name.entry(node.id.name.clone()).or_default().push(node.id.clone());
-            if let Some(guest) = node.guest.as_ref().filter(|guest| guest.takes_part) {
-                table.by_name.entry(guest.host.clone()).or_default().push(node.id.clone());
-            }
-            if let Some(outputs) = p.recorded_outputs(&node.id) {
-                let outputs = Arc::new(outputs);
-                table.set(
-                    &node.id,
-                    if p.selection.contains(id) {
-                        Known::After(outputs)
-                    } else {
-                        Known::Outputs { outputs, changed: false }
-                    },
-                );
-            } else if p.selection.contains(id) {
-                table.set(&node.id, Known::After(Arc::default()));
-            } else if let Some(record) = p.selection.from_release.get(&node.id) {
-                table.set(
-                    &node.id,
-                    Known::Outputs { outputs: Arc::new(record.outputs.clone()), changed: false },
-                );
-            } else {
-                table.set(&node.id, Known::Nothing);
-            }
-            if let Some(done) = p.done.get(&node.id) {
-                table.set(&node.id, known_before(done));
-            }
-        }
-        table
-    }
-
-    /// Replaces what is known of a step.
-    pub fn set(&self, id: &StepId, known: Known) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), known);
-    }
-}
-
-impl Clone for Table {
-    fn clone(&self) -> Self {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Self { known: Mutex::new(known), by_name: self.by_name.clone() }
-    }
-}
-
-impl StepTable for Table {
-    fn known(&self, id: &StepId) -> Option<Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
-    }
-
-    fn instances(&self, name: &StepName) -> Vec<StepId> {
-        self.by_name.get(name).cloned().unwrap_or_default()
-    }
 }
 
 /// Makes the plan. All failures are reported together.
@@ -258,79 +193,6 @@ fn in_order(p: &Prepared, mut planned: BTreeMap<NodeId, PlannedStep>) -> Vec<Pla
     p.graph.order().iter().filter_map(|id| planned.remove(id)).collect()
 }
 
-/// Which steps are still to be looked at, and what came of the others.
-#[derive(Default)]
-struct Board {
-    /// The next one is the last.
-    ready: Vec<NodeId>,
-    /// How many are being looked at.
-    under_way: usize,
-    /// How many steps each of the others waits for.
-    waiting: BTreeMap<NodeId, usize>,
-    followers: Vec<Vec<NodeId>>,
-    planned: BTreeMap<NodeId, PlannedStep>,
-    failures: Vec<PlanFailure>,
-}
-
-/// What there is to be done.
-enum Next {
-    /// This step can be looked at.
-    Look(NodeId),
-    /// Those that are left wait for one that is being looked at.
-    Wait,
-    /// Nothing.
-    Done,
-}
-
-impl Board {
-    fn new(p: &Prepared, fronts: &Fronts) -> Mutex<Self> {
-        let mut board = Self { followers: vec![Vec::new(); p.graph.len()], ..Self::default() };
-        for (id, _) in p.graph.iter().filter(|(id, _)| p.selection.contains(*id)) {
-            let waits = &fronts.waits[id.0];
-            for before in waits {
-                board.followers[before.0].push(id);
-            }
-            if waits.is_empty() {
-                board.ready.push(id);
-            } else {
-                board.waiting.insert(id, waits.len());
-            }
-        }
-        board.ready.reverse();
-        Mutex::new(board)
-    }
-
-    fn next(&mut self) -> Next {
-        match self.ready.pop() {
-            Some(id) => {
-                self.under_way += 1;
-                Next::Look(id)
-            }
-            None if self.under_way > 0 => Next::Wait,
-            None => Next::Done,
-        }
-    }
-
-    fn settle(&mut self, p: &Prepared, id: NodeId, looked: Result<PlannedStep, NoProposal>) {
-        self.under_way -= 1;
-        match looked {
-            Ok(step) => drop(self.planned.insert(id, step)),
-            Err(why) => {
-                let why = why.masked(&p.world.masker);
-                self.failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why });
-            }
-        }
-        for follower in &self.followers[id.0] {
-            if let Some(left) = self.waiting.get_mut(follower) {
-                *left -= 1;
-                if *left == 0 {
-                    self.ready.push(*follower);
-                }
-            }
-        }
-    }
-}
-
 pub(super) struct Observer<'a> {
     pub(super) p: &'a Prepared,
     pub(super) cancel: &'a Cancel,
@@ -345,25 +207,25 @@ impl<'a> Observer<'a> {
     }
 
     async fn all(&self) -> Result<BTreeMap<NodeId, PlannedStep>, Vec<PlanFailure>> {
-        let board = Board::new(self.p, &self.fronts);
+        let queue = Mutex::new(Queue::new(self.p, &self.fronts));
         let settled = Notify::new();
         let places = AT_ONCE.min(self.p.graph.len());
-        join_all((0..places).map(|_| self.look_after_another(&board, &settled))).await;
-        let Board { planned, mut failures, .. } = board.into_inner().unwrap_or_else(PoisonError::into_inner);
+        join_all((0..places).map(|_| self.look_after_another(&queue, &settled))).await;
+        let Queue { planned, mut failures, .. } = queue.into_inner().unwrap_or_else(PoisonError::into_inner);
         failures.sort_by(|a, b| a.step.cmp(&b.step));
         if failures.is_empty() { Ok(planned) } else { Err(failures) }
     }
 
     /// Looks at one step after another as long as there are any. So many of these at once are each
     /// made once, and not anew for every step: there may be a hundred thousand.
-    async fn look_after_another(&self, board: &Mutex<Board>, settled: &Notify) {
-        let board = || board.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn look_after_another(&self, queue: &Mutex<Queue>, settled: &Notify) {
+        let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let next = board().next();
+            let next = queue().next();
             match next {
                 Next::Look(id) => {
                     let looked = self.look(id).await;
-                    board().settle(self.p, id, looked);
+                    queue().settle(self.p, id, looked);
                     settled.notify_waiters();
                 }
                 Next::Wait => settled.notified().await,
@@ -567,10 +429,6 @@ impl<'a> Observer<'a> {
         let maker = self.fronts.reads_what_is_left(node, running.into_iter(), scope)?;
         Some(self.p.graph.node(maker).id.clone())
     }
-}
-
-fn known_before(done: &DoneBefore) -> Known {
-    Known::Outputs { outputs: Arc::new(done.outputs.clone()), changed: true }
 }
 
 /// The context in which a step is planned or carried out.
