@@ -21,6 +21,7 @@ pub(in crate::steps) mod protect;
 pub(in crate::steps) mod reconcile;
 pub(in crate::steps) mod record;
 pub(in crate::steps) mod request;
+pub(in crate::steps) mod resources;
 pub(in crate::steps) mod several;
 pub(in crate::steps) mod stack;
 pub(in crate::steps) mod template;

@@ -111,21 +111,13 @@ pub(in crate::steps) fn kept(store: &Store, template: &str) -> Result<Option<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::value::Outputs;
 
     #[test]
     fn hidden_values_are_no_values() {
         let parameters = [("Name", "shop"), ("Key", "****"), ("Empty", "")];
         let stack = Stack {
-            id: "arn".to_owned(),
-            status: "CREATE_COMPLETE".to_owned(),
-            reason: String::new(),
             parameters: parameters.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect(),
-            tags: BTreeMap::new(),
-            capabilities: Vec::new(),
-            outputs: Outputs::new(),
-            exports: Vec::new(),
-            keeps_itself: false,
+            ..Stack::for_tests("CREATE_COMPLETE")
         };
         let given = BTreeMap::from([("Key".to_owned(), "aa".to_owned())]);
         let state = State::of("shop", &stack, "Resources: {}", &given);

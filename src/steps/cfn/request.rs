@@ -234,7 +234,6 @@ fn acknowledged(given: &[String], needed: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::value::Outputs;
     use crate::steps::cfn::template::Declared;
 
     fn template(parameters: &[(&str, Option<&str>, bool)], capabilities: &[&str]) -> Template {
@@ -255,15 +254,8 @@ mod tests {
 
     fn stack(parameters: &[(&str, &str)]) -> Stack {
         Stack {
-            id: "arn".to_owned(),
-            status: "CREATE_COMPLETE".to_owned(),
-            reason: String::new(),
             parameters: parameters.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect(),
-            tags: BTreeMap::new(),
-            capabilities: Vec::new(),
-            outputs: Outputs::new(),
-            exports: Vec::new(),
-            keeps_itself: false,
+            ..Stack::for_tests("CREATE_COMPLETE")
         }
     }
 

@@ -170,30 +170,35 @@ pub(in crate::steps) fn delete_command(name: &str) -> String {
 }
 
 #[cfg(test)]
+impl Stack {
+    /// One in that state, without anything in it.
+    pub(in crate::steps) fn for_tests(status: &str) -> Self {
+        Self {
+            id: "arn".to_owned(),
+            status: status.to_owned(),
+            reason: String::new(),
+            parameters: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            capabilities: Vec::new(),
+            outputs: Outputs::new(),
+            exports: Vec::new(),
+            keeps_itself: false,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn states() {
-        let word = |status: &str| {
-            let stack = Stack {
-                id: String::new(),
-                status: status.to_owned(),
-                reason: String::new(),
-                parameters: BTreeMap::new(),
-                tags: BTreeMap::new(),
-                capabilities: Vec::new(),
-                outputs: Outputs::new(),
-                exports: Vec::new(),
-                keeps_itself: false,
-            };
-            match State::of(stack) {
-                State::Absent => "absent",
-                State::Ready(_) => "ready",
-                State::Cleaning(_) => "cleaning",
-                State::Busy(_) => "busy",
-                State::Stuck(_) => "stuck",
-            }
+        let word = |status: &str| match State::of(Stack::for_tests(status)) {
+            State::Absent => "absent",
+            State::Ready(_) => "ready",
+            State::Cleaning(_) => "cleaning",
+            State::Busy(_) => "busy",
+            State::Stuck(_) => "stuck",
         };
         for (status, wanted) in [
             ("REVIEW_IN_PROGRESS", "absent"),

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use crate::steps::cdk::assembly::AppStack;
 use crate::steps::cfn::exports::all_exports;
 use crate::steps::cfn::named::is_called;
-use crate::steps::cfn::stack::is_absent;
+use crate::steps::cfn::resources::resources;
 use crate::steps::{Context, Failure};
 use crate::world::aws::{AwsError, AwsErrorClass};
 
@@ -77,37 +77,11 @@ pub(super) async fn everybody(cx: &Context) -> Result<Resources, Failure> {
 
 async fn all(cx: &Context, names: Vec<String>) -> Result<Resources, Failure> {
     let asked = names.into_iter().map(|name| async move {
-        let resources = resources(cx, &name).await?;
-        Ok::<_, Failure>((name, resources))
+        let resources = resources(cx, &name).await?.into_iter();
+        let owned = resources.filter_map(|it| Some(Owned { kind: it.kind, physical: it.physical? }));
+        Ok::<_, Failure>((name, owned.collect()))
     });
     stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await
-}
-
-/// What a stack has; nothing where there is no such stack.
-async fn resources(cx: &Context, stack: &str) -> Result<Vec<Owned>, Failure> {
-    let mut all = Vec::new();
-    let mut token = None;
-    loop {
-        let call = cx.cloud.reads().await.cloudformation.list_stack_resources().stack_name(stack);
-        let page = cx.cancel.unless_stopped(call.set_next_token(token.take()).send()).await?;
-        let page = match page.map_err(|error| AwsError::new("CloudFormation", "ListStackResources", &error)) {
-            Ok(page) => page,
-            Err(error) if is_absent(&error) => return Ok(all),
-            Err(error) => return Err(error.into()),
-        };
-        for resource in page.stack_resource_summaries() {
-            let gone = resource.resource_status().is_some_and(|status| status.as_str() == "DELETE_COMPLETE");
-            if let (false, Some(kind), Some(physical)) =
-                (gone, resource.resource_type(), resource.physical_resource_id())
-            {
-                all.push(Owned { kind: kind.to_owned(), physical: physical.to_owned() });
-            }
-        }
-        match page.next_token() {
-            Some(next) => token = Some(next.to_owned()),
-            None => return Ok(all),
-        }
-    }
 }
 
 /// Whether a name of a type is taken.

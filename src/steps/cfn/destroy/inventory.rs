@@ -1,15 +1,14 @@
 //! What is in a stack, its nested stacks included, and what of it stays when the
 //! stack goes.
 
-use aws_sdk_cloudformation::types::ResourceStatus;
 use serde_json::{Value as Json, json};
 
 use crate::model::units::short_digest;
 use crate::steps::cfn::change_set::{ResourceChange, What};
 use crate::steps::cfn::deletion_policy::{Fate, fates};
-use crate::steps::cfn::stack::{is_absent, processed};
+use crate::steps::cfn::resources::{StackResource, resources};
+use crate::steps::cfn::stack::processed;
 use crate::steps::{Context, Failure};
-use crate::world::aws::AwsError;
 use crate::world::files::digest;
 
 const NESTED: &str = "AWS::CloudFormation::Stack";
@@ -34,12 +33,13 @@ impl Inventory {
     }
 
     async fn add(&mut self, cx: &Context, id: &str, prefix: &str) -> Result<(), Failure> {
-        let listed = listed(cx, id).await?;
-        if listed.is_empty() {
+        // A nested stack that failed to delete may be gone already.
+        let there = resources(cx, id).await?;
+        if there.is_empty() {
             return Ok(());
         }
         let fates = fates(&processed(cx, id).await?);
-        for Listed { id, kind, physical } in listed {
+        for StackResource { id, kind, physical } in there {
             let fate = fates.get(&id);
             let stays = fate == Some(&Fate::Stays);
             let shown = format!("{prefix}{id}");
@@ -102,42 +102,6 @@ impl Inventory {
     pub(super) fn fact(&self) -> Json {
         let digest = digest(json!([self.resources, self.snapshots]).to_string().as_bytes());
         json!(format!("{} ({})", self.summary(), short_digest(&digest)))
-    }
-}
-
-struct Listed {
-    id: String,
-    kind: String,
-    physical: Option<String>,
-}
-
-/// What CloudFormation says that the stack has.
-async fn listed(cx: &Context, id: &str) -> Result<Vec<Listed>, Failure> {
-    let (mut all, mut token) = (Vec::new(), None);
-    loop {
-        let call = cx.cloud.reads().await.cloudformation.list_stack_resources().stack_name(id);
-        let page = cx.cancel.unless_stopped(call.set_next_token(token.take()).send()).await?;
-        let page = match page.map_err(|error| AwsError::new("CloudFormation", "ListStackResources", &error)) {
-            Ok(page) => page,
-            // A nested stack that failed to delete may be gone already.
-            Err(error) if is_absent(&error) => return Ok(all),
-            Err(error) => return Err(error.into()),
-        };
-        for resource in page.stack_resource_summaries() {
-            let status = resource.resource_status().map(ResourceStatus::as_str).unwrap_or_default();
-            if matches!(status, "DELETE_COMPLETE" | "DELETE_SKIPPED") {
-                continue;
-            }
-            all.push(Listed {
-                id: resource.logical_resource_id().unwrap_or_default().to_owned(),
-                kind: resource.resource_type().unwrap_or_default().to_owned(),
-                physical: resource.physical_resource_id().filter(|id| !id.is_empty()).map(str::to_owned),
-            });
-        }
-        match page.next_token() {
-            Some(next) => token = Some(next.to_owned()),
-            None => return Ok(all),
-        }
     }
 }
 

@@ -57,23 +57,10 @@ pub(super) fn refusal(lines: Vec<String>) -> Option<Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::model::value::Outputs;
 
     fn stack(keeps_itself: bool) -> Stack {
-        Stack {
-            id: "arn".to_owned(),
-            status: "CREATE_COMPLETE".to_owned(),
-            reason: String::new(),
-            parameters: BTreeMap::new(),
-            tags: BTreeMap::new(),
-            capabilities: Vec::new(),
-            outputs: Outputs::new(),
-            exports: Vec::new(),
-            keeps_itself,
-        }
+        Stack { keeps_itself, ..Stack::for_tests("CREATE_COMPLETE") }
     }
 
     #[test]
