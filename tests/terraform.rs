@@ -200,6 +200,23 @@ fn a_rollback_applies_the_recorded_sources_again_without_the_older_commit() {
 }
 
 #[test]
+fn a_rollback_says_when_it_cannot_ask_the_policy_of_today() {
+    if !has_terraform() {
+        return;
+    }
+    let project = project(&Sandbox::find(), MAIN, APPLY);
+    run(&project, &[]).exits(0);
+    run(&project, &["-p", "size=2"]).exits(0);
+    let flow_file = project.read("flows/main.kdl");
+    let rules = "run \"rules\" { command \"true\" }\nterraform-apply \"infra\" {\n\
+                 needs \"rules\"; policy { command \"${step.rules.judge}\" }";
+    project.write("flows/main.kdl", flow_file.replace("terraform-apply \"infra\" {", rules));
+    flow(&project, &["rollback", "ship", "--dry-run"]).prints("today's `policy` has no value");
+    flow(&project, &["rollback", "ship", "--yes"]).exits(0);
+    assert_eq!(state(&project)["outputs"]["size"]["value"], 1);
+}
+
+#[test]
 fn what_is_protected_is_never_replaced() {
     if !has_terraform() {
         return;

@@ -244,6 +244,18 @@ impl Written {
     pub fn resolve(&self, scope: &dyn Scope) -> Result<Ready, Unresolved> {
         self.try_map(&mut |template: &Template| template.resolve(scope))
     }
+
+    /// The same without those settings that refer to something without a value.
+    #[must_use]
+    pub fn resolve_what_can_be(&self, scope: &dyn Scope) -> Ready {
+        let mut ready = Ready::default();
+        for (name, (given, span)) in &self.entries {
+            if let Ok(given) = given.try_map(&mut |template: &Template| template.resolve(scope)) {
+                ready.insert(name, given, *span);
+            }
+        }
+        ready
+    }
 }
 
 /// Why a kind cannot read a setting (yet).
@@ -269,6 +281,14 @@ pub enum Unready {
 
 /// How kinds read their settings. `Ok(None)` and empty lists mean "not given".
 impl Ready {
+    /// Whether it is given, and everything in it known.
+    #[must_use]
+    pub fn is_known(&self, name: &str) -> bool {
+        let mut all = Vec::new();
+        self.get(name).map(|given| given.collect(&mut all)).is_some()
+            && all.iter().all(|field| matches!(field, Field::Known(_)))
+    }
+
     /// The value, known or not.
     #[must_use]
     pub fn field(&self, name: &'static str) -> Option<&Field<Value>> {

@@ -260,8 +260,6 @@ fn unmet<'a>(
     Ok(None)
 }
 
-/// Looks at a step that returns to a recorded state. What the flow says of it today need not hold
-/// any more, or have a value: only what any attempt of it may take counts.
 /// The step of a node, without a look at the world; what it waits for when that is not known yet.
 pub fn step_of(node: &Node, scope: &dyn Scope) -> Result<Field<Box<dyn Step>>, NoProposal> {
     let Some(kind) = steps::kind(node.step.kind.name) else {
@@ -284,8 +282,18 @@ pub fn step_of(node: &Node, scope: &dyn Scope) -> Result<Field<Box<dyn Step>>, N
     }
 }
 
+/// What a step that returns to a recorded state takes from the flow of today.
+struct Today {
+    attributes: Attributes,
+    /// Settings that limit what it may do, and have no value now.
+    unread: Vec<&'static str>,
+}
+
+/// Settings of today that limit what a return may do.
+const LIMITS: [&str; 2] = ["policy", "protect"];
+
 /// Gives a step that returns to a recorded state what the flow says of it today.
-fn equip(node: &Node, step: &mut dyn Step, scope: &dyn Scope) -> Attributes {
+fn equip(node: &Node, step: &mut dyn Step, scope: &dyn Scope) -> Today {
     let attributes = match attributes(&node.step.common, scope) {
         Ok(Field::Known(attributes)) => attributes,
         _ => Attributes {
@@ -296,19 +304,26 @@ fn equip(node: &Node, step: &mut dyn Step, scope: &dyn Scope) -> Attributes {
         },
     };
     // What the flow no longer says as it was written then is not needed to return.
-    let settings = node.step.settings.resolve(scope).unwrap_or_default();
+    let written = &node.step.settings;
+    let settings = written.resolve_what_can_be(scope);
     step.equip(&settings, &attributes);
-    attributes
+    let unread = LIMITS.into_iter().filter(|name| written.get(name).is_some() && !settings.is_known(name));
+    let unread = unread.collect();
+    Today { attributes, unread }
 }
 
+/// Looks at a step that returns to a recorded state. What the flow says of it today need not hold
+/// any more, or have a value: only what any attempt of it may take counts, and its limits.
 async fn return_to(
     node: &Node,
     mut step: Box<dyn Step>,
     around: Surroundings<'_>,
     cx: &Context,
 ) -> Result<Proposed, NoProposal> {
-    let attributes = equip(node, step.as_mut(), around.scope);
-    let proposal = step.plan(cx).await?;
+    let Today { attributes, unread } = equip(node, step.as_mut(), around.scope);
+    let mut proposal = step.plan(cx).await?;
+    let unasked = |name| format!("today's `{name}` has no value, and does not count");
+    proposal.warnings.extend(unread.into_iter().map(unasked));
     Ok(ready(proposal, None, None, attributes))
 }
 

@@ -178,8 +178,8 @@ impl Context {
 /// A step whose settings are known well enough to plan it.
 #[async_trait]
 pub trait Step: Debug + Send + Sync {
-    /// What the flow says of the step today, as far as it is known; empty settings when one of them
-    /// is not. Told before anything else to a step that returns to a recorded state, which may need
+    /// What the flow says of the step today, without settings that refer to something without a
+    /// value. Told before anything else to a step that returns to a recorded state, which may need
     /// secrets: those are recorded nowhere.
     fn equip(&mut self, _settings: &Ready, _attributes: &Attributes) {}
 
