@@ -309,6 +309,44 @@ async fn a_file_that_changes_after_the_plan_stops_the_step() {
     assert_eq!(paths(&next), ["/a.txt", "/index.html"]);
 }
 
+/// The check right before the effect asks for few of many objects one by one, and lists the place
+/// otherwise: both see what somebody else does between the plan and the effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_sends_after_the_plan_stops_the_step() {
+    for (name, files) in [("meanwhile-few", 2), ("meanwhile-many", 1200)] {
+        let Some(site) = Site::new(name).await else { return };
+        for n in 0..files {
+            site.bench.write(&format!("dist/{n:04}.txt"), "planned");
+        }
+        let ready = site.deleting(0).ready();
+        site.sync(&ready).await;
+
+        // One is changed, one is new, and one goes.
+        site.bench.write("dist/0001.txt", "changed");
+        site.bench.write("dist/0001.txt.map", "new, and its name begins like another one's");
+        std::fs::remove_file(site.bench.path("dist/0000.txt")).expect("removed");
+        let theirs = [("0001.txt", "theirs"), ("0001.txt.map", "theirs"), ("0000.txt", "theirs!")];
+        let s3 = &site.bench.aws().await.s3;
+        for (key, body) in theirs {
+            let mut proposal = site.plan(&ready).await;
+            let put = s3.put_object().bucket(&site.bucket).key(key);
+            put.body(ByteStream::from_static(body.as_bytes())).send().await.expect("put");
+            let cx = site.bench.context(site.released());
+            let applied = proposal.effect.take().expect("an effect").apply(&cx).await;
+            let reason = applied.expect_err("stopped").record.reason;
+            assert_eq!(reason, format!("objects in s3://{}/ changed since the plan", site.bucket), "{key}");
+            let stands = s3.get_object().bucket(&site.bucket).key(key).send().await.expect("there");
+            let stands = stands.body.collect().await.expect("read").into_bytes();
+            assert_eq!(stands, body.as_bytes(), "{key} was not touched");
+        }
+
+        // Seen by the next plan, it is put right.
+        let next = site.sync(&ready).await;
+        assert_eq!(next.summary, "2 uploads, 1 delete", "{name}");
+        assert_eq!(site.plan(&ready).await.action, Action::UpToDate, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_stops_between_requests() {
     let Some(site) = Site::new("signal").await else { return };
