@@ -7,12 +7,13 @@ use crate::model::settings::Given;
 use crate::model::value::{Field, Value};
 
 /// What an image without anything else can run: it says that it ran, and leaves a layer.
+/// `REPOSITORY` is a name.
 const EXPENSIVE: &str = r#"
 #include <stdio.h>
 int main(int argc, char **argv) {
     printf("the expensive step runs for %s\n", argv[argc - 1]);
     FILE *made = fopen("/made", "w");
-    fputs(argv[argc - 1], made);
+    fputs(REPOSITORY, made);
     return fclose(made);
 }
 "#;
@@ -27,7 +28,9 @@ async fn bench(name: &str) -> Option<(Bench, BuildCache)> {
         bench.close().await;
         return None;
     };
-    bench.write("tool.c", EXPENSIVE);
+    // The name of the repository is this test's alone, and in every layer: a layer that another test
+    // has too would be taken from the engine while that one removes it.
+    bench.write("tool.c", &EXPENSIVE.replace("REPOSITORY", &format!("{:?}", bench.repository)));
     let cc = std::process::Command::new("cc")
         .args(["-static", "-s", "-o"])
         .args([bench.path("api/tool"), bench.path("tool.c")])
@@ -37,7 +40,6 @@ async fn bench(name: &str) -> Option<(Bench, BuildCache)> {
         bench.close().await;
         return None;
     }
-    // The name of the repository is this test's alone, so these layers are too.
     let dockerfile = format!(
         "FROM scratch\nCOPY tool /tool\nRUN [\"/tool\", \"{}\"]\nCOPY main.txt /main.txt\n",
         bench.repository
