@@ -2,8 +2,6 @@
 
 use super::{World, three};
 use crate::support::project::{Project, Ran};
-use crate::support::shop::Shop;
-use crate::support::stand::Stand;
 
 fn newest_run(project: &Project) -> String {
     let runs = project.run(&["runs", "--json"]).exits(0).json();
@@ -128,6 +126,8 @@ fn a_runbook_that_is_taken_back_does_not_undo_programs_twice() {
 #[cfg(feature = "crash-points")]
 #[test]
 fn the_shop_goes_back_inside_a_runbook_that_is_killed_and_resumed() {
+    use crate::support::{shop::Shop, stand::Stand};
+
     let mut shop = Shop::deployed();
     shop.project.write(
         "flows/incident.kdl",
