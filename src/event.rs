@@ -437,20 +437,21 @@ pub struct Message {
 #[derive(Clone, Debug)]
 pub struct Feed {
     step: StepId,
-    sender: mpsc::Sender<Message>,
+    /// `None` when nobody listens.
+    sender: Option<mpsc::Sender<Message>>,
 }
 
 impl Feed {
     /// A feed for one step.
     #[must_use]
     pub fn new(step: StepId, sender: mpsc::Sender<Message>) -> Self {
-        Self { step, sender }
+        Self { step, sender: Some(sender) }
     }
 
     /// A feed that nobody reads: planning shows no progress.
     #[must_use]
     pub fn silent(step: StepId) -> Self {
-        Self { step, sender: mpsc::channel(1).0 }
+        Self { step, sender: None }
     }
 
     /// Says what the step is doing right now.
@@ -470,17 +471,18 @@ impl Feed {
 
     /// Sends an event and waits until it is on disk.
     pub async fn store(&self, event: Event) -> Result<(), JournalDown> {
+        let over = || JournalDown("the run is over".to_owned());
         let (stored, answer) = oneshot::channel();
-        if self.sender.send(Message { event, stored: Some(stored) }).await.is_err() {
-            return Err(JournalDown("the run is over".to_owned()));
-        }
-        answer.await.unwrap_or_else(|_| Err(JournalDown("the run is over".to_owned())))
+        let sender = self.sender.as_ref().ok_or_else(over)?;
+        sender.send(Message { event, stored: Some(stored) }).await.map_err(|_| over())?;
+        answer.await.unwrap_or_else(|_| Err(over()))
     }
 
     /// Sends an event.
     pub async fn send(&self, event: Event) {
-        // Nobody listens while planning and once the run is over: then nothing is lost.
-        let _ = self.sender.send(Message { event, stored: None }).await;
+        let Some(sender) = &self.sender else { return };
+        // Nobody listens once the run is over: then nothing is lost.
+        let _ = sender.send(Message { event, stored: None }).await;
     }
 }
 
