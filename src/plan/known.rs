@@ -1,7 +1,7 @@
 //! What is known of the outputs of each step: before anything is looked at, while
 //! the plan is made, and while it is carried out.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::names::{StepId, StepName};
@@ -12,8 +12,8 @@ use super::scope::{Known, StepTable};
 /// What is known of each instance's outputs.
 #[derive(Debug, Default)]
 pub struct Table {
-    known: Mutex<BTreeMap<StepId, Known>>,
-    by_name: BTreeMap<StepName, Vec<StepId>>,
+    known: Mutex<HashMap<StepId, Known>>,
+    by_name: HashMap<StepName, Vec<StepId>>,
 }
 
 impl Table {

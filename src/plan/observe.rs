@@ -20,7 +20,8 @@ use crate::model::step::Undo;
 use crate::model::template::{Missing, Unresolved};
 use crate::model::value::{Field, Outputs};
 use crate::steps::{Answers, Context, Failure, FailureClass, Gatekeeper, Proposal};
-use crate::world::cancel::{Cancel, Stopped};
+use crate::world::cancel::{Cancel, Stopped, Urgency};
+use crate::world::parallel::{drive, workers};
 
 use super::basis::Basis;
 use super::document::{
@@ -186,11 +187,11 @@ fn notes(p: &Prepared) -> Vec<String> {
 }
 
 /// Steps in order of appearance; those of a rollback in the order in which they go back.
-fn in_order(p: &Prepared, mut planned: BTreeMap<NodeId, PlannedStep>) -> Vec<PlannedStep> {
+fn in_order(p: &Prepared, mut planned: Vec<Option<PlannedStep>>) -> Vec<PlannedStep> {
     if p.back.is_none() {
-        return planned.into_values().collect();
+        return planned.into_iter().flatten().collect();
     }
-    p.graph.order().iter().filter_map(|id| planned.remove(id)).collect()
+    p.graph.order().iter().filter_map(|id| planned[id.0].take()).collect()
 }
 
 pub(super) struct Observer<'a> {
@@ -206,12 +207,28 @@ impl<'a> Observer<'a> {
         Self { p, cancel, fronts: Fronts::draw(p, &table), table }
     }
 
-    async fn all(&self) -> Result<BTreeMap<NodeId, PlannedStep>, Vec<PlanFailure>> {
+    async fn all(&self) -> Result<Vec<Option<PlannedStep>>, Vec<PlanFailure>> {
         let queue = Mutex::new(Queue::new(self.p, &self.fronts));
         let settled = Notify::new();
-        let places = AT_ONCE.min(self.p.graph.len());
-        join_all((0..places).map(|_| self.look_after_another(&queue, &settled))).await;
+        let steps = self.p.graph.len();
+        let threads = workers().min(steps.div_ceil(AT_ONCE));
+        let places = AT_ONCE.min(steps).div_ceil(threads.max(1));
+        drive(threads, || async {
+            tokio::select! {
+                biased;
+                () = self.cancel.reached(Urgency::Killing) => {}
+                _ = join_all((0..places).map(|_| self.look_after_another(&queue, &settled))) => {}
+            }
+        })
+        .await;
         let Queue { planned, mut failures, .. } = queue.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if self.cancel.urgency() >= Urgency::Killing {
+            let first = self.p.graph.iter().find(|(id, _)| self.p.selection.contains(*id));
+            failures.extend(first.map(|(_, node)| PlanFailure {
+                step: node.id.clone(),
+                why: Failure::of(FailureClass::Interrupted, "interrupted").into(),
+            }));
+        }
         failures.sort_by(|a, b| a.step.cmp(&b.step));
         if failures.is_empty() { Ok(planned) } else { Err(failures) }
     }

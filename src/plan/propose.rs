@@ -17,6 +17,7 @@ use crate::steps::{self, Attributes, Back, Context, Failure, FailureClass, Propo
 use crate::world::keyed::Sealer;
 use crate::world::masker::Masker;
 use crate::world::parallel::aside;
+use crate::world::walk::is_little;
 
 use super::fingerprint::answer::{self, Answer, Keyed, Stored};
 use super::fingerprint::key::Key;
@@ -225,6 +226,9 @@ async fn asked(
     let dir = settings.opt_text("dir")?;
     let versions = tools::versions(&attributes.tools, dir.as_deref(), cx).await?;
     let rows = (fingerprint::values(&node.step, around.scope, around.sealer), versions);
+    let read = attributes.inputs.iter().flat_map(|inputs| &inputs.include);
+    let named: Vec<&String> = read.chain(&attributes.outputs).collect();
+    let brief = is_little(named.into_iter(), &cx.world.files);
     let (settings, attributes, cx) = (settings.clone(), attributes.clone(), cx.clone());
     let (cache, sealer, no_cache) = (around.cache.clone(), around.sealer.clone(), around.no_cache);
     let kind = node.step.kind.name;
@@ -235,7 +239,8 @@ async fn asked(
         let answer = (!no_cache).then(|| answer::ask(&key, &whose(&cx), restorable, &cache, &cx.world.files));
         Ok((key, answer))
     };
-    let asked: Result<_, KeyError> = aside(work).await.map_err(|error| Failure::new(error.to_string()))?;
+    let asked: Result<_, KeyError> =
+        if brief { work() } else { aside(work).await.map_err(|error| Failure::new(error.to_string()))? };
     asked.map(Some).map_err(|error| Failure::new(error.to_string()))
 }
 

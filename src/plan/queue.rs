@@ -20,8 +20,8 @@ pub(super) struct Queue {
     /// How many steps each of the others waits for.
     waiting: BTreeMap<NodeId, usize>,
     followers: Vec<Vec<NodeId>>,
-    /// What came of those that could be planned.
-    pub(super) planned: BTreeMap<NodeId, PlannedStep>,
+    /// What came of those that could be planned, each in its node's place.
+    pub(super) planned: Vec<Option<PlannedStep>>,
     /// What came of the others.
     pub(super) failures: Vec<PlanFailure>,
 }
@@ -39,7 +39,11 @@ pub(super) enum Next {
 impl Queue {
     /// All selected steps.
     pub(super) fn new(p: &Prepared, fronts: &Fronts) -> Self {
-        let mut queue = Self { followers: vec![Vec::new(); p.graph.len()], ..Self::default() };
+        let mut queue = Self {
+            followers: vec![Vec::new(); p.graph.len()],
+            planned: std::iter::repeat_with(|| None).take(p.graph.len()).collect(),
+            ..Self::default()
+        };
         for (id, _) in p.graph.iter().filter(|(id, _)| p.selection.contains(*id)) {
             let waits = &fronts.waits[id.0];
             for before in waits {
@@ -71,7 +75,7 @@ impl Queue {
     pub(super) fn settle(&mut self, p: &Prepared, id: NodeId, looked: Result<PlannedStep, NoProposal>) {
         self.under_way -= 1;
         match looked {
-            Ok(step) => drop(self.planned.insert(id, step)),
+            Ok(step) => self.planned[id.0] = Some(step),
             Err(why) => {
                 let why = why.masked(&p.world.masker);
                 self.failures.push(PlanFailure { step: p.graph.node(id).id.clone(), why });

@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, block_in_place};
 
 /// Below this many a thread costs more than it saves.
 const FEW: usize = 32;
@@ -33,6 +34,24 @@ pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     // Closed by nobody.
     let _turn = FREE.acquire().await;
     tokio::task::spawn_blocking(work).await
+}
+
+/// Drives a future on each of so many threads to its end; they may share what they borrow. For very
+/// many short pieces of work, each of which may also wait: handing every one of them to another
+/// thread and back would cost more than the piece.
+pub async fn drive<F: Future<Output = ()>>(threads: usize, work: impl Fn() -> F + Sync) {
+    let runtime = Handle::current();
+    if threads < 2 || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work().await;
+    }
+    block_in_place(|| {
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(|| runtime.block_on(work()));
+            }
+            runtime.block_on(work());
+        });
+    });
 }
 
 /// What came of each, in their order. Blocks. `long`: each is worth a thread.

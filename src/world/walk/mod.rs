@@ -73,6 +73,23 @@ pub enum WalkError {
     Name(PathBuf),
 }
 
+/// So many files are few.
+const FEW: usize = 8;
+/// So many bytes are read in no time.
+const SMALL: u64 = 256 * 1024;
+
+/// Whether what lies under these globs is a few small files, or nothing: then looking at them takes
+/// no longer than having it done elsewhere.
+#[must_use]
+pub fn is_little<'a>(globs: impl ExactSizeIterator<Item = &'a String>, files: &Files) -> bool {
+    let is_little = |glob: &String| {
+        let path = files.root().join(glob);
+        !glob.contains(['*', '?', '[', '{', '\\'])
+            && std::fs::symlink_metadata(path).map_or(true, |found| !found.is_dir() && found.len() <= SMALL)
+    };
+    globs.len() <= FEW && globs.into_iter().all(is_little)
+}
+
 impl Matcher {
     /// Compiles globs. A plain path means the file, or everything under the folder.
     pub fn new(include: &[String], exclude: &[String]) -> Result<Self, GlobError> {
