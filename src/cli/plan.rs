@@ -107,6 +107,8 @@ pub(super) fn exec(session: &Session, args: &Args) -> Done {
         } else {
             show(session, &prepared.world.store, plan, args.next(plan), args.all)?;
         }
+        // The process ends here: giving a hundred thousand steps back one by one takes a while.
+        std::mem::forget((observed, prepared.graph));
         Ok(Exit::Success)
     })
 }

@@ -176,7 +176,7 @@ impl Recovery {
         let symbolic = Symbolic { scope: &scope, selected: &selected };
         let rows = definition(node, &symbolic, &p.world.host, &p.sealer).ok()?;
         let targets = node.step.kind.settings.iter().filter(|setting| setting.target).map(|s| s.name);
-        let moved = targets.filter(|name| then.basis.definition.get(*name) != rows.get(*name));
+        let moved = targets.filter(|name| then.basis.definition.get(name) != rows.get(name));
         let mut others: Vec<&str> = moved.collect();
         if (&place.account, &place.region) != (&now.account, &now.region) {
             others.push("account or region");

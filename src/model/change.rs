@@ -34,6 +34,22 @@ impl Action {
     pub fn will_run(self) -> bool {
         !matches!(self, Self::UpToDate | Self::Cached | Self::Skipped)
     }
+
+    /// As it stands in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Replace => "replace",
+            Self::Delete => "delete",
+            Self::Run => "run",
+            Self::UpToDate => "up-to-date",
+            Self::Cached => "cached",
+            Self::Skipped => "skipped",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Whether and how it can be taken back.
@@ -79,6 +95,19 @@ impl fmt::Display for Change {
             (None, Some(to)) => write!(f, "{}  {to}", self.what),
             (Some(from), None) => write!(f, "{}  {from} → none", self.what),
             (None, None) => f.write_str(&self.what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_called_what_its_json_says() {
+        use Action::{Cached, Create, Delete, Replace, Run, Skipped, Unknown, UpToDate, Update};
+        for action in [Create, Update, Replace, Delete, Run, UpToDate, Cached, Skipped, Unknown] {
+            assert_eq!(serde_json::json!(action), action.name());
         }
     }
 }

@@ -28,10 +28,11 @@ use crate::model::value::{Field, Value};
 use crate::world::host::Host;
 use crate::world::keyed::Sealer;
 
-use super::canonical::{Members, write_canonical, write_text};
+use super::canonical::{Members, write_canonical, write_sum, write_text};
 use super::fingerprint;
 use super::graph::{Goal, Node};
 use super::scope::{Known, StepScope, StepTable};
+use super::seals::Seals;
 
 type Rows = BTreeMap<String, String>;
 
@@ -40,11 +41,11 @@ type Rows = BTreeMap<String, String>;
 #[serde(default)]
 pub struct Basis {
     /// Keyed digest of each setting.
-    #[serde(skip_serializing_if = "Rows::is_empty")]
-    pub definition: Rows,
+    #[serde(skip_serializing_if = "Seals::is_empty")]
+    pub definition: Seals,
     /// Keyed digest of each value that a step hands on which is as wanted.
-    #[serde(skip_serializing_if = "Rows::is_empty")]
-    pub handed: Rows,
+    #[serde(skip_serializing_if = "Seals::is_empty")]
+    pub handed: Seals,
     /// Digest of each file it reads, by path relative to the project root.
     #[serde(skip_serializing_if = "Rows::is_empty")]
     pub inputs: Rows,
@@ -72,18 +73,23 @@ impl Basis {
         }
         write_canonical(&self.baseline, members.name("baseline"));
         write_canonical(&self.decided.into(), members.name("decided"));
-        let rows = [
-            ("definition", &self.definition),
-            ("handed", &self.handed),
-            ("inputs", &self.inputs),
-            ("tools", &self.tools),
-        ];
-        for (name, rows) in rows.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-            let mut inner = Members::begin(members.name(name));
-            for (name, value) in rows {
-                write_text(value, inner.name(name));
+        for (name, seals) in [("definition", &self.definition), ("handed", &self.handed)] {
+            if !seals.is_empty() {
+                let mut inner = Members::begin(members.name(name));
+                for (name, sum) in seals.iter() {
+                    write_sum(sum, inner.name(name));
+                }
+                inner.end();
             }
-            inner.end();
+        }
+        for (name, rows) in [("inputs", &self.inputs), ("tools", &self.tools)] {
+            if !rows.is_empty() {
+                let mut inner = Members::begin(members.name(name));
+                for (name, value) in rows {
+                    write_text(value, inner.name(name));
+                }
+                inner.end();
+            }
         }
         if self.tree {
             write_canonical(&true.into(), members.name("tree"));
@@ -193,8 +199,8 @@ pub fn definition(
     scope: &Symbolic<'_>,
     host: &Host,
     sealer: &Sealer,
-) -> Result<Rows, Unresolved> {
-    let mut rows = Described { rows: Rows::new(), sealer };
+) -> Result<Seals, Unresolved> {
+    let mut rows = Described { rows: Seals::default(), sealer };
     if let Some(Goal::Recorded(way)) = &node.goal {
         rows.add("state to return to", &way.to.clone().unwrap_or_default().to_string());
         rows.add("state to leave", &way.now.to_string());
@@ -220,8 +226,13 @@ pub fn definition(
 }
 
 /// What steps that are as wanted hand on to this one.
-pub fn handed(node: &Node, scope: &StepScope<'_>, stands: &dyn Fn(&StepId) -> bool, sealer: &Sealer) -> Rows {
-    let mut rows = Rows::new();
+pub fn handed(
+    node: &Node,
+    scope: &StepScope<'_>,
+    stands: &dyn Fn(&StepId) -> bool,
+    sealer: &Sealer,
+) -> Seals {
+    let mut rows = Seals::default();
     let all = |_: &StepId| true;
     let symbolic = Symbolic { scope, selected: &all };
     for template in node.step.templates() {
@@ -231,7 +242,7 @@ pub fn handed(node: &Node, scope: &StepScope<'_>, stands: &dyn Fn(&StepId) -> bo
             if let (true, Ok(Field::Known(value))) = (ids.iter().all(stands), scope.lookup(&reference.value))
             {
                 let shown = fingerprint::show(&Given::One(Field::Known(value)), sealer);
-                rows.insert(format!("step.{id}.{}", step.output), sealer.digest(&shown));
+                rows.insert(&format!("step.{id}.{}", step.output), sealer.sum(&shown));
             }
         }
     }
@@ -239,7 +250,7 @@ pub fn handed(node: &Node, scope: &StepScope<'_>, stands: &dyn Fn(&StepId) -> bo
 }
 
 struct Described<'a> {
-    rows: Rows,
+    rows: Seals,
     sealer: &'a Sealer,
 }
 
@@ -248,12 +259,11 @@ impl Described<'_> {
         // The same name twice: two nodes of one name count in their order.
         let mut free = name.to_owned();
         let mut further = 1;
-        while self.rows.contains_key(&free) {
+        while self.rows.get(&free).is_some() {
             further += 1;
             free = format!("{name} ({further})");
         }
-        let digest = self.sealer.digest(&format!("{free}\n{text}"));
-        self.rows.insert(free, digest);
+        self.rows.insert(&free, self.sealer.sum(&format!("{free}\n{text}")));
     }
 
     fn value(&mut self, name: &str, value: Field<Value>) {

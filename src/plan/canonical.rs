@@ -7,6 +7,9 @@
 
 use serde_json::Value as Json;
 
+use crate::world::digests::Sum;
+use crate::world::files::add_hex;
+
 /// JSON as one text whatever the order of its members was.
 pub(super) fn canonical(json: &Json) -> String {
     let mut text = String::new();
@@ -41,6 +44,13 @@ pub(super) fn write_text(plain: &str, text: &mut String) {
     } else {
         text.push_str(&Json::from(plain).to_string());
     }
+}
+
+/// Adds a digest.
+pub(super) fn write_sum(sum: &Sum, text: &mut String) {
+    text.push('"');
+    add_hex(&sum.0, text);
+    text.push('"');
 }
 
 /// Adds a list.

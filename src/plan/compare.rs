@@ -4,7 +4,7 @@
 //! the fact of the world. Values of settings are not shown, since they may be
 //! private; that they differ is.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value as Json;
 
@@ -158,8 +158,8 @@ fn common(saved: &Plan, fresh: &Plan, found: &mut Vec<Difference>) {
         let value = |rows: &Rows| rows.get(name).cloned().unwrap_or_else(none);
         say(name, &value(&was.settings), &value(&is.settings));
     }
-    rows(None, "secret ", &was.secrets, &is.secrets, found);
-    rows(None, "", &was.tree, &is.tree, found);
+    rows(None, "secret ", texts(&was.secrets), texts(&is.secrets), found);
+    rows(None, "", texts(&was.tree), texts(&is.tree), found);
     if saved.policy != fresh.policy {
         found.push(project(None, "who may approve", How::Changed));
     }
@@ -187,8 +187,8 @@ impl Compared<'_> {
             found.push(project(id, "what it waits for", How::Changed));
         }
         let (was, is) = (&self.before.basis, &self.now.basis);
-        rows(id, "", &was.definition, &is.definition, found);
-        rows(id, "", &was.inputs, &is.inputs, found);
+        rows(id, "", was.definition.iter(), is.definition.iter(), found);
+        rows(id, "", texts(&was.inputs), texts(&is.inputs), found);
         self.tools(was, is, found);
         self.handed(was, is, found);
         if self.baseline_holds() {
@@ -217,7 +217,7 @@ impl Compared<'_> {
     }
 
     fn handed(&self, was: &Basis, is: &Basis, found: &mut Vec<Difference>) {
-        for reference in union(was.handed.keys().chain(is.handed.keys())) {
+        for reference in was.handed.names().chain(is.handed.names()).collect::<BTreeSet<_>>() {
             let owner = owner(reference);
             let by_done =
                 self.done.iter().any(|done| done.to_string() == owner || done.name.as_str() == owner);
@@ -246,10 +246,7 @@ impl Compared<'_> {
     /// The same facts and another decision.
     fn decision(&self, found: &mut Vec<Difference>) {
         let id = Some(&self.before.id);
-        let word = |step: &PlannedStep| {
-            let word = serde_json::to_value(step.action).unwrap_or_default();
-            word.as_str().unwrap_or_default().replace('-', " ")
-        };
+        let word = |step: &PlannedStep| step.action.name().replace('-', " ");
         if self.before.action != self.now.action {
             let (from, to) = (word(self.before), word(self.now));
             found.push(valued(id, "what it would do:", &from, &to, Side::World));
@@ -282,9 +279,20 @@ fn union<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<&'a String> {
     names.collect()
 }
 
+fn texts(rows: &Rows) -> impl Iterator<Item = (&str, &String)> {
+    rows.iter().map(|(name, text)| (name.as_str(), text))
+}
+
 /// Rows whose values are digests.
-fn rows(step: Option<&StepId>, before: &str, was: &Rows, is: &Rows, found: &mut Vec<Difference>) {
-    for name in union(was.keys().chain(is.keys())) {
+fn rows<'a, V: PartialEq>(
+    step: Option<&StepId>,
+    before: &str,
+    was: impl Iterator<Item = (&'a str, V)>,
+    is: impl Iterator<Item = (&'a str, V)>,
+    found: &mut Vec<Difference>,
+) {
+    let (was, is): (BTreeMap<&str, V>, BTreeMap<&str, V>) = (was.collect(), is.collect());
+    for name in was.keys().chain(is.keys()).collect::<BTreeSet<_>>() {
         let how = match (was.get(name), is.get(name)) {
             (Some(was), Some(is)) if was == is => continue,
             (None, _) => How::Added,

@@ -12,15 +12,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::model::change::{Action, Change, Reversible};
 use crate::model::names::{EnvName, FlowName, GroupName, StepId, StepName};
 use crate::model::value::Outputs;
 use crate::world::files::digest;
+use crate::world::parallel;
 
 use super::basis::{Basis, PlanBasis};
-use super::canonical::{Members, canonical, write_canonical, write_list, write_text};
+use super::canonical::{Members, write_canonical, write_list, write_text};
 use super::gates::PlannedApprovals;
 use super::selection::Typed;
 
@@ -197,12 +198,18 @@ impl PlannedStep {
     /// Its digest, computed from all that it covers.
     #[must_use]
     pub fn covered(&self) -> String {
-        let decided =
-            self.basis.decided.then(|| serde_json::json!({ "action": self.action, "changes": self.changes }));
         let mut text = String::new();
         let mut members = Members::begin(&mut text);
         self.basis.write(members.name("basis"));
-        write_canonical(&decided.into(), members.name("decided"));
+        let decided = members.name("decided");
+        if self.basis.decided {
+            let mut decided = Members::begin(decided);
+            write_text(self.action.name(), decided.name("action"));
+            write_list(&self.changes, decided.name("changes"), write_change);
+            decided.end();
+        } else {
+            decided.push_str("null");
+        }
         write_text(&self.id.to_string(), members.name("id"));
         write_text(&self.kind, members.name("kind"));
         write_list(&self.needs, members.name("needs"), |step, text| write_text(&step.to_string(), text));
@@ -215,32 +222,49 @@ impl Plan {
     /// Computes the counts and the digests.
     pub fn seal(&mut self) {
         self.counts.clear();
-        for step in &mut self.steps {
-            let name = serde_json::to_value(step.action).ok();
-            let name = name.as_ref().and_then(Json::as_str).unwrap_or_default().to_owned();
-            *self.counts.entry(name).or_default() += 1;
-            step.digest = step.covered();
+        let digests = self.digests();
+        self.digest = self.over(&digests);
+        for (step, digest) in self.steps.iter_mut().zip(digests) {
+            step.digest = digest;
+            match self.counts.get_mut(step.action.name()) {
+                Some(count) => *count += 1,
+                None => drop(self.counts.insert(step.action.name().to_owned(), 1)),
+            }
         }
-        let steps: Vec<String> = self.steps.iter().map(|step| step.digest.clone()).collect();
-        self.digest = self.over(&steps);
     }
 
     /// Its digest, computed from all that it covers.
     #[must_use]
     pub fn covered(&self) -> String {
-        self.over(&self.steps.iter().map(PlannedStep::covered).collect::<Vec<_>>())
+        self.over(&self.digests())
+    }
+
+    fn digests(&self) -> Vec<String> {
+        parallel::map(&self.steps, false, PlannedStep::covered)
     }
 
     /// Its digest, given those of its steps.
     fn over(&self, steps: &[String]) -> String {
-        let covered = serde_json::json!({
-            "version": self.version, "flow": self.flow, "environment": self.environment,
-            "sequence": self.sequence, "flow_version": self.flow_version, "policy": self.policy,
-            "params": self.selection.params, "typed": self.selection.typed,
-            "from_release": self.selection.from_release, "back_to": self.back_to,
-            "basis": self.basis, "inside": self.inside, "steps": steps,
-        });
-        digest(canonical(&covered).as_bytes())
+        let mut text = String::new();
+        let mut members = Members::begin(&mut text);
+        let mut add = |name: &str, value: Json| write_canonical(&value, members.name(name));
+        add("back_to", json!(self.back_to));
+        add("basis", json!(self.basis));
+        add("environment", json!(self.environment));
+        add("flow", json!(self.flow));
+        add("flow_version", json!(self.flow_version));
+        add("from_release", json!(self.selection.from_release));
+        add("inside", json!(self.inside));
+        add("params", json!(self.selection.params));
+        add("policy", json!(self.policy));
+        add("sequence", json!(self.sequence));
+        // There may be a hundred thousand.
+        write_list(steps, members.name("steps"), |step, text| write_text(step, text));
+        let mut add = |name: &str, value: Json| write_canonical(&value, members.name(name));
+        add("typed", json!(self.selection.typed));
+        add("version", json!(self.version));
+        members.end();
+        digest(text.as_bytes())
     }
 
     /// The steps that a run would execute.
@@ -255,18 +279,37 @@ impl Plan {
     }
 }
 
+fn write_change(change: &Change, text: &mut String) {
+    let mut members = Members::begin(text);
+    for (name, value) in [("from", &change.from), ("to", &change.to)] {
+        match value {
+            Some(value) => write_text(value, members.name(name)),
+            None => members.name(name).push_str("null"),
+        }
+    }
+    write_text(&change.what, members.name("what"));
+    members.end();
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
+    use super::super::canonical::canonical;
+    use super::super::seals::Seals;
     use super::*;
+    use crate::world::digests::Sum;
 
     #[test]
     fn a_steps_digest_can_be_computed_from_its_json_alone() {
         let rows = |name: &str| BTreeMap::from([(format!("{name} \"a\""), "1f".to_owned())]);
+        let seals = |name: &str| {
+            let mut seals = Seals::default();
+            seals.insert(&format!("{name} \"a\""), Sum([0x1f; 32]));
+            seals
+        };
         let basis = Basis {
-            definition: rows("definition"),
-            handed: rows("handed"),
+            definition: seals("definition"),
+            handed: seals("handed"),
             inputs: rows("inputs"),
             tools: rows("tools"),
             baseline: json!({ "b": 1, "a": [null, { "d": "x", "c": true }] }),

@@ -39,6 +39,7 @@ pub mod propose;
 mod queue;
 pub mod saved;
 pub mod scope;
+pub mod seals;
 pub mod selection;
 pub mod target;
 pub mod tools;

@@ -297,6 +297,23 @@ mod tests {
     }
 
     #[test]
+    fn a_plans_digest_can_be_computed_from_its_json_alone() {
+        let json = serde_json::to_value(plan()).unwrap();
+        let digests: Vec<&Json> =
+            json["steps"].as_array().unwrap().iter().map(|step| &step["digest"]).collect();
+        let selection = &json["selection"];
+        let covered = serde_json::json!({
+            "version": json["version"], "flow": json["flow"], "environment": json["environment"],
+            "sequence": json["sequence"], "flow_version": json["flow_version"], "policy": json["policy"],
+            "params": selection["params"], "typed": plan().selection.typed,
+            "from_release": selection["from_release"], "back_to": json["back_to"],
+            "basis": json["basis"], "inside": [], "steps": digests,
+        });
+        let text = crate::plan::canonical::canonical(&covered);
+        assert_eq!(json["digest"], crate::world::files::digest(text.as_bytes()));
+    }
+
+    #[test]
     fn every_altered_word_is_found() {
         let (_folder, sealer) = sealer();
         let text = String::from_utf8(write(&plan(), &sealer)).unwrap();

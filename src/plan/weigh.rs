@@ -5,6 +5,7 @@
 //! its inputs (it counts where it is made), and the world is asked in the same
 //! way whether or not the step can be planned.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use crate::model::kind::Nature;
@@ -38,6 +39,9 @@ pub(super) enum Seen<'a> {
     /// The world could not be asked, or it runs only at the end.
     Unseen,
 }
+
+/// A step that is made when somebody asks for it: most are weighed without.
+type MadeOnce<'a> = LazyCell<Option<Box<dyn Step>>, Box<dyn FnOnce() -> Option<Box<dyn Step>> + 'a>>;
 
 impl Observer<'_> {
     /// What a step counts by.
@@ -83,9 +87,9 @@ impl Observer<'_> {
             _ => None,
         };
         basis.tools = self.tools(node, &scope, cx, &seen).await?;
-        let step = self.make(id, node);
-        self.world(&mut basis, made, step.as_deref(), cx, &seen).await?;
-        basis.inputs = self.inputs(id, step.as_deref(), cx, &seen).await?;
+        let step: MadeOnce = LazyCell::new(Box::new(|| self.make(id, node)));
+        self.world(&mut basis, made, &step, cx, &seen).await?;
+        basis.inputs = self.inputs(id, &step, cx, &seen).await?;
         Ok(basis)
     }
 
@@ -109,17 +113,21 @@ impl Observer<'_> {
         &self,
         basis: &mut Basis,
         made: bool,
-        step: Option<&dyn Step>,
+        step: &MadeOnce<'_>,
         cx: &Context,
         seen: &Seen<'_>,
     ) -> Result<(), Failure> {
         let after = basis.after.take();
-        match (seen, step) {
-            (Seen::Planned(look), step) if !made || (step.is_some() && !look.proposal.baseline.is_null()) => {
+        match seen {
+            Seen::Planned(look) if !made || (!look.proposal.baseline.is_null() && step.is_some()) => {
                 basis.baseline = look.proposal.baseline.clone();
+                return Ok(());
             }
-            (_, None) => basis.after = after,
-            (_, Some(step)) => match self.cancel.unless_stopped(step.observe(cx)).await? {
+            _ => {}
+        }
+        match step.as_deref() {
+            None => basis.after = after,
+            Some(step) => match self.cancel.unless_stopped(step.observe(cx)).await? {
                 Ok(facts) => basis.baseline = facts,
                 // What does not exist yet, or cannot be asked without what is to be made, is
                 // looked at again right before the effect.
@@ -163,22 +171,24 @@ impl Observer<'_> {
     async fn inputs(
         &self,
         id: NodeId,
-        step: Option<&dyn Step>,
+        step: &MadeOnce<'_>,
         cx: &Context,
         seen: &Seen<'_>,
     ) -> Result<Rows, Failure> {
         let left = self.fronts.left_by_now(id);
         let certain = !self.fronts.loose[id.0] && self.fronts.creators[id.0].is_empty();
-        let own = match (seen, step) {
+        let own = match seen {
             // Its key was made from the same files.
-            (Seen::Planned(Look { key: Some(key), .. }), _) if is_read_as_written(self.p.graph.node(id)) => {
+            Seen::Planned(Look { key: Some(key), .. }) if is_read_as_written(self.p.graph.node(id)) => {
                 Some(key.key.files.clone())
             }
-            (Seen::Planned(look), _) if certain && !look.proposal.inputs.is_empty() => {
+            Seen::Planned(look) if certain && !look.proposal.inputs.is_empty() => {
                 Some(look.proposal.inputs.clone())
             }
-            (_, Some(step)) => step.inputs(cx).await?,
-            _ => None,
+            _ => match step.as_deref() {
+                Some(step) => step.inputs(cx).await?,
+                None => None,
+            },
         };
         let wrong = |error: String| Failure::new(error);
         if let Some(mut own) = own {

@@ -260,15 +260,20 @@ pub fn digest(bytes: &[u8]) -> String {
 /// Bytes in hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    add_hex(bytes, &mut text);
+    text
+}
+
+/// Adds bytes in hexadecimal to a text.
+pub fn add_hex(bytes: &[u8], text: &mut String) {
     const DIGITS: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let digit = |half: u8| DIGITS[usize::from(half & 0xf)];
-    let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         text.push(digit(byte >> 4));
         text.push(digit(*byte));
     }
-    text
 }
 
 /// Whether anybody may run it.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::digests::Sum;
 use super::files::{FileError, Files, hex};
 use super::store::Store;
 
@@ -44,8 +45,14 @@ impl Sealer {
     /// HMAC-SHA-256 (RFC 2104) of a value, in hexadecimal.
     #[must_use]
     pub fn digest(&self, value: &str) -> String {
+        self.sum(value).to_string()
+    }
+
+    /// The same as bytes.
+    #[must_use]
+    pub fn sum(&self, value: &str) -> Sum {
         let inner = self.inner.clone().chain_update(value.as_bytes()).finalize();
-        hex(&self.outer.clone().chain_update(inner).finalize())
+        Sum(self.outer.clone().chain_update(inner).finalize().into())
     }
 
     fn with(key: [u8; 32]) -> Self {

@@ -58,6 +58,21 @@ impl Sum {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+
+    /// Reads 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        let mut sum = [0; 32];
+        if digits.len() != sum.len() * 2 {
+            return None;
+        }
+        for (byte, pair) in sum.iter_mut().zip(digits.chunks_exact(2)) {
+            let digit = |at: usize| char::from(pair[at]).to_digit(16);
+            *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
+        }
+        Some(Self(sum))
+    }
 }
 
 impl std::fmt::Display for Sum {
