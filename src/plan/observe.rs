@@ -294,7 +294,7 @@ impl<'a> Observer<'a> {
                         let basis = self.basis(id, &cx, Seen::After(creator)).await?;
                         return Ok(self.later(id, creator, Action::Run, basis));
                     }
-                    let basis = self.basis(id, &cx, Seen::Planned(&look)).await?;
+                    let basis = self.basis(id, &cx, Seen::Planned(&mut look)).await?;
                     Ok(self.planned(id, *look, basis))
                 }
             },

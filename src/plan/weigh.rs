@@ -30,8 +30,8 @@ type Rows = BTreeMap<String, String>;
 
 /// What came of looking at a step.
 pub(super) enum Seen<'a> {
-    /// It was planned.
-    Planned(&'a Look),
+    /// It was planned. Takes the digests of its inputs out of its key: there may be very many.
+    Planned(&'a mut Look),
     /// It will not run.
     Skipped,
     /// It cannot be planned before this step.
@@ -45,7 +45,12 @@ type MadeOnce<'a> = LazyCell<Option<Box<dyn Step>>, Box<dyn FnOnce() -> Option<B
 
 impl Observer<'_> {
     /// What a step counts by.
-    pub(super) async fn basis(&self, id: NodeId, cx: &Context, seen: Seen<'_>) -> Result<Basis, NoProposal> {
+    pub(super) async fn basis(
+        &self,
+        id: NodeId,
+        cx: &Context,
+        mut seen: Seen<'_>,
+    ) -> Result<Basis, NoProposal> {
         let (p, node) = (self.p, self.p.graph.node(id));
         let scope = StepScope { values: &p.values, each: &node.each, steps: &self.table };
         let selected = |step: &StepId| p.graph.find_id(step).is_some_and(|id| p.selection.contains(id));
@@ -89,7 +94,7 @@ impl Observer<'_> {
         basis.tools = self.tools(node, &scope, cx, &seen).await?;
         let step: MadeOnce = LazyCell::new(Box::new(|| self.make(id, node)));
         self.world(&mut basis, made, &step, cx, &seen).await?;
-        basis.inputs = self.inputs(id, &step, cx, &seen).await?;
+        basis.inputs = self.inputs(id, &step, cx, &mut seen).await?;
         Ok(basis)
     }
 
@@ -173,14 +178,14 @@ impl Observer<'_> {
         id: NodeId,
         step: &MadeOnce<'_>,
         cx: &Context,
-        seen: &Seen<'_>,
+        seen: &mut Seen<'_>,
     ) -> Result<Rows, Failure> {
         let left = self.fronts.left_by_now(id);
         let certain = !self.fronts.loose[id.0] && self.fronts.creators[id.0].is_empty();
         let own = match seen {
             // Its key was made from the same files.
             Seen::Planned(Look { key: Some(key), .. }) if is_read_as_written(self.p.graph.node(id)) => {
-                Some(key.key.files.clone())
+                Some(std::mem::take(&mut key.key.files))
             }
             Seen::Planned(look) if certain && !look.proposal.inputs.is_empty() => {
                 Some(look.proposal.inputs.clone())
