@@ -238,6 +238,8 @@ impl<'a> Observer<'a> {
     async fn look_after_another(&self, queue: &Mutex<Queue>, settled: &Notify) {
         let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            // From before the question on: what is settled in between must not be missed.
+            let any_settled = settled.notified();
             let next = queue().next();
             match next {
                 Next::Look(id) => {
@@ -245,7 +247,7 @@ impl<'a> Observer<'a> {
                     queue().settle(self.p, id, looked);
                     settled.notify_waiters();
                 }
-                Next::Wait => settled.notified().await,
+                Next::Wait => any_settled.await,
                 Next::Done => return,
             }
         }
