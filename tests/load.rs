@@ -129,3 +129,33 @@ fn nothing_is_kept_open_by_whoever_no_longer_reads() {
     // A report that cannot be written fails no run.
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// More steps than are looked at in one go, so that those of one plan are spread over threads: a
+/// chain, and beside it steps that hang on some of its links.
+#[test]
+fn a_plan_is_the_same_however_its_steps_are_spread() {
+    let mut text = "environment \"dev\"\nflow \"load\" {\n".to_owned();
+    for step in 0..200 {
+        let word = if step == 0 { "start".to_owned() } else { format!("${{step.s{}.word}}", step - 1) };
+        writeln!(text, "    run \"s{step}\" {{ command \"echo\" \"{word}\"; undo \"none\" }}").unwrap();
+        let link = step * 7 % 200;
+        writeln!(
+            text,
+            "    run \"x{step}\" {{ command \"echo\" \"${{step.s{link}.word}}\"; undo \"none\" }}"
+        )
+        .unwrap();
+    }
+    let project = Project::new().flow(&(text + "}\n"));
+    let plan = || {
+        let mut plan = project.run(&["plan", "load", "--env", "dev", "--json"]).exits(0).json();
+        let steps = plan["steps"].as_array().unwrap().clone();
+        (plan["digest"].take(), steps)
+    };
+    let (digest, steps) = plan();
+    let ids: Vec<&str> = steps.iter().filter_map(|step| step["id"].as_str()).collect();
+    let written: Vec<String> = (0..200).flat_map(|step| [format!("s{step}"), format!("x{step}")]).collect();
+    assert_eq!(ids, written);
+    for _ in 0..9 {
+        assert_eq!(plan(), (digest.clone(), steps.clone()));
+    }
+}
