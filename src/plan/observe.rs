@@ -235,15 +235,17 @@ impl<'a> Observer<'a> {
 
     /// Looks at one step after another as long as there are any. So many of these at once are each
     /// made once, and not anew for every step: there may be a hundred thousand.
-    async fn look_after_another(&self, queue: &Mutex<Queue>, settled: &Notify) {
-        let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn look_after_another(&self, shared: &Mutex<Queue>, settled: &Notify) {
+        let queue = || shared.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             // From before the question on: what is settled in between must not be missed.
             let any_settled = settled.notified();
             let next = queue().next();
             match next {
                 Next::Look(id) => {
+                    let leaving = Leaving { queue: shared, settled };
                     let looked = self.look(id).await;
+                    std::mem::forget(leaving);
                     queue().settle(self.p, id, looked);
                     settled.notify_waiters();
                 }
@@ -447,6 +449,19 @@ impl<'a> Observer<'a> {
         let node = self.p.graph.node(id);
         let maker = self.fronts.reads_what_is_left(node, running.into_iter(), scope)?;
         Some(self.p.graph.node(maker).id.clone())
+    }
+}
+
+/// Lets the others end when a look ends in the middle, by a defect or because nobody waits any more.
+struct Leaving<'a> {
+    queue: &'a Mutex<Queue>,
+    settled: &'a Notify,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).abandon();
+        self.settled.notify_waiters();
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Queue {
     ready: Vec<NodeId>,
     /// How many are being looked at.
     under_way: usize,
+    /// Whether one of them will never be settled.
+    abandoned: bool,
     /// How many steps each of the others waits for.
     waiting: BTreeMap<NodeId, usize>,
     followers: Vec<Vec<NodeId>>,
@@ -62,6 +64,7 @@ impl Queue {
     /// What to do next; a step that is handed out is being looked at until it is settled.
     pub(super) fn next(&mut self) -> Next {
         match self.ready.pop() {
+            _ if self.abandoned => Next::Done,
             Some(id) => {
                 self.under_way += 1;
                 Next::Look(id)
@@ -69,6 +72,11 @@ impl Queue {
             None if self.under_way > 0 => Next::Wait,
             None => Next::Done,
         }
+    }
+
+    /// Nobody looks at a step any more that was handed out: what waits for it would wait for ever.
+    pub(super) fn abandon(&mut self) {
+        self.abandoned = true;
     }
 
     /// Takes what came of a step, and lets those go that waited for it alone.
